@@ -1,0 +1,15 @@
+//! The trading core: numbers, instruments, events, books, orders, risk, positions, strategies.
+//!
+//! A pure state machine. Events go in ([`event::Event`]), events come out (orders to send, refusals,
+//! state hashes). There is no I/O, no clock, no thread and no random source in this crate: time is a
+//! field of the event. The same events in the same order always rebuild the same state, which is why
+//! recovery, standby, backtest and replay are one mechanism.
+//!
+//! Reading order: `fixed` (numbers), `event` (the language every room speaks), `instrument`,
+//! `book`, `order` (the order state table), `risk`, `position`, `strategy`, `core`.
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod fixed;
+pub mod ids;
+pub mod instrument;

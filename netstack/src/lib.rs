@@ -1,0 +1,15 @@
+//! Bytes: from Ethernet frames to WebSocket messages and back, sans-I/O.
+//!
+//! Nothing here owns a socket, reads a clock or draws randomness: frames come in through a
+//! [`drivers::port::Port`] that the caller passes, time is a `now_ns` argument, seeds are given at
+//! start. Layers, bottom to top:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `stack` | IP over a port: ARP, gateway, static neighbour, DHCP, the TCP seam ([`transport`]) |
+//! | `transport` | the interface of TCP: what a TCP of our own replaces without touching callers |
+//! | `dns` | name resolution over the stack |
+//! | `tls` | TLS 1.3 and 1.2: rustls shakes hands, records are opened and sealed here, in place |
+//! | `websocket` | RFC 6455 client: messages out as borrowed slices |
+//! | `http` | HTTP/1.1 client messages (upgrade and keep-alive requests) |
+//! | `session` | the life of one connection: resolve, connect, TLS, upgrade, heartbeat, back-off, renewal |
