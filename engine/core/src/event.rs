@@ -218,6 +218,9 @@ byte_enum! {
         Command = 41 => "command",
         /// The engine started. a epoch, b hash of the configuration.
         SessionStart = 42 => "session_start",
+        /// A piece of text for a venue's codec from the cold plane (a token, never journalled, never fed to
+        /// the core): `code` bytes of a..d, flag LAST on the final piece.
+        ColdText = 60 => "cold_text",
         // Outputs.
         /// Send a new order. a order id, b price, c qty; flags POST_ONLY/IOC; `asset` is the strategy.
         SendNew = 128 => "send_new",
@@ -474,13 +477,7 @@ impl Event {
     /// An event of `kind` with nothing else set but its times.
     #[inline]
     pub fn new(kind: EventKind, venue: VenueId, times: Times) -> Event {
-        Event {
-            kind: kind as u8,
-            venue: venue.0,
-            core_time_ns: times.core_ns,
-            poll_delay_ns: times.poll_delay_ns,
-            ..Event::default()
-        }
+        Event { kind: kind as u8, venue: venue.0, core_time_ns: times.core_ns, poll_delay_ns: times.poll_delay_ns, ..Event::default() }
     }
 
     /// Sets the venue's time.
@@ -555,7 +552,16 @@ impl Event {
     /// A fill of ours. Emit [`Event::fill_fee`] first if the fee is known.
     #[inline]
     #[allow(clippy::too_many_arguments)]
-    pub fn fill(venue: VenueId, instrument: InstrumentId, order: OrderId, side: Side, price: Price, qty: Qty, trade_id: u64, times: Times) -> Event {
+    pub fn fill(
+        venue: VenueId,
+        instrument: InstrumentId,
+        order: OrderId,
+        side: Side,
+        price: Price,
+        qty: Qty,
+        trade_id: u64,
+        times: Times,
+    ) -> Event {
         Event {
             side: side as u8,
             b: price.0 as u64,
@@ -567,7 +573,15 @@ impl Event {
 
     /// The fee of the fill that follows directly (positive = we pay).
     #[inline]
-    pub fn fill_fee(venue: VenueId, instrument: InstrumentId, order: OrderId, trade_id: u64, asset: AssetId, amount: Money, times: Times) -> Event {
+    pub fn fill_fee(
+        venue: VenueId,
+        instrument: InstrumentId,
+        order: OrderId,
+        trade_id: u64,
+        asset: AssetId,
+        amount: Money,
+        times: Times,
+    ) -> Event {
         let (low, high) = amount.to_words();
         Event {
             instrument: instrument.0,
@@ -582,7 +596,14 @@ impl Event {
 
     /// The order is gone (`OrderCanceled`, `OrderExpired`); `filled` is the cumulative filled quantity if stated.
     #[inline]
-    pub fn order_gone(kind: EventKind, venue: VenueId, instrument: InstrumentId, order: OrderId, filled: Option<Qty>, times: Times) -> Event {
+    pub fn order_gone(
+        kind: EventKind,
+        venue: VenueId,
+        instrument: InstrumentId,
+        order: OrderId,
+        filled: Option<Qty>,
+        times: Times,
+    ) -> Event {
         Event { b: filled.map_or(QTY_UNSTATED, |q| q.0 as u64), ..Event::order_report(kind, venue, instrument, order, times) }
     }
 
@@ -594,7 +615,16 @@ impl Event {
 
     /// What the venue says an order is, when asked.
     #[allow(clippy::too_many_arguments)]
-    pub fn order_status(venue: VenueId, instrument: InstrumentId, order: OrderId, status: VenueOrderStatus, filled: Qty, price: Price, qty: Qty, times: Times) -> Event {
+    pub fn order_status(
+        venue: VenueId,
+        instrument: InstrumentId,
+        order: OrderId,
+        status: VenueOrderStatus,
+        filled: Qty,
+        price: Price,
+        qty: Qty,
+        times: Times,
+    ) -> Event {
         Event {
             code: status as u32,
             b: filled.0 as u64,
@@ -710,7 +740,18 @@ impl core::fmt::Debug for Event {
         write!(
             f,
             "{{venue {} instrument {} side {} flags {:#04x} asset {} code {} a {} b {} c {} d {} core {} venue_time {}}}",
-            self.venue, self.instrument, self.side, self.flags, self.asset, self.code, self.a, self.b, self.c, self.d, self.core_time_ns, self.venue_time_ns
+            self.venue,
+            self.instrument,
+            self.side,
+            self.flags,
+            self.asset,
+            self.code,
+            self.a,
+            self.b,
+            self.c,
+            self.d,
+            self.core_time_ns,
+            self.venue_time_ns
         )
     }
 }

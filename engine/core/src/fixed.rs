@@ -404,10 +404,7 @@ pub fn parse_decimal_i128(text: &[u8], scale: u8) -> Result<i128, DecimalError> 
         match rest[at] {
             c @ b'0'..=b'9' => {
                 // Zeros beyond i128 precision in the fraction are harmless only if they are zeros.
-                value = value
-                    .checked_mul(10)
-                    .and_then(|v| v.checked_add(i128::from(c - b'0')))
-                    .ok_or(DecimalError::Overflow)?;
+                value = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(c - b'0'))).ok_or(DecimalError::Overflow)?;
                 digits += 1;
                 places += i32::from(seen_point);
             }

@@ -143,10 +143,7 @@ impl InstrumentTable {
 
     /// Finds a symbol by the venue's spelling. Linear: for start-up; codecs build their own index.
     pub fn find(&self, venue: VenueId, symbol: &[u8]) -> Option<InstrumentId> {
-        self.instruments
-            .iter()
-            .position(|i| i.venue == venue && i.symbol.as_bytes() == symbol)
-            .map(|i| InstrumentId(i as u16))
+        self.instruments.iter().position(|i| i.venue == venue && i.symbol.as_bytes() == symbol).map(|i| InstrumentId(i as u16))
     }
 
     /// The instrument, if the id is in range.
