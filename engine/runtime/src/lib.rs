@@ -24,5 +24,7 @@
 //! | `cold` | journal writer, REST workers, reconciliation, log |
 //! | `report` | the summary as JSON |
 
+pub mod clock;
+pub mod host;
 pub mod journal;
 pub mod ring;

@@ -1,0 +1,111 @@
+//! What the machine looks like, read once through hwloc into plain data.
+//!
+//! The hwloc2 crate hands out borrowed bitmaps without a lifetime and has other sharp edges, so nothing
+//! of it leaves this function: the topology is built, walked, copied and dropped here.
+
+use super::Refusal;
+use hwloc2::{ObjectType, Topology};
+
+/// A processing unit (hardware thread) and the core it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The number the operating system knows it by.
+    pub cpu: usize,
+    /// Physical core, counted over the machine.
+    pub core: usize,
+    /// NUMA node.
+    pub numa_node: usize,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// All processing units, by logical order.
+    pub units: Vec<Unit>,
+    /// How many NUMA nodes.
+    pub numa_nodes: usize,
+}
+
+impl Machine {
+    /// Reads the topology.
+    pub fn read() -> Result<Machine, Refusal> {
+        let refuse = |reason: &str| Refusal {
+            what: "reading the topology",
+            reason: reason.to_owned(),
+            fix: "install libhwloc15; the engine goes on without placement",
+        };
+        let topology = Topology::new().ok_or_else(|| refuse("hwloc could not build a topology"))?;
+        let mut cores: Vec<Vec<u32>> = Vec::new();
+        let mut units = Vec::new();
+        for depth in 0..topology.depth() {
+            for object in topology.objects_at_depth(depth) {
+                // Clone before any use: the crate's bitmaps are the topology's own.
+                let Some(set) = object.cpuset().map(|set| set.clone()) else { continue };
+                let cpus: Vec<u32> = set.into_iter().collect();
+                match object.object_type() {
+                    ObjectType::Core => cores.push(cpus),
+                    ObjectType::PU => {
+                        let nodes = object.nodeset().map(|set| set.clone().into_iter().collect::<Vec<u32>>()).unwrap_or_default();
+                        if let Some(&cpu) = cpus.first() {
+                            units.push((cpu, nodes.first().copied().unwrap_or(0)));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        drop(topology);
+        if units.is_empty() {
+            return Err(refuse("hwloc lists no processing unit"));
+        }
+        let units: Vec<Unit> = units
+            .into_iter()
+            .map(|(cpu, node)| Unit {
+                cpu: cpu as usize,
+                core: cores.iter().position(|c| c.contains(&cpu)).unwrap_or(cpu as usize),
+                numa_node: node as usize,
+            })
+            .collect();
+        let numa_nodes = units.iter().map(|u| u.numa_node).max().map_or(1, |n| n + 1);
+        Ok(Machine { units, numa_nodes })
+    }
+
+    /// The NUMA node of a CPU.
+    pub fn numa_node_of(&self, cpu: usize) -> Option<usize> {
+        self.units.iter().find(|u| u.cpu == cpu).map(|u| u.numa_node)
+    }
+
+    /// The CPU to choose for the hot thread when none is configured: the last one, away from CPU 0,
+    /// which takes the machine's interrupts; `None` on a machine with a single CPU.
+    pub fn default_hot_cpu(&self) -> Option<usize> {
+        (self.units.len() > 1).then(|| self.units.iter().map(|u| u.cpu).max()).flatten()
+    }
+}
+
+/// Binds a mapping to one NUMA node (`mbind`, MPOL_BIND); must be called before it is touched.
+pub fn bind_to_node(address: *mut u8, len: usize, node: usize) -> Result<(), Refusal> {
+    const MPOL_BIND: libc::c_ulong = 2;
+    let refuse = |reason: String| Refusal { what: "binding memory to a NUMA node", reason, fix: "none needed on a single node" };
+    if node >= 64 {
+        return Err(refuse(format!("node {node} is out of range")));
+    }
+    let mask: libc::c_ulong = 1 << node;
+    // SAFETY: mbind only sets a policy on the given range of our own mapping; the mask outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_mbind, address, len, MPOL_BIND, &raw const mask, 64usize, 0u32) };
+    if result == 0 { Ok(()) } else { Err(refuse(std::io::Error::last_os_error().to_string())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_units_and_a_node() {
+        let machine = Machine::read().unwrap();
+        let online = std::thread::available_parallelism().unwrap().get();
+        assert!(machine.units.len() >= online);
+        assert!(machine.numa_nodes >= 1);
+        assert_eq!(machine.numa_node_of(machine.units[0].cpu), Some(machine.units[0].numa_node));
+        assert_eq!(machine.default_hot_cpu().is_some(), machine.units.len() > 1);
+    }
+}
