@@ -25,6 +25,10 @@
 //! | `report` | the summary as JSON |
 
 pub mod clock;
+pub mod cold;
+pub mod config;
 pub mod host;
 pub mod journal;
+pub mod latency;
 pub mod ring;
+pub mod session_file;

@@ -1,1 +1,52 @@
-fn main() {}
+//! `peregrine`: the command. Runs the engine, the demonstration and the simulated venues, and works on
+//! journals and recorded messages. Each subcommand is a module of the same name.
+
+mod journal;
+mod names;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The global allocator counts what the hot thread allocates (nothing, after warm-up).
+#[global_allocator]
+static ALLOCATOR: runtime::host::hot_memory::HotAllocator = runtime::host::hot_memory::HotAllocator;
+
+#[derive(Parser)]
+#[command(
+    name = "peregrine",
+    version,
+    about = "Low-latency trading engine for crypto venues",
+    long_about = "Peregrine receives market data and sends orders over its own network path (AF_XDP, AF_PACKET), \
+                  in one busy-spinning thread, and journals everything, so that every run can be replayed.\n\n\
+                  Start with `peregrine demo`: it needs no keys and no network.",
+    after_help = "Examples:\n  \
+                  peregrine demo --seconds 60              see it trade on two simulated venues\n  \
+                  peregrine sim --venues binance,kraken    simulated venues for any client\n  \
+                  peregrine run --config engine.toml       trade\n  \
+                  peregrine replay JOURNAL                 rebuild the state from a journal and compare\n  \
+                  peregrine journal JOURNAL --export       a journal as JSON lines\n  \
+                  peregrine decode --venue kraken FILE     recorded venue messages as events"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Inspect, verify or export a journal.
+    Journal(journal::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Journal(arguments) => journal::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("peregrine: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

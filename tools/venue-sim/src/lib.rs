@@ -1,1 +1,5 @@
-//! stub
+pub mod book;
+pub mod decimal;
+pub mod exchange;
+pub mod ledger;
+pub mod random;

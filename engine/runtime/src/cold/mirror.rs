@@ -1,0 +1,67 @@
+//! What the journal says our orders are: the cold plane's own copy, kept from the events that pass by.
+//!
+//! The cold plane must not ask the hot thread for its order table, so it builds the part it needs (the
+//! orders that are not final) from the same events that everybody else gets.
+
+use super::reconcile::WorkingOrder;
+use engine_core::event::{Event, EventKind, Side};
+use engine_core::fixed::Qty;
+use engine_core::ids::{OrderId, VenueId};
+use engine_core::order::OrderState;
+use std::collections::BTreeMap;
+
+/// Working orders by id.
+#[derive(Debug, Default)]
+pub struct Mirror {
+    orders: BTreeMap<OrderId, (VenueId, WorkingOrder)>,
+}
+
+impl Mirror {
+    /// Takes note of an event of the journal, input or output.
+    pub fn observe(&mut self, event: &Event) {
+        match event.event_kind() {
+            Some(EventKind::SendNew) => {
+                let order = WorkingOrder {
+                    order: event.order_id(),
+                    instrument: event.instrument_id(),
+                    side: event.side().unwrap_or(Side::Buy),
+                    price: event.order_price(),
+                    qty: event.order_qty(),
+                    filled: Qty::ZERO,
+                    sent_ns: event.core_time_ns,
+                };
+                self.orders.insert(order.order, (event.venue_id(), order));
+            }
+            Some(EventKind::OrderTransition) => {
+                let is_final = u8::try_from(event.c).ok().and_then(OrderState::from_raw).is_some_and(OrderState::is_final);
+                if is_final {
+                    self.orders.remove(&event.order_id());
+                } else if let Some((_, order)) = self.orders.get_mut(&event.order_id()) {
+                    order.filled = Qty(event.d as i64);
+                }
+            }
+            Some(EventKind::OrderReplaced) => {
+                if let Some((_, order)) = self.orders.get_mut(&event.order_id()) {
+                    order.price = event.order_price();
+                    order.qty = event.order_qty();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The working orders of a venue, by id.
+    pub fn working(&self, venue: VenueId) -> Vec<WorkingOrder> {
+        self.orders.values().filter(|(v, _)| *v == venue).map(|(_, order)| *order).collect()
+    }
+
+    /// How many orders are working.
+    pub fn len(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// True if none is.
+    pub fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+}

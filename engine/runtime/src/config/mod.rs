@@ -1,0 +1,3 @@
+//! The configuration file: TOML, strict.
+
+pub mod units;

@@ -1,0 +1,160 @@
+//! Tick-to-order, stage by stage.
+//!
+//! A *tick* begins when the poll loop sees the frame ([`Stage::Ingress`] starts there) and ends when the
+//! order's frame is ready for the NIC. The stages follow each other without a gap, so their times add up
+//! to the whole. Only passes in which a market-data message caused an order are recorded; recording is
+//! a few nanoseconds and allocates nothing.
+
+use hdrhistogram::Histogram;
+
+/// Longest time recorded, nanoseconds; what is longer counts as this.
+const LONGEST_NS: u64 = 1_000_000_000;
+/// Significant decimal digits of a recorded value.
+const DIGITS: u8 = 3;
+
+/// The parts of a tick-to-order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Frame seen -> TCP payload in order.
+    Ingress = 0,
+    /// TLS record opened, WebSocket message complete.
+    Decrypt = 1,
+    /// Message parsed, book updated, strategy, risk, order recorded.
+    Decide = 2,
+    /// Order encoded for its venue.
+    Encode = 3,
+    /// WebSocket frame, TLS record, TCP segment: frame ready for the NIC.
+    Transmit = 4,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Stage; 5] = [Stage::Ingress, Stage::Decrypt, Stage::Decide, Stage::Encode, Stage::Transmit];
+
+    /// Name in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Ingress => "ingress",
+            Stage::Decrypt => "decrypt",
+            Stage::Decide => "decide",
+            Stage::Encode => "encode",
+            Stage::Transmit => "transmit",
+        }
+    }
+}
+
+/// Percentiles of one path, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Percentiles {
+    /// How many were recorded.
+    pub count: u64,
+    /// Median.
+    pub p50: u64,
+    /// 90 of 100 are at most this.
+    pub p90: u64,
+    /// 99 of 100.
+    pub p99: u64,
+    /// 999 of 1000.
+    pub p999: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+/// The histograms. All memory is taken at construction.
+pub struct Latency {
+    stages: [Histogram<u64>; 5],
+    whole: Histogram<u64>,
+    kick: Histogram<u64>,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("constant bounds are valid")
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Latency::new()
+    }
+}
+
+impl Latency {
+    /// Empty histograms.
+    pub fn new() -> Latency {
+        Latency { stages: std::array::from_fn(|_| histogram()), whole: histogram(), kick: histogram() }
+    }
+
+    /// Records one tick-to-order: the nanoseconds of its stages.
+    #[inline]
+    pub fn record(&mut self, stages_ns: [u64; 5]) {
+        let mut whole = 0;
+        for (histogram, ns) in self.stages.iter_mut().zip(stages_ns) {
+            histogram.saturating_record(ns);
+            whole += ns;
+        }
+        self.whole.saturating_record(whole);
+    }
+
+    /// Records the kick (the one system call of a send), which is not part of tick-to-order.
+    #[inline]
+    pub fn record_kick(&mut self, ns: u64) {
+        self.kick.saturating_record(ns);
+    }
+
+    /// Forgets everything (after warm-up).
+    pub fn reset(&mut self) {
+        self.stages.iter_mut().for_each(Histogram::reset);
+        self.whole.reset();
+        self.kick.reset();
+    }
+
+    /// Percentiles of the whole.
+    pub fn tick_to_order(&self) -> Percentiles {
+        percentiles(&self.whole)
+    }
+
+    /// Percentiles of one stage.
+    pub fn stage(&self, stage: Stage) -> Percentiles {
+        percentiles(&self.stages[stage as usize])
+    }
+
+    /// Percentiles of the kick.
+    pub fn kick(&self) -> Percentiles {
+        percentiles(&self.kick)
+    }
+}
+
+fn percentiles(h: &Histogram<u64>) -> Percentiles {
+    if h.is_empty() {
+        return Percentiles::default();
+    }
+    Percentiles {
+        count: h.len(),
+        p50: h.value_at_quantile(0.50),
+        p90: h.value_at_quantile(0.90),
+        p99: h.value_at_quantile(0.99),
+        p999: h.value_at_quantile(0.999),
+        max: h.max(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_add_up_and_percentiles_hold() {
+        let mut latency = Latency::new();
+        for n in 1..=1000 {
+            latency.record([n, 0, n, 0, n]);
+        }
+        let whole = latency.tick_to_order();
+        assert_eq!(whole.count, 1000);
+        assert!(whole.p50.abs_diff(1500) <= 3, "{whole:?}");
+        assert!(whole.p99.abs_diff(2970) <= 6, "{whole:?}");
+        assert!(whole.max.abs_diff(3000) <= 6);
+        assert_eq!(latency.stage(Stage::Decrypt).max, 0);
+        latency.record([u64::MAX / 8; 5]);
+        latency.reset();
+        assert_eq!(latency.tick_to_order(), Percentiles::default());
+    }
+}
