@@ -142,6 +142,7 @@ pub(crate) mod samples {
     //! Frames with known ownership, shared by the tests of all programs made from a filter.
 
     use super::*;
+    use proptest::prelude::*;
 
     pub const OURS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
     /// Top bit set in every byte: catches sign extension in the programs.
@@ -163,8 +164,36 @@ pub(crate) mod samples {
         let mut frame = vec![0_u8; 42];
         frame[12..14].copy_from_slice(&ETHERTYPE_ARP.to_be_bytes());
         frame[14..18].copy_from_slice(&ARP_ETHERNET_IPV4.to_be_bytes());
+        // Address lengths, and a request.
+        frame[18..22].copy_from_slice(&[6, 4, 0, 1]);
         frame[38..42].copy_from_slice(&target.octets());
         frame
+    }
+
+    /// Frames near the edge of every rule: plausible headers with a few bytes changed, cut anywhere.
+    pub fn near_misses() -> impl Strategy<Value = (Filter, Vec<u8>)> {
+        let filters = prop_oneof![
+            Just(Filter::Address(OURS)),
+            Just(Filter::Address(OURS_HIGH)),
+            (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Filter::Ports { address: OURS, first: a.min(b).max(1), last: a.max(b).max(1) }),
+            Just(Filter::Everything),
+        ];
+        let addresses = prop_oneof![Just(OURS), Just(OURS_HIGH), any::<u32>().prop_map(Ipv4Addr::from_bits)];
+        let protocols = prop_oneof![Just(PROTOCOL_TCP), Just(PROTOCOL_UDP), any::<u8>()];
+        let frames = prop_oneof![
+            (addresses.clone(), protocols, any::<u16>()).prop_map(|(address, protocol, port)| ipv4(address, protocol, port)),
+            addresses.prop_map(arp),
+        ];
+        let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+        (filters, frames, edits, 14..61_usize).prop_map(|(filter, mut frame, edits, len)| {
+            for (index, value) in edits {
+                // Headers only: what follows is never looked at.
+                let at = 12 + index.index(26);
+                frame[at] = value;
+            }
+            frame.truncate(len);
+            (filter, frame)
+        })
     }
 
     /// (name, filter, frame, ours?)

@@ -26,6 +26,8 @@
 pub mod af_packet;
 pub mod af_xdp;
 pub mod bpf;
+#[cfg(test)]
+mod bpf_interpreter;
 pub mod error;
 pub mod filter;
 pub mod frame_memory;

@@ -135,3 +135,41 @@ impl Classic {
         Ok(program)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf_interpreter::run_classic;
+    use crate::filter::samples;
+    use proptest::prelude::*;
+
+    fn decides(filter: &Filter, frame: &[u8]) -> bool {
+        run_classic(&socket_filter(filter).expect("program"), frame, |_| 0) != 0
+    }
+
+    #[test]
+    fn socket_filter_takes_only_what_is_plainly_ours() {
+        for (name, filter, frame, ours) in samples::cases() {
+            assert_eq!(decides(&filter, &frame), ours, "{name}");
+        }
+    }
+
+    #[test]
+    fn tagged_and_outgoing_frames_are_not_ours() {
+        let filter = Filter::Address(samples::OURS);
+        let program = socket_filter(&filter).expect("program");
+        let frame = samples::ipv4(samples::OURS, PROTOCOL_TCP, 1);
+        assert_ne!(run_classic(&program, &frame, |_| 0), 0);
+        let tagged = |at: u32| u32::from(at == METADATA_VLAN_PRESENT);
+        assert_eq!(run_classic(&program, &frame, tagged), 0);
+        let outgoing = |at: u32| if at == METADATA_PACKET_TYPE { PACKET_OUTGOING } else { 0 };
+        assert_eq!(run_classic(&program, &frame, outgoing), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn socket_filter_agrees_with_the_reference((filter, frame) in samples::near_misses()) {
+            prop_assert_eq!(decides(&filter, &frame), filter.matches(&frame));
+        }
+    }
+}

@@ -276,3 +276,139 @@ fn write_records(mut file: File, mut records: Consumer<Record>, shared: &Shared)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{MemoryConfig, pair};
+    use crate::pcapng::Reader;
+
+    /// A file of its own for each test, removed afterwards.
+    struct Capture(PathBuf);
+
+    impl Capture {
+        fn new(name: &str) -> Capture {
+            Capture(std::env::temp_dir().join(format!("peregrine-tap-{}-{name}.pcapng", std::process::id())))
+        }
+    }
+
+    impl Drop for Capture {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn send(port: &mut impl Port, bytes: &[u8]) {
+        let frame = port.allocate().expect("free chunk");
+        port.buffer(&frame)[..bytes.len()].copy_from_slice(bytes);
+        port.commit(frame, bytes.len());
+    }
+
+    #[test]
+    fn both_directions_are_recorded_with_their_times_and_before_the_caller_changes_them() {
+        let capture = Capture::new("both");
+        let (a, mut b) = pair(&MemoryConfig::default()).expect("pair");
+        let config = TapConfig { epoch_offset_ns: 1_700_000_000_000_000_000, ..TapConfig::new(&capture.0) };
+        let mut tap = Tap::new(a, &config).expect("tap");
+        send(&mut tap, &[1; 60]);
+        send(&mut tap, &[2; 61]);
+        tap.flush(1_000_001).expect("flush");
+        send(&mut b, &[3; 62]);
+        b.flush(1_000_001).expect("flush");
+        let mut burst = Burst::new();
+        assert_eq!(tap.receive(1_000_002, &mut burst), 1);
+        let handle = burst.frames()[0];
+        tap.frame(handle).fill(0xff);
+        tap.recycle(&mut burst);
+        let abandoned = tap.allocate().expect("free chunk");
+        tap.abandon(abandoned);
+        assert_eq!(tap.tap_statistics(), TapStatistics { recorded: 3, dropped: 0, failed: false });
+        drop(tap);
+
+        let bytes = std::fs::read(&capture.0).expect("capture file");
+        let packets: Vec<_> = Reader::new(&bytes).collect::<std::result::Result<_, _>>().expect("sound file");
+        let seen: Vec<_> = packets.iter().map(|p| (p.timestamp_ns - 1_700_000_000_000_000_000, p.direction, p.data.to_vec())).collect();
+        assert_eq!(
+            seen,
+            [
+                (1_000_001, Some(Direction::Outbound), vec![1; 60]),
+                (1_000_001, Some(Direction::Outbound), vec![2; 61]),
+                (1_000_002, Some(Direction::Inbound), vec![3; 62]),
+            ]
+        );
+    }
+
+    #[test]
+    fn long_frames_are_cut_in_the_file_only() {
+        let capture = Capture::new("cut");
+        let (a, mut b) = pair(&MemoryConfig::default()).expect("pair");
+        let mut tap = Tap::new(a, &TapConfig { snap_len: 64, ..TapConfig::new(&capture.0) }).expect("tap");
+        send(&mut tap, &[9; 1000]);
+        tap.flush(5).expect("flush");
+        let mut burst = Burst::new();
+        assert_eq!(b.receive(5, &mut burst), 1);
+        assert_eq!(burst.frames()[0].len, 1000);
+        drop(tap);
+        let bytes = std::fs::read(&capture.0).expect("capture file");
+        let packet = Reader::new(&bytes).next().expect("one packet").expect("sound file");
+        assert_eq!((packet.original_len, packet.data.len()), (1000, 64));
+    }
+
+    #[test]
+    fn a_writer_that_falls_behind_or_fails_costs_frames_of_the_file_and_nothing_else() {
+        // More frames than slots without ever showing them: the surplus is counted.
+        let capture = Capture::new("behind");
+        let (a, mut b) = pair(&MemoryConfig::default()).expect("pair");
+        let mut tap = Tap::new(a, &TapConfig { slots: 4, ..TapConfig::new(&capture.0) }).expect("tap");
+        for _ in 0..10 {
+            send(&mut tap, &[1; 60]);
+        }
+        tap.flush(1).expect("flush");
+        let mut burst = Burst::new();
+        assert_eq!(b.receive(1, &mut burst), 10);
+        assert_eq!(tap.tap_statistics(), TapStatistics { recorded: 4, dropped: 6, failed: false });
+        drop(tap);
+        let bytes = std::fs::read(&capture.0).expect("capture file");
+        assert_eq!(Reader::new(&bytes).count(), 4);
+
+        // A device that takes the header's bytes nowhere: creation says so.
+        let (a, _b) = pair(&MemoryConfig::default()).expect("pair");
+        assert!(Tap::new(a, &TapConfig::new("/dev/full")).is_err());
+    }
+
+    #[test]
+    fn other_readers_understand_the_file() {
+        use std::process::Command;
+        if Command::new("tshark").arg("--version").output().is_err() {
+            assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: tshark is not installed");
+            eprintln!("skipped: tshark is not installed");
+            return;
+        }
+        let capture = Capture::new("tshark");
+        let (a, _b) = pair(&MemoryConfig::default()).expect("pair");
+        let mut tap = Tap::new(a, &TapConfig::new(&capture.0)).expect("tap");
+        send(&mut tap, &crate::filter::samples::arp(crate::filter::samples::OURS));
+        tap.flush(1_700_000_000_123_456_789).expect("flush");
+        drop(tap);
+        let output = Command::new("tshark")
+            .args([
+                "-r",
+                capture.0.to_str().expect("UTF-8"),
+                "-T",
+                "fields",
+                "-e",
+                "frame.time_epoch",
+                "-e",
+                "arp.dst.proto_ipv4",
+                "-e",
+                "frame.interface_name",
+            ])
+            .output()
+            .expect("tshark runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+        assert!(fields.iter().any(|field| field.ends_with("123456789") || field.ends_with("123456789Z")), "{text}");
+        assert!(fields.contains(&"10.77.0.3") && fields.contains(&"memory-a"), "{text}");
+    }
+}

@@ -247,3 +247,113 @@ impl Shield {
         Ok(Shield { _link: link })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf_interpreter::{self, ContextLayout, Redirect};
+    use crate::filter::samples;
+    use proptest::prelude::*;
+    use std::fs::File;
+
+    const XDP: ContextLayout = ContextLayout { data: xdp_context::DATA, data_end: xdp_context::DATA_END };
+    const SKB: ContextLayout = ContextLayout { data: skb_context::DATA, data_end: skb_context::DATA_END };
+
+    /// What the XDP program decides; the interpreter never looks into the map.
+    fn xdp_decides(filter: &Filter, frame: &[u8]) -> bool {
+        let stands_for_the_map = File::open("/dev/null").expect("/dev/null");
+        let program = xdp_program(filter, stands_for_the_map.as_fd(), XDP_PASS).expect("program");
+        match bpf_interpreter::run(&program, XDP, 3, frame) {
+            (4, Some(Redirect { key: 3, flags })) if flags == u64::from(XDP_PASS) => true,
+            (verdict, None) if verdict == u64::from(XDP_PASS) => false,
+            other => panic!("unexpected verdict {other:?}"),
+        }
+    }
+
+    fn shield_decides(filter: &Filter, frame: &[u8]) -> bool {
+        let program = shield_program(filter).expect("program");
+        match bpf_interpreter::run(&program, SKB, 0, frame) {
+            (verdict, None) if verdict as i32 == TCX_DROP => true,
+            (verdict, None) if verdict as i32 == TCX_NEXT => false,
+            other => panic!("unexpected verdict {other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_programs_take_only_what_is_plainly_ours() {
+        for (name, filter, frame, ours) in samples::cases() {
+            assert_eq!(xdp_decides(&filter, &frame), ours, "XDP: {name}");
+            assert_eq!(shield_decides(&filter, &frame), ours, "shield: {name}");
+        }
+    }
+
+    #[test]
+    fn programs_are_short() {
+        let map = File::open("/dev/null").expect("/dev/null");
+        for (_, filter, ..) in samples::cases() {
+            assert!(xdp_program(&filter, map.as_fd(), XDP_PASS).expect("program").len() <= 42);
+        }
+    }
+
+    #[test]
+    fn the_kernel_verifies_the_programs_and_decides_the_same() {
+        if !nix::unistd::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: BPF needs root");
+            eprintln!("skipped: BPF needs root");
+            return;
+        }
+        for (name, filter, frame, ours) in samples::cases() {
+            let map = bpf::create_xsk_map(4).expect("map");
+            // The map is empty: a frame of ours gets the verdict for a miss, which tells it from others.
+            let program = xdp_program(&filter, map.as_fd(), XDP_DROP).expect("program");
+            let program = bpf::load_program(ProgramType::Xdp, AttachType::Xdp, &program).expect("the verifier takes it");
+            let shield = shield_program(&filter).expect("program");
+            let shield = bpf::load_program(ProgramType::TrafficControl, AttachType::TcxIngress, &shield).expect("the verifier takes it");
+            if frame.len() < offset::PAYLOAD {
+                continue; // not a frame for the kernel's test run
+            }
+            let verdict = bpf::test_run(program.as_fd(), &frame).expect("test run");
+            assert_eq!(verdict, if ours { XDP_DROP } else { XDP_PASS }, "XDP: {name}");
+            if frame.len() == offset::PAYLOAD {
+                continue; // nor an empty packet for a socket buffer's
+            }
+            let verdict = bpf::test_run(shield.as_fd(), &frame).expect("test run");
+            assert_eq!(verdict.cast_signed(), if ours { TCX_DROP } else { TCX_NEXT }, "shield: {name}");
+        }
+    }
+
+    #[test]
+    fn a_refused_program_brings_the_verifiers_log() {
+        if !nix::unistd::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: BPF needs root");
+            eprintln!("skipped: BPF needs root");
+            return;
+        }
+        // Reads the frame without a look at its end.
+        let mut asm = Assembler::new();
+        asm.load(code::LOAD_U32, R2, R1, xdp_context::DATA);
+        asm.load(code::LOAD_U8, R0, R2, 0);
+        asm.exit();
+        let program = asm.finish().expect("no labels");
+        match bpf::load_program(ProgramType::Xdp, AttachType::Xdp, &program) {
+            Err(DriverError::Verifier { log, .. }) => assert!(log.contains("invalid access to packet"), "{log}"),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_jump_to_nowhere_is_refused() {
+        let mut asm = Assembler::new();
+        asm.jump(Label::Ours);
+        assert!(asm.finish().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn programs_agree_with_the_reference((filter, frame) in samples::near_misses()) {
+            let ours = filter.matches(&frame);
+            prop_assert_eq!(xdp_decides(&filter, &frame), ours);
+            prop_assert_eq!(shield_decides(&filter, &frame), ours);
+        }
+    }
+}

@@ -30,5 +30,6 @@ pub mod config;
 pub mod host;
 pub mod journal;
 pub mod latency;
+pub mod replay;
 pub mod ring;
 pub mod session_file;

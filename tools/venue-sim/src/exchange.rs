@@ -176,7 +176,6 @@ pub struct Order {
     /// Why it ended, if not filled.
     pub end_reason: Option<EndReason>,
     held: Amount,
-    book_price: i64,
 }
 
 impl Order {
@@ -625,11 +624,10 @@ impl Exchange {
     /// Cancels an order of the crowd.
     pub fn crowd_cancel(&mut self, market: usize, id: OrderId) {
         let market = &mut self.markets[market];
-        if let Some(at) = market.crowd.position.get(&id).copied() {
-            debug_assert!(at < market.crowd.ids[0].len().max(market.crowd.ids[1].len()));
-            if let Some(order) = market.book.remove(id) {
-                market.crowd.drop(order.side, id);
-            }
+        if market.crowd.position.contains_key(&id)
+            && let Some(order) = market.book.remove(id)
+        {
+            market.crowd.drop(order.side, id);
         }
     }
 
@@ -651,7 +649,6 @@ impl Exchange {
         self.open.entry(new.account).or_default().insert(id);
         let order = Order {
             id,
-            book_price: new.price,
             terms: new,
             status: Status::Open,
             filled_qty: 0,
@@ -782,7 +779,6 @@ impl Exchange {
                 self.end(now_ns, id, Status::Expired, EndReason::NoLiquidity);
             }
         } else if time_in_force == TimeInForce::Gtc {
-            order.book_price = order.terms.price;
             let resting = Resting { id, side: taker.side, price: order.terms.price, qty: order.open_qty() };
             self.markets[taker.market].book.insert(resting);
         } else {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use toml::Spanned;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,7 +56,7 @@ pub struct EngineTable {
     /// The log; default standard error.
     pub log: Option<PathBuf>,
     /// The asset in which totals are reported and total limits are given.
-    pub reporting_asset: String,
+    pub reporting_asset: Spanned<String>,
     /// A state hash is journalled after so many inputs.
     #[serde(default = "default_state_hash_every")]
     pub state_hash_every: u32,
@@ -170,11 +171,11 @@ pub struct DnsTable {
 #[serde(deny_unknown_fields)]
 pub struct GlobalLimits {
     /// Total exposure in the reporting asset.
-    pub exposure_max: Amount,
+    pub exposure_max: Spanned<Amount>,
     /// Loss since midnight UTC that stops trading.
-    pub daily_loss_max: Amount,
+    pub daily_loss_max: Spanned<Amount>,
     /// Fall from the session's best P&L that stops trading.
-    pub drawdown_max: Amount,
+    pub drawdown_max: Spanned<Amount>,
     /// Open orders at once.
     pub open_orders_max: u32,
     /// New orders and replaces.
@@ -200,7 +201,7 @@ pub struct GlobalLimits {
 #[serde(deny_unknown_fields)]
 pub struct AssetLimits {
     /// Largest net exposure over all venues.
-    pub exposure_max: Amount,
+    pub exposure_max: Spanned<Amount>,
 }
 
 /// `[[venue]]`.
@@ -208,7 +209,7 @@ pub struct AssetLimits {
 #[serde(deny_unknown_fields)]
 pub struct VenueTable {
     /// `binance` or `kraken`.
-    pub name: String,
+    pub name: Spanned<String>,
     /// Encoding of market data.
     #[serde(default)]
     pub encoding: EncodingName,
@@ -228,7 +229,7 @@ pub struct VenueTable {
     /// Share of each rate budget that only cancels may use.
     #[serde(default = "default_cancel_reserve")]
     pub cancel_reserve: Ratio,
-    /// Connections are renewed this long before the venue would end them... at most; 0 = venue's rule.
+    /// Connections are renewed after so long at the latest; `"0s"` = by the venue's own limit.
     #[serde(default)]
     pub connection_life_max: Span,
     /// Maker fee.
@@ -236,7 +237,7 @@ pub struct VenueTable {
     /// Taker fee.
     pub taker_fee: Ratio,
     /// Total exposure on this venue in the reporting asset.
-    pub exposure_max: Amount,
+    pub exposure_max: Spanned<Amount>,
     /// Open orders at once on this venue.
     pub open_orders_max: u32,
     /// The instruments traded.
@@ -269,13 +270,13 @@ pub struct InstrumentTableEntry {
     /// The venue's spelling on its order channel.
     pub symbol: String,
     /// Smallest order; the venue's minimum holds too.
-    pub order_min: Amount,
+    pub order_min: Spanned<Amount>,
     /// Largest order.
-    pub order_max: Amount,
+    pub order_max: Spanned<Amount>,
     /// Largest position, long or short.
-    pub position_max: Amount,
+    pub position_max: Spanned<Amount>,
     /// Largest notional of one order, in the quote asset.
-    pub notional_max: Amount,
+    pub notional_max: Spanned<Amount>,
     /// Open orders at once on this instrument.
     pub open_orders_max: u32,
 }
@@ -289,11 +290,11 @@ pub struct StrategyTable {
     /// Which strategy.
     pub kind: StrategyKind,
     /// `venue:SYMBOL`, in the order in which the strategy wants them.
-    pub instruments: Vec<String>,
+    pub instruments: Vec<Spanned<String>>,
     /// Its own limits.
     pub limits: StrategyLimits,
     /// Its parameters; see the strategy's documentation.
-    pub parameters: toml::Table,
+    pub parameters: Spanned<toml::Table>,
     /// Trades from the start.
     #[serde(default = "enabled")]
     pub enabled: bool,
@@ -318,11 +319,11 @@ pub enum StrategyKind {
 #[serde(deny_unknown_fields)]
 pub struct StrategyLimits {
     /// Largest position in each of its instruments, in base units.
-    pub position_max: Amount,
+    pub position_max: Spanned<Amount>,
     /// Open orders at once.
     pub open_orders_max: u32,
     /// Loss since midnight UTC that stops the strategy.
-    pub daily_loss_max: Amount,
+    pub daily_loss_max: Spanned<Amount>,
     /// New orders and replaces.
     pub order_rate_max: Rate,
 }

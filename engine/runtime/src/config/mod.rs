@@ -1,3 +1,83 @@
-//! The configuration file: TOML, strict.
+//! The configuration: read, checked, and turned into what the rooms below want.
+//!
+//! Strict: a key that nobody reads, a value with the wrong unit, a limit left out are errors that name the
+//! file, the line, the key and what was expected. Nothing that limits a loss has a default.
 
+pub mod file;
 pub mod units;
+
+use file::File;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a configuration, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, counted from 1; 0 if the error concerns the whole file.
+    pub line: usize,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A configuration file that was read and whose shape is right.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Where it came from.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// What it says.
+    pub file: File,
+}
+
+impl Document {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Document, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError { path: path.to_owned(), line: 0, message: format!("cannot be read: {e}") })?;
+        Document::parse(path, text)
+    }
+
+    /// Parses text that came from `path` (for messages).
+    pub fn parse(path: &Path, text: String) -> Result<Document, ConfigError> {
+        match toml::from_str::<File>(&text) {
+            Ok(file) => Ok(Document { path: path.to_owned(), text, file }),
+            Err(error) => {
+                let line = error.span().map_or(0, |span| line_of(&text, span.start));
+                let shown = text.lines().nth(line.wrapping_sub(1)).map(str::trim).filter(|l| !l.is_empty());
+                let message = match shown {
+                    Some(shown) => format!("{} (at `{shown}`)", error.message()),
+                    None => error.message().to_owned(),
+                };
+                Err(ConfigError { path: path.to_owned(), line, message })
+            }
+        }
+    }
+
+    /// An error at a place of this document.
+    pub fn error_at<T>(&self, place: &toml::Spanned<T>, message: impl Into<String>) -> ConfigError {
+        ConfigError { path: self.path.clone(), line: line_of(&self.text, place.span().start), message: message.into() }
+    }
+
+    /// An error of the whole document.
+    pub fn error(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError { path: self.path.clone(), line: 0, message: message.into() }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|&&b| b == b'\n').count() + 1
+}
