@@ -59,15 +59,29 @@ impl Default for TestbedConfig {
 /// An address in the default network that neither kernel has.
 pub const ENGINE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 
-/// Why there can be no testbed here (not root, no `ip`), or `None` if there can.
+/// Why there can be no testbed here (not root, a container without the capabilities, no `ip`), or
+/// `None` if there can.
 pub fn unavailable() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
+    }
+    // linux/capability.h
+    for (name, bit) in [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21)] {
+        if effective_capabilities().is_some_and(|mask| mask & (1 << bit) == 0) {
+            return Some(format!("network namespaces need {name}, which this container's root lacks"));
+        }
     }
     if let Err(error) = run(&["-Version"]) {
         return Some(format!("iproute2 is not installed: {error}"));
     }
     None
+}
+
+/// The calling thread's effective capabilities, as a bit mask.
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 /// A namespace, removed when dropped.

@@ -314,10 +314,10 @@ mod tests {
             }
             let verdict = bpf::test_run(program.as_fd(), &frame).expect("test run");
             assert_eq!(verdict, if ours { XDP_DROP } else { XDP_PASS }, "XDP: {name}");
-            if frame.len() == offset::PAYLOAD {
-                continue; // nor an empty packet for a socket buffer's
+            if frame.len() < offset::IPV4_END {
+                continue; // a socket buffer's test run takes no cut IP header
             }
-            let verdict = bpf::test_run(shield.as_fd(), &frame).expect("test run");
+            let verdict = bpf::test_run(shield.as_fd(), &frame).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(verdict.cast_signed(), if ours { TCX_DROP } else { TCX_NEXT }, "shield: {name}");
         }
     }

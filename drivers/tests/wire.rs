@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use drivers::af_packet::{AfPacket, AfPacketConfig};
@@ -13,6 +14,7 @@ use drivers::interface::Interface;
 use drivers::port::{Burst, Port};
 use drivers::select::{self, AnyPort, Link, LinkConfig};
 use drivers::testbed::{self, ENGINE_ADDRESS, Testbed, TestbedConfig};
+use drivers::xdp_program::{AttachMode, XdpAttachment};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const VENUE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -358,6 +360,64 @@ fn af_packet_counts_overflow_and_recovers() {
     overflow_is_counted(&bed, port);
 }
 
+/// Frames on loan keep their bytes and are not handed out twice, whatever comes in meanwhile.
+fn loans_are_respected(bed: &Testbed, mut port: impl Port + Send) {
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(bed, (ENGINE_ADDRESS, 9000), 1, 64));
+        echo(&mut port, ENGINE_ADDRESS, |_| asked.is_finished());
+    });
+    let flood = |first: u32, count: u32| {
+        bed.right()
+            .run(|| {
+                let socket = UdpSocket::bind((VENUE_ADDRESS, 0)).expect("bind");
+                for number in first..first + count {
+                    socket.send_to(&number.to_be_bytes(), (ENGINE_ADDRESS, 9000)).expect("send");
+                }
+            })
+            .expect("enter");
+    };
+    let numbers = |port: &mut dyn Port, burst: &Burst| -> Vec<u32> {
+        burst.frames().iter().map(|frame| u32::from_be_bytes(port.frame(*frame)[42..46].try_into().expect("four bytes"))).collect()
+    };
+    flood(0, 10);
+    let mut held = Burst::new();
+    assert_eq!(port.receive(now_ns(), &mut held), 10);
+    assert_eq!(numbers(&mut port, &held), (0..10).collect::<Vec<_>>());
+    // Three times round the ring, taken out as it comes, with ten slots missing.
+    let mut burst = Burst::new();
+    let mut seen = Vec::new();
+    for batch in 0..24 {
+        flood(100 + batch * 32, 32);
+        while port.receive(now_ns(), &mut burst) > 0 {
+            seen.extend(numbers(&mut port, &burst));
+            port.recycle(&mut burst);
+        }
+    }
+    assert_eq!(numbers(&mut port, &held), (0..10).collect::<Vec<_>>(), "frames on loan are left alone");
+    assert!(seen.is_sorted_by(|a, b| a < b) && seen.iter().all(|number| *number >= 100), "nothing is handed out twice: {seen:?}");
+    port.recycle(&mut held);
+    assert!(held.is_empty());
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(bed, (ENGINE_ADDRESS, 9000), 300, 64));
+        echo(&mut port, ENGINE_ADDRESS, |_| asked.is_finished());
+        assert_eq!(asked.join().expect("asker"), 300, "all slots are in use again");
+    });
+}
+
+#[test]
+fn af_xdp_respects_loans() {
+    let Some(bed) = testbed() else { return };
+    let port = open_xdp(&bed, &small_xdp(&bed, Filter::Address(ENGINE_ADDRESS)));
+    loans_are_respected(&bed, port);
+}
+
+#[test]
+fn af_packet_respects_loans() {
+    let Some(bed) = testbed() else { return };
+    let port = open_packet(&bed, &small_packet(&bed, Filter::Address(ENGINE_ADDRESS)));
+    loans_are_respected(&bed, port);
+}
+
 #[test]
 fn a_taken_queue_is_waited_for_and_then_reported() {
     let Some(bed) = testbed() else { return };
@@ -374,6 +434,33 @@ fn a_taken_queue_is_waited_for_and_then_reported() {
         waiting.join().expect("opens once the first port is gone")
     });
     assert_eq!(second.info().mode, "native copy");
+}
+
+#[test]
+fn several_ports_can_share_one_attached_program() {
+    let Some(bed) = testbed() else { return };
+    let config = small_xdp(&bed, Filter::Address(ENGINE_ADDRESS));
+    let attach = |name: &str, namespace: &testbed::Namespace| {
+        namespace
+            .run(|| {
+                let interface = Interface::open(name).expect("interface");
+                XdpAttachment::attach(&interface, config.filter, AttachMode::Native, DEADLINE).expect("attach")
+            })
+            .map(Arc::new)
+            .expect("enter")
+    };
+    let ours = attach(bed.left_interface(), bed.left());
+    let open_on = |queue: u32, attachment: &Arc<XdpAttachment>| {
+        let config = AfXdpConfig { queue, busy_patience: Duration::from_millis(20), ..config.clone() };
+        bed.left().run(|| AfXdp::open_on(&config, attachment)).expect("enter")
+    };
+    let no_such_queue = open_on(7, &ours).map(|_| ()).expect_err("veth has one queue");
+    assert!(no_such_queue.to_string().contains("no such queue"), "{no_such_queue}");
+    let port = open_on(0, &ours).expect("queue 0");
+    assert_eq!(echo_while_asked(&bed, port, (ENGINE_ADDRESS, 9000), 20, 64).0, 20);
+    // The program stays for the next port of the queue.
+    let port = open_on(0, &ours).expect("queue 0 again");
+    assert_eq!(echo_while_asked(&bed, port, (ENGINE_ADDRESS, 9000), 20, 64).0, 20);
 }
 
 #[test]

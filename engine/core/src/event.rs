@@ -163,6 +163,8 @@ macro_rules! byte_enum {
     };
 }
 
+pub(crate) use byte_enum;
+
 byte_enum! {
     /// What happened.
     EventKind: u8 {
@@ -232,6 +234,9 @@ byte_enum! {
         SendCancelAll = 131 => "send_cancel_all",
         /// Ask the venue what became of an order. a order id.
         SendQuery = 132 => "send_query",
+        /// Ask the venue's codec for a new snapshot of the book of `instrument`: the core found it wrong or stale
+        /// (`code` is a [`BookInvalid`]).
+        SendResync = 133 => "send_resync",
         /// Risk refused what a strategy asked for. `code` is a risk `Refusal`; b price, c qty; `asset` the strategy.
         RiskRefusal = 140 => "risk_refusal",
         /// Trading stopped (kill switch, loss limit, breaker); `code` is a [`HaltReason`].

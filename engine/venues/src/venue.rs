@@ -246,6 +246,17 @@ pub trait Venue {
     /// `SendQuery`) on the wire. On an error nothing was queued, and the runtime reports the refusal to the core.
     fn execute(&mut self, command: &Event, times: Times, out: &mut Outbox) -> Result<(), ExecuteError>;
 
+    /// The core found this book wrong (crossed, stale, overflowed) or events of it were dropped: emit
+    /// `BookInvalid` and synchronise it anew, unless that is already under way.
+    fn resync(
+        &mut self,
+        instrument: engine_core::ids::InstrumentId,
+        reason: engine_core::event::BookInvalid,
+        times: Times,
+        sink: &mut impl EventSink,
+        out: &mut Outbox,
+    );
+
     /// True once the newest link of this role is subscribed (market data) or logged on and reporting
     /// (order entry): the old link of a planned renewal may go.
     fn is_ready(&self, role: Role) -> bool;

@@ -3,6 +3,7 @@
 
 mod journal;
 mod names;
+mod relay;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
