@@ -291,13 +291,22 @@ fn out_of_order_commit(bed: &Testbed, mut port: impl Port) {
             assert_eq!(answer[..len], number.to_be_bytes());
         }
     }
+    // Committed but not flushed: as many as fit, and then no more, until the kernel has taken them.
+    for _ in 0..128 {
+        let frame = port.allocate().expect("chunk");
+        let bytes = datagram(0);
+        port.buffer(&frame)[..bytes.len()].copy_from_slice(&bytes);
+        port.commit(frame, bytes.len());
+    }
+    assert_eq!(port.allocate(), None, "all slots wait for the flush");
+    port.flush(now_ns()).expect("flush");
     let too_long = port.allocate().expect("chunk");
     let capacity = too_long.capacity as usize;
     port.commit(too_long, capacity + 1);
-    assert_eq!((port.statistics().tx_invalid, port.statistics().tx_frames), (1, 200));
+    assert_eq!((port.statistics().tx_invalid, port.statistics().tx_frames), (1, 328));
     let all: Vec<_> = std::iter::from_fn(|| port.allocate()).collect();
     assert_eq!(all.len(), 128, "no chunk was lost");
-    assert_eq!(port.statistics().tx_exhausted, 1);
+    assert_eq!(port.statistics().tx_exhausted, 2);
 }
 
 #[test]

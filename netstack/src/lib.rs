@@ -13,3 +13,7 @@
 //! | `websocket` | RFC 6455 client: messages out as borrowed slices |
 //! | `http` | HTTP/1.1 client messages (upgrade and keep-alive requests) |
 //! | `session` | the life of one connection: resolve, connect, TLS, upgrade, heartbeat, back-off, renewal |
+
+pub mod http;
+pub mod tls;
+pub mod websocket;

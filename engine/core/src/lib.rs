@@ -9,7 +9,13 @@
 //! `book`, `order` (the order state table), `risk`, `position`, `strategy`, `core`.
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod event;
 pub mod fixed;
 pub mod ids;
 pub mod instrument;
+pub mod position;
+pub mod signals;
+pub mod sizing;
+pub mod state_hash;
+pub mod trades;

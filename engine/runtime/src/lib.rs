@@ -27,9 +27,12 @@
 pub mod clock;
 pub mod cold;
 pub mod config;
+pub mod credentials;
+pub mod engine;
 pub mod host;
 pub mod journal;
 pub mod latency;
 pub mod replay;
+pub mod report;
 pub mod ring;
 pub mod session_file;

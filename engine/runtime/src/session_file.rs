@@ -81,7 +81,13 @@ pub enum SessionFileError {
 
 impl SessionFile {
     /// Collects the tables.
-    pub fn new(config: &str, venues: Vec<String>, strategies: Vec<String>, assets: &AssetTable, instruments: &InstrumentTable) -> SessionFile {
+    pub fn new(
+        config: &str,
+        venues: Vec<String>,
+        strategies: Vec<String>,
+        assets: &AssetTable,
+        instruments: &InstrumentTable,
+    ) -> SessionFile {
         SessionFile {
             version: VERSION,
             config: config.to_owned(),

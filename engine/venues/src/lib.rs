@@ -15,6 +15,8 @@
 //! quarantined (book invalid, resync), and the session goes on.
 #![forbid(unsafe_code)]
 
+pub mod json;
+pub mod limits;
 pub mod outbox;
 pub mod rest;
 pub mod symbols;

@@ -4,8 +4,8 @@
 //! into a [`RestReply`]. The runtime's cold plane carries them over kernel sockets with TLS and retries.
 //! Allocation is fine here; determinism is kept: reconciliation is a pure function of the replies.
 
-use engine_core::fixed::{Money, Price, Qty};
 use engine_core::event::{Side, VenueOrderStatus};
+use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, OrderId};
 use engine_core::instrument::{AssetTable, Instrument, InstrumentTable};
 use zeroize::Zeroizing;
@@ -49,8 +49,15 @@ pub enum RestQuery {
     },
     /// All balances.
     Balances,
-    /// Cancel every open order of the account.
+    /// Cancel every open order of the account. Venues that cancel by symbol only (Binance) answer
+    /// [`RestError::Unsupported`]: ask once for each instrument instead.
     CancelAll,
+    /// Cancel every open order of an instrument. Venues that cancel all or nothing (Kraken) answer
+    /// [`RestError::Unsupported`].
+    CancelInstrument {
+        /// Of this instrument.
+        instrument: InstrumentId,
+    },
 }
 
 /// An HTTP request to send.

@@ -53,7 +53,12 @@ fn inspect(arguments: &Arguments, reader: &Reader) -> anyhow::Result<ExitCode> {
     println!("  from       {}", runtime::cold::log::time_text(first_ns));
     println!("  to         {}", runtime::cold::log::time_text(last_ns));
     if let Some(torn) = &summary.torn {
-        println!("  torn tail  {} bytes after byte {} of {}: the write was cut off; the next start removes them", torn.bytes, torn.offset, torn.path.display());
+        println!(
+            "  torn tail  {} bytes after byte {} of {}: the write was cut off; the next start removes them",
+            torn.bytes,
+            torn.offset,
+            torn.path.display()
+        );
     }
     if arguments.verify {
         return Ok(ExitCode::SUCCESS);
@@ -77,7 +82,10 @@ fn export_lines(arguments: &Arguments, reader: &Reader) -> anyhow::Result<ExitCo
     let mut wanted = Vec::new();
     for name in &arguments.kinds {
         let kind = EventKind::ALL.iter().find(|k| k.as_str() == name);
-        wanted.push(*kind.with_context(|| format!("no event kind is called '{name}'; `peregrine journal` without --export lists those in use"))? as u8);
+        wanted.push(
+            *kind.with_context(|| format!("no event kind is called '{name}'; `peregrine journal` without --export lists those in use"))?
+                as u8,
+        );
     }
     let names = crate::names::of_journal(&arguments.journal);
     let mut out = BufWriter::new(std::io::stdout().lock());

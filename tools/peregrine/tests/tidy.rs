@@ -82,7 +82,8 @@ fn nothing_is_left_unfinished() {
 
 #[test]
 fn sans_io_rooms_have_no_io_no_clock_and_no_thread() {
-    let banned = ["std::net::Tcp", "std::net::Udp", "std::fs", "std::thread", "Instant::now", "SystemTime", "std::process", "println!", "rand::"];
+    let banned =
+        ["std::net::Tcp", "std::net::Udp", "std::fs", "std::thread", "Instant::now", "SystemTime", "std::process", "println!", "rand::"];
     let mut problems = Vec::new();
     for (path, text) in rust_files() {
         let relative = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();

@@ -120,7 +120,15 @@ pub struct MarketConfig {
 impl MarketConfig {
     /// A market from its parts, in the order of the fields.
     #[allow(clippy::too_many_arguments)]
-    fn new(base: &str, quote: &str, scales: (u8, u8), steps: (&str, &str), qty: (&str, &str), notional_min: &str, open_price: &str) -> Self {
+    fn new(
+        base: &str,
+        quote: &str,
+        scales: (u8, u8),
+        steps: (&str, &str),
+        qty: (&str, &str),
+        notional_min: &str,
+        open_price: &str,
+    ) -> Self {
         MarketConfig {
             base: base.into(),
             quote: quote.into(),
@@ -137,7 +145,9 @@ impl MarketConfig {
 
     /// Checks and converts to integers.
     pub(crate) fn spec(&self) -> Result<MarketSpec, SimError> {
-        let bad = |field: &str, text: &str| SimError::Config(format!("market {}/{}: {field} = {text:?} is not a positive decimal at the scale", self.base, self.quote));
+        let bad = |field: &str, text: &str| {
+            SimError::Config(format!("market {}/{}: {field} = {text:?} is not a positive decimal at the scale", self.base, self.quote))
+        };
         if self.price_scale + self.qty_scale > 14 || self.price_scale > 8 || self.qty_scale > 8 {
             return Err(SimError::Config(format!("market {}/{}: scales above 8 decimals", self.base, self.quote)));
         }
@@ -187,6 +197,8 @@ pub struct BinanceConfig {
     pub orders_per_10s: u32,
     /// New orders per day and account.
     pub orders_per_day: u32,
+    /// WebSocket connection attempts per 5 minutes and IP address.
+    pub connects_per_5min: u32,
     /// Messages a client may send per second on a stream connection.
     pub stream_messages_per_s: u32,
 }
@@ -213,6 +225,7 @@ impl Default for BinanceConfig {
             weight_per_minute: 6_000,
             orders_per_10s: 100,
             orders_per_day: 200_000,
+            connects_per_5min: 300,
             stream_messages_per_s: 5,
         }
     }
@@ -227,6 +240,8 @@ pub struct KrakenConfig {
     pub idle_close_ms: u64,
     /// Life of a token until its first use, ms.
     pub token_life_ms: u64,
+    /// WebSocket connection attempts per 10 minutes and IP address.
+    pub connects_per_10min: usize,
     /// Threshold of the trading counter (per account and pair).
     pub trading_threshold: f64,
     /// Decay of the trading counter per second.
@@ -257,6 +272,7 @@ impl Default for KrakenConfig {
             },
             idle_close_ms: 60_000,
             token_life_ms: 900_000,
+            connects_per_10min: 150,
             trading_threshold: 180.0,
             trading_decay_per_s: 3.75,
             open_orders_max: 225,

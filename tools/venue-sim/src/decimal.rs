@@ -52,8 +52,7 @@ pub fn parse_i128(text: &str, scale: u8) -> Result<i128, DecimalError> {
     };
     let (mantissa_text, exponent) = match bytes.iter().position(|c| matches!(c, b'e' | b'E')) {
         Some(at) => {
-            let exponent: i32 =
-                std::str::from_utf8(&bytes[at + 1..]).ok().and_then(|t| t.parse().ok()).ok_or(DecimalError::Garbage)?;
+            let exponent: i32 = std::str::from_utf8(&bytes[at + 1..]).ok().and_then(|t| t.parse().ok()).ok_or(DecimalError::Garbage)?;
             (&bytes[..at], exponent)
         }
         None => (bytes, 0),
@@ -66,10 +65,7 @@ pub fn parse_i128(text: &str, scale: u8) -> Result<i128, DecimalError> {
         match c {
             b'.' if !in_fraction => in_fraction = true,
             b'0'..=b'9' => {
-                mantissa = mantissa
-                    .checked_mul(10)
-                    .and_then(|m| m.checked_add(i128::from(c - b'0')))
-                    .ok_or(DecimalError::Overflow)?;
+                mantissa = mantissa.checked_mul(10).and_then(|m| m.checked_add(i128::from(c - b'0'))).ok_or(DecimalError::Overflow)?;
                 digits += 1;
                 places += i32::from(in_fraction);
             }
@@ -87,7 +83,7 @@ pub fn parse_i128(text: &str, scale: u8) -> Result<i128, DecimalError> {
         let up = u8::try_from(shift).ok().filter(|s| *s <= 38).ok_or(DecimalError::Overflow)?;
         mantissa.checked_mul(pow10(up)).ok_or(DecimalError::Overflow)?
     } else {
-        let down = u8::try_from(-shift).ok().filter(|s| *s <= 38).ok_or(DecimalError::Precision)?;
+        let down = u8::try_from(shift.unsigned_abs()).ok().filter(|s| *s <= 38).ok_or(DecimalError::Precision)?;
         if mantissa % pow10(down) != 0 {
             return Err(DecimalError::Precision);
         }
@@ -155,6 +151,10 @@ fn push_i128(out: &mut Vec<u8>, value: i128, scale: u8, places: u8) {
     }
     out.extend_from_slice(&buffer[at..]);
 }
+
+/// Largest price, quantity or amount that a request may name, in whole units: keeps every product of two
+/// of them and the scales within `i128`.
+pub const REQUEST_UNITS_MAX: i64 = 1_000_000_000;
 
 /// An amount of one asset at [`AMOUNT_SCALE`] decimal places.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -280,6 +280,8 @@ mod tests {
         assert_eq!(parse_fixed("68250.1000", 2), Ok(6_825_010), "zeros beyond the scale are no precision");
         assert_eq!(parse_fixed("0.001", 2), Err(DecimalError::Precision));
         assert_eq!(parse_fixed("99999999999999999999", 2), Err(DecimalError::Overflow));
+        assert_eq!(parse_fixed(".00000000000000000000000000000000000001e-2147483648", 8), Err(DecimalError::Precision));
+        assert_eq!(parse_fixed("1e2147483647", 8), Err(DecimalError::Overflow));
         for garbage in ["", ".", "-", "1.2.3", "0x10", "1e", "NaN", " 1", "1 "] {
             assert_eq!(parse_fixed(garbage, 2), Err(DecimalError::Garbage), "{garbage:?}");
         }
@@ -308,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_parsed_or_refused(text in "[-+0-9.eE]{0,70}") {
+        fn any_text_is_parsed_or_refused(text in "[-+]?[0-9]{0,30}[.]?[0-9]{0,30}(e[-+]?[0-9]{0,12})?") {
             let _ = parse_i128(&text, 8);
         }
     }

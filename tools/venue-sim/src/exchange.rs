@@ -10,315 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::book::{Book, OrderId, Resting, Side};
 use crate::decimal::{Amount, Rounding};
 use crate::ledger::{AccountId, AssetId, Ledger};
+pub use crate::orders::*;
 
 /// Trades kept per market for snapshots and REST.
 const RECENT_TRADES: usize = 1000;
-
-/// What a market trades and in which steps. Prices and quantities are integers at the given scales.
-#[derive(Clone, Debug)]
-pub struct MarketSpec {
-    /// Base asset, e.g. `BTC`.
-    pub base: String,
-    /// Quote asset, e.g. `USDT`.
-    pub quote: String,
-    /// Decimal places of prices.
-    pub price_scale: u8,
-    /// Decimal places of quantities.
-    pub qty_scale: u8,
-    /// Price step.
-    pub tick: i64,
-    /// Quantity step.
-    pub lot: i64,
-    /// Smallest quantity of an order.
-    pub qty_min: i64,
-    /// Largest quantity of an order.
-    pub qty_max: i64,
-    /// Smallest price x quantity of an order, in quote.
-    pub notional_min: Amount,
-    /// Price at which the market opens.
-    pub open_price: i64,
-}
-
-/// Kind of an order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OrderKind {
-    /// Limit.
-    Limit,
-    /// Market.
-    Market,
-}
-
-/// How long an order lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TimeInForce {
-    /// Until cancelled.
-    Gtc,
-    /// What does not match at once is dropped.
-    Ioc,
-    /// All at once or nothing.
-    Fok,
-}
-
-/// What happens when an account would trade with itself; the taker's mode decides.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SelfTrade {
-    /// It trades.
-    Allow,
-    /// The incoming order ends.
-    EndTaker,
-    /// The resting order ends.
-    EndMaker,
-    /// Both end.
-    EndBoth,
-    /// Both lose the quantity that would have matched.
-    Decrement,
-}
-
-/// Where an order is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
-    /// Working, nothing filled.
-    Open,
-    /// Working, partly filled.
-    PartiallyFilled,
-    /// Done: all filled.
-    Filled,
-    /// Done: cancelled.
-    Canceled,
-    /// Done: expired by its own terms.
-    Expired,
-    /// Done: ended by self-trade prevention.
-    ExpiredInMatch,
-}
-
-impl Status {
-    /// True while the order can still change.
-    pub fn is_open(self) -> bool {
-        matches!(self, Status::Open | Status::PartiallyFilled)
-    }
-}
-
-/// Why an order ended other than by its last fill.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EndReason {
-    /// Its owner cancelled it.
-    User,
-    /// The dead man's switch fired.
-    DeadMan,
-    /// IOC remainder.
-    ImmediateRemainder,
-    /// FOK that could not fill.
-    CannotFill,
-    /// Market order that ran out of book.
-    NoLiquidity,
-    /// Self-trade prevention.
-    SelfTrade,
-    /// Post-only that would have taken.
-    PostOnly,
-    /// An amend asked for no more than was already filled.
-    AmendedAway,
-}
-
-/// What a caller wants placed. Values are at the market's scales and already pass the venue's filters.
-#[derive(Clone, Debug)]
-pub struct NewOrder {
-    /// Owner.
-    pub account: AccountId,
-    /// Index of the market.
-    pub market: usize,
-    /// Side.
-    pub side: Side,
-    /// Kind.
-    pub kind: OrderKind,
-    /// Time in force; GTC for market orders.
-    pub time_in_force: TimeInForce,
-    /// Limit price; 0 for market orders.
-    pub price: i64,
-    /// Quantity of base; 0 when `quote_qty` is given.
-    pub qty: i64,
-    /// Quantity of quote to spend or raise (market orders).
-    pub quote_qty: Option<Amount>,
-    /// Refuse rather than take.
-    pub post_only: bool,
-    /// Client's id; unique among the account's open orders. May be empty.
-    pub client_id: String,
-    /// Client's number (Kraken's `userref`).
-    pub user_ref: i64,
-    /// Self-trade prevention.
-    pub self_trade: SelfTrade,
-}
-
-/// An account's order with its history summed up.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// Venue's id.
-    pub id: OrderId,
-    /// As placed, with amended price, quantity and client id.
-    pub terms: NewOrder,
-    /// Where it is.
-    pub status: Status,
-    /// Filled quantity.
-    pub filled_qty: i64,
-    /// Price x quantity over all fills.
-    pub filled_cost: Amount,
-    /// Quantity lost to self-trade prevention.
-    pub prevented_qty: i64,
-    /// Fees paid, in the fee's asset.
-    pub fees: Amount,
-    /// When it was taken in, ns.
-    pub created_ns: u64,
-    /// Last change, ns.
-    pub updated_ns: u64,
-    /// Last amend (or creation), ns: what rate-limit costs depend on.
-    pub amended_ns: u64,
-    /// Number of amends.
-    pub amends: u32,
-    /// Why it ended, if not filled.
-    pub end_reason: Option<EndReason>,
-    held: Amount,
-}
-
-impl Order {
-    /// What could still fill.
-    pub fn open_qty(&self) -> i64 {
-        self.terms.qty - self.filled_qty - self.prevented_qty
-    }
-}
-
-/// One side of one match, as its owner sees it.
-#[derive(Clone, Debug)]
-pub struct Fill {
-    /// Public trade id.
-    pub trade_id: u64,
-    /// Venue-wide unique id of this side.
-    pub exec_id: u64,
-    /// The order.
-    pub order_id: OrderId,
-    /// Its client id at that time.
-    pub client_id: String,
-    /// Owner.
-    pub account: AccountId,
-    /// Market.
-    pub market: usize,
-    /// Side.
-    pub side: Side,
-    /// Price.
-    pub price: i64,
-    /// Quantity.
-    pub qty: i64,
-    /// Price x quantity.
-    pub cost: Amount,
-    /// Fee paid.
-    pub fee: Amount,
-    /// Asset of the fee.
-    pub fee_asset: AssetId,
-    /// True when this side rested in the book.
-    pub maker: bool,
-    /// When, ns.
-    pub at_ns: u64,
-    /// Owner's total of base after this fill.
-    pub base_total: Amount,
-    /// Owner's total of quote after this fill.
-    pub quote_total: Amount,
-}
-
-/// A match as the public sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PublicTrade {
-    /// Market.
-    pub market: usize,
-    /// Sequential per market.
-    pub id: u64,
-    /// Price.
-    pub price: i64,
-    /// Quantity.
-    pub qty: i64,
-    /// Aggressor's side.
-    pub taker_side: Side,
-    /// Aggressor's kind.
-    pub taker_kind: OrderKind,
-    /// When, ns.
-    pub at_ns: u64,
-}
-
-/// What happened to an account's order.
-#[derive(Clone, Debug)]
-pub enum OrderChange {
-    /// Taken in.
-    New,
-    /// Filled, wholly or in part.
-    Fill(Box<Fill>),
-    /// Ended for [`Order::end_reason`].
-    Ended,
-    /// New terms, or quantity taken by self-trade prevention.
-    Amended {
-        /// Client id before the amend.
-        previous_client_id: String,
-    },
-    /// Lost quantity to self-trade prevention and lives on.
-    Decremented {
-        /// Quantity lost.
-        qty: i64,
-    },
-}
-
-/// Something that happened, in order.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A match.
-    Trade(PublicTrade),
-    /// An account's order changed; the snapshot is as of then.
-    Order(Box<Order>, OrderChange),
-}
-
-/// Why a request was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Not enough free balance.
-    #[error("insufficient funds")]
-    InsufficientFunds,
-    /// Post-only that would match.
-    #[error("post-only order would take")]
-    WouldTake,
-    /// Another open order has this client id.
-    #[error("duplicate client id")]
-    DuplicateClientId,
-    /// No such open order of this account.
-    #[error("unknown order")]
-    UnknownOrder,
-    /// Amend that changes nothing.
-    #[error("nothing to amend")]
-    NothingToAmend,
-}
-
-/// How fees are charged.
-#[derive(Clone, Copy, Debug)]
-pub struct FeePolicy {
-    /// Maker rate in millionths.
-    pub maker_ppm: u32,
-    /// Taker rate in millionths.
-    pub taker_ppm: u32,
-    /// Asset of the fee.
-    pub asset: FeeAsset,
-}
-
-/// Which asset a fee is taken in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FeeAsset {
-    /// What the fill brings in, cut to 8 decimals (Binance).
-    Received,
-    /// Always quote, rounded to 5 decimals (Kraken).
-    Quote,
-}
-
-impl FeePolicy {
-    const RECEIVED_PLACES: u8 = 8;
-    const QUOTE_PLACES: u8 = 5;
-
-    fn rate(self, maker: bool) -> u32 {
-        if maker { self.maker_ppm } else { self.taker_ppm }
-    }
-}
 
 /// Running figures of a market since it opened.
 #[derive(Clone, Copy, Debug)]
@@ -417,6 +112,12 @@ struct Taker {
     self_trade: SelfTrade,
 }
 
+impl Taker {
+    fn crowd(id: OrderId, market: usize, side: Side, kind: OrderKind, limit: Option<i64>) -> Taker {
+        Taker { id, account: AccountId::CROWD, market, side, kind, limit, self_trade: SelfTrade::Allow }
+    }
+}
+
 impl Exchange {
     /// An exchange whose order and trade ids start after the given ones.
     pub fn new(fees: FeePolicy, first_order_id: u64) -> Exchange {
@@ -468,9 +169,8 @@ impl Exchange {
 
     /// The latest order of an account with this client id, open or done.
     pub fn latest_by_client_id(&self, account: AccountId, client_id: &str) -> Option<&Order> {
-        self.open_by_client_id(account, client_id).or_else(|| {
-            self.orders.values().rev().find(|order| order.terms.account == account && order.terms.client_id == client_id)
-        })
+        self.open_by_client_id(account, client_id)
+            .or_else(|| self.orders.values().rev().find(|order| order.terms.account == account && order.terms.client_id == client_id))
     }
 
     /// An account's open orders, oldest first.
@@ -536,16 +236,8 @@ impl Exchange {
     /// Gives an open order a new total quantity and/or price and/or client id. A lower quantity keeps the
     /// place in the queue; anything else goes to the back and may match. A total at or below what is
     /// filled ends the order.
-    pub fn amend(
-        &mut self,
-        now_ns: u64,
-        account: AccountId,
-        id: OrderId,
-        qty: Option<i64>,
-        price: Option<i64>,
-        client_id: Option<String>,
-        post_only: bool,
-    ) -> Result<(), Refusal> {
+    pub fn amend(&mut self, now_ns: u64, account: AccountId, id: OrderId, amend: Amend) -> Result<(), Refusal> {
+        let Amend { qty, price, client_id, post_only } = amend;
         let order = self.order(account, id).filter(|order| order.status.is_open()).ok_or(Refusal::UnknownOrder)?;
         let (new_qty, new_price) = (qty.unwrap_or(order.terms.qty), price.unwrap_or(order.terms.price));
         let (old_qty, old_price, market, side) = (order.terms.qty, order.terms.price, order.terms.market, order.terms.side);
@@ -605,7 +297,7 @@ impl Exchange {
     /// A limit order of the crowd: takes what it crosses, rests with the remainder. Returns its id.
     pub fn crowd_place(&mut self, now_ns: u64, market: usize, side: Side, price: i64, qty: i64) -> OrderId {
         let id = self.next_id();
-        let left = self.crowd_match(now_ns, id, market, side, OrderKind::Limit, Some(price), qty);
+        let left = self.crowd_match(now_ns, &Taker::crowd(id, market, side, OrderKind::Limit, Some(price)), qty);
         if left > 0 {
             let market = &mut self.markets[market];
             market.book.insert(Resting { id, side, price, qty: left });
@@ -618,7 +310,7 @@ impl Exchange {
     pub fn crowd_take(&mut self, now_ns: u64, market: usize, side: Side, limit: Option<i64>, qty: i64) -> i64 {
         let id = self.next_id();
         let kind = if limit.is_some() { OrderKind::Limit } else { OrderKind::Market };
-        self.crowd_match(now_ns, id, market, side, kind, limit, qty)
+        self.crowd_match(now_ns, &Taker::crowd(id, market, side, kind, limit), qty)
     }
 
     /// Cancels an order of the crowd.
@@ -738,9 +430,7 @@ impl Exchange {
     fn remaining_hold(&self, order: &Order) -> Amount {
         let spec = &self.markets[order.terms.market].spec;
         match order.terms.side {
-            Side::Buy => {
-                self.cost_with_fee(Amount::notional(order.terms.price, spec.price_scale, order.open_qty(), spec.qty_scale))
-            }
+            Side::Buy => self.cost_with_fee(Amount::notional(order.terms.price, spec.price_scale, order.open_qty(), spec.qty_scale)),
             Side::Sell => Amount::from_fixed(order.open_qty(), spec.qty_scale),
         }
     }
@@ -759,9 +449,7 @@ impl Exchange {
             self_trade: terms.self_trade,
         };
         let (time_in_force, open_qty, quote_qty) = (terms.time_in_force, order.open_qty(), terms.quote_qty);
-        if time_in_force == TimeInForce::Fok
-            && self.markets[taker.market].book.fillable(taker.side, taker.limit, open_qty) < open_qty
-        {
+        if time_in_force == TimeInForce::Fok && self.markets[taker.market].book.fillable(taker.side, taker.limit, open_qty) < open_qty {
             self.end(now_ns, id, Status::Expired, EndReason::CannotFill);
             return;
         }
@@ -876,22 +564,13 @@ impl Exchange {
         }
     }
 
-    fn crowd_match(
-        &mut self,
-        now_ns: u64,
-        id: OrderId,
-        market: usize,
-        side: Side,
-        kind: OrderKind,
-        limit: Option<i64>,
-        qty: i64,
-    ) -> i64 {
-        let taker = Taker { id, account: AccountId::CROWD, market, side, kind, limit, self_trade: SelfTrade::Allow };
+    fn crowd_match(&mut self, now_ns: u64, taker: &Taker, qty: i64) -> i64 {
+        let (market, side, limit) = (taker.market, taker.side, taker.limit);
         let mut left = qty;
         while left > 0 && self.markets[market].book.crosses(side, limit) {
             let Some(front) = self.markets[market].book.front(side.opposite()) else { break };
             let take = left.min(front.qty);
-            self.trade(now_ns, &taker, front, take);
+            self.trade(now_ns, taker, front, take);
             left -= take;
         }
         left
@@ -939,26 +618,15 @@ impl Exchange {
         };
         self.ledger.transfer(seller, buyer, base, Amount::from_fixed(qty, qty_scale));
         self.ledger.transfer(buyer, seller, quote, cost);
-        for (id, account, side, is_maker) in
-            [(maker.id, maker_account, maker.side, true), (taker.id, taker.account, taker.side, false)]
-        {
-            if account != AccountId::CROWD {
-                self.settle_side(now_ns, &trade, id, account, side, is_maker, cost);
-            }
+        for (id, is_maker) in [(maker.id, true), (taker.id, false)] {
+            // The crowd's side has no order of record and is skipped.
+            self.settle_side(now_ns, &trade, id, is_maker, cost);
         }
     }
 
     /// Fee, order totals, hold and event of one account's side of a match.
-    fn settle_side(
-        &mut self,
-        now_ns: u64,
-        trade: &PublicTrade,
-        id: OrderId,
-        account: AccountId,
-        side: Side,
-        maker: bool,
-        cost: Amount,
-    ) {
+    fn settle_side(&mut self, now_ns: u64, trade: &PublicTrade, id: OrderId, maker: bool, cost: Amount) {
+        let Some((account, side)) = self.orders.get(&id).map(|order| (order.terms.account, order.terms.side)) else { return };
         let market = &self.markets[trade.market];
         let (base, quote, qty_scale) = (market.base, market.quote, market.spec.qty_scale);
         let rate = self.fees.rate(maker);

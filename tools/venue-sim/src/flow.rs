@@ -44,7 +44,7 @@ impl Default for FlowConfig {
             divergence_bps: 1.5,
             dislocation_every_ms: 5_000,
             dislocation_ms: 400,
-            dislocation_bps: 40.0,
+            dislocation_bps: 80.0,
             half_spread_bps: 0.5,
             width_bps: 8.0,
             orders_per_side: 60,
@@ -162,7 +162,7 @@ impl Crowd {
         market
     }
 
-    /// Deals with a best quote on the wrong side of the venue's price: the crowd pulls its own most of
+    /// Deals with a best quote on the wrong side of the venue's price: the crowd moves its own most of
     /// the time, else someone takes it. True when there was one and it was acted on.
     fn act_on_stale(&mut self, exchange: &mut Exchange, now_ns: u64, market: usize) -> bool {
         let fair = self.strays[market].fair;
@@ -176,7 +176,9 @@ impl Crowd {
                 continue;
             }
             if exchange.is_crowd(market, front.id) && !self.random.one_in(3) {
+                // A quote that moves: the side keeps its depth however far the price jumps.
                 exchange.crowd_cancel(market, front.id);
+                self.quote(exchange, now_ns, market, side);
                 return true;
             }
             if self.random.one_in(3) {

@@ -109,9 +109,6 @@ mod tests {
         array(object.key("l"), [1u64, 2], push_u64);
         Object::new(object.key("o")).end();
         object.end();
-        assert_eq!(
-            String::from_utf8_lossy(&out),
-            r#"{"a":"x\"y\\\u000a","b":1,"c":false,"p":"68250.10000000","n":0.5,"l":[1,2],"o":{}}"#
-        );
+        assert_eq!(String::from_utf8_lossy(&out), r#"{"a":"x\"y\\\u000a","b":1,"c":false,"p":"68250.10000000","n":0.5,"l":[1,2],"o":{}}"#);
     }
 }

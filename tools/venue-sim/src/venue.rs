@@ -72,6 +72,8 @@ pub trait Venue: Send {
     fn tick(&mut self, now_ns: u64, elapsed_ms: u64, references: &References);
     /// A fault on command. The clock jump is the shell's.
     fn inject(&mut self, now_ns: u64, fault: &Fault);
+    /// A deposit (or, negative, a withdrawal): changes the balance and tells the account's streams.
+    fn deposit(&mut self, now_ns: u64, account: AccountId, asset: &str, amount: Amount);
     /// Messages on their way out.
     fn outbox(&mut self) -> &mut Outbox;
     /// The exchange behind the venue.
@@ -274,4 +276,15 @@ pub(crate) fn reference_prices(config: &VenueConfig) -> Vec<(String, f64)> {
             Some((market.base.clone(), price as f64 / 10f64.powi(i32::from(market.price_scale))))
         })
         .collect()
+}
+
+/// The first key of each account.
+pub(crate) fn first_keys(keys: &[(ApiKey, AccountId)]) -> Vec<(String, AccountId)> {
+    let mut first: Vec<(String, AccountId)> = Vec::new();
+    for (key, account) in keys {
+        if !first.iter().any(|(_, known)| known == account) {
+            first.push((key.key.clone(), *account));
+        }
+    }
+    first
 }

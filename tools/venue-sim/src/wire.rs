@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::fault::Fault;
+
 pub use axum::body::Bytes;
 pub use axum::extract::ws::Utf8Bytes;
 
@@ -159,7 +161,8 @@ impl Outbox {
                 if take(&mut self.faults.malformed) {
                     payload = damaged(&payload);
                 }
-                if now_ns < self.faults.stalled_until_ns {
+                // What was held back goes first, also once the stall is over.
+                if now_ns < self.faults.stalled_until_ns || !self.stalled.is_empty() {
                     self.stalled.push(Output { conn, action: Action::Send(payload), due_ns: 0 });
                     return;
                 }
@@ -194,6 +197,23 @@ impl Outbox {
         }
         if take(&mut self.faults.delayed_acks) {
             reply.due_ns = now_ns.saturating_add(self.faults.ack_delay_ns);
+        }
+    }
+
+    /// Puts a fault on messages in force; other faults are none of the outbox's business.
+    pub fn inject(&mut self, now_ns: u64, fault: &Fault) {
+        let faults = &mut self.faults;
+        match *fault {
+            Fault::StallStreams { ms } => faults.stalled_until_ns = now_ns.saturating_add(ms.saturating_mul(1_000_000)),
+            Fault::DelayAcks { ms, count } => {
+                faults.ack_delay_ns = ms.saturating_mul(1_000_000);
+                faults.delayed_acks = count;
+            }
+            Fault::DuplicateAcks { count } => faults.duplicated_acks = count,
+            Fault::DuplicateExecutions { count } => faults.duplicated_executions = count,
+            Fault::LoseAcks { count } => faults.lost_acks = count,
+            Fault::MalformedJson { count } => faults.malformed = count,
+            _ => {}
         }
     }
 
@@ -359,7 +379,10 @@ mod tests {
 
     #[test]
     fn forms_decode_and_survive_broken_escapes() {
-        assert_eq!(parse_form("a=1&b=x%20y+z&c=%zz&d"), [("a", "1"), ("b", "x y z"), ("c", "%zz"), ("d", "")].map(|(a, b)| (a.into(), b.into())));
+        assert_eq!(
+            parse_form("a=1&b=x%20y+z&c=%zz&d"),
+            [("a", "1"), ("b", "x y z"), ("c", "%zz"), ("d", "")].map(|(a, b)| (a.into(), b.into()))
+        );
         assert_eq!(percent_decode("%"), "%");
         assert_eq!(percent_decode("%e2%82"), "\u{fffd}");
     }
@@ -384,9 +407,9 @@ mod tests {
 
     #[test]
     fn faults_hit_only_their_class_and_only_as_often_as_asked() {
-        let mut outbox = Outbox::default();
-        outbox.faults =
+        let faults =
             MessageFaults { lost_acks: 1, duplicated_executions: 1, malformed: 1, delayed_acks: 1, ack_delay_ns: 5, ..Default::default() };
+        let mut outbox = Outbox { faults, ..Outbox::default() };
         let payload = || Payload::text(b"{\"abcdef\":1}".to_vec());
         outbox.send(10, 1, Class::OrderAck, payload());
         assert!(outbox.is_empty(), "lost");
@@ -412,7 +435,9 @@ mod tests {
         assert_eq!(outbox.drain().map(|o| text(&o).to_owned()).collect::<Vec<_>>(), ["2"]);
         outbox.release(99);
         assert!(outbox.is_empty());
+        outbox.send(100, 1, Class::Market, Payload::text(b"4".to_vec()));
+        assert!(outbox.is_empty(), "a message after the stall does not overtake");
         outbox.release(100);
-        assert_eq!(outbox.drain().map(|o| text(&o).to_owned()).collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(outbox.drain().map(|o| text(&o).to_owned()).collect::<Vec<_>>(), ["1", "3", "4"]);
     }
 }

@@ -78,8 +78,7 @@ impl HttpClient {
             Some(pem) => RootCerts::Specific(Arc::new(read_certificates(pem)?)),
         };
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls =
-            TlsConfig::builder().provider(TlsProvider::Rustls).unversioned_rustls_crypto_provider(provider).root_certs(roots).build();
+        let tls = TlsConfig::builder().provider(TlsProvider::Rustls).unversioned_rustls_crypto_provider(provider).root_certs(roots).build();
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .https_only(true)

@@ -81,8 +81,7 @@ pub fn reconcile(venue: VenueId, working: &[WorkingOrder], calls: &mut impl Rest
     }
     for record in &records {
         let order = record.order.unwrap_or(OrderId::NONE);
-        let status =
-            Event::order_status(venue, record.instrument, order, record.status, record.filled, record.price, record.qty, times);
+        let status = Event::order_status(venue, record.instrument, order, record.status, record.filled, record.price, record.qty, times);
         events.push(Event { side: record.side as u8, ..status }.with(cold));
     }
     for &(asset, total, available) in &balances {
@@ -156,7 +155,8 @@ fn missing_fills(
             let RestReply::Fills { fills, next } = calls.call(&query)? else { return Err(ReconcileError::Unexpected("fills")) };
             for fill in fills {
                 let owner = concerned.iter().find(|(w, r)| {
-                    fill.order == Some(w.order) || (fill.order.is_none() && !r.venue_order_id.is_empty() && fill.venue_order_id == r.venue_order_id)
+                    fill.order == Some(w.order)
+                        || (fill.order.is_none() && !r.venue_order_id.is_empty() && fill.venue_order_id == r.venue_order_id)
                 });
                 if let Some((ours, _)) = owner {
                     found.push((ours.order, fill));

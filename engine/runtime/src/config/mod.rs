@@ -46,8 +46,11 @@ pub struct Document {
 impl Document {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Document, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| ConfigError { path: path.to_owned(), line: 0, message: format!("cannot be read: {e}") })?;
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError {
+            path: path.to_owned(),
+            line: 0,
+            message: format!("cannot be read: {e}"),
+        })?;
         Document::parse(path, text)
     }
 

@@ -229,7 +229,13 @@ mod tests {
             std::fs::write(&file, &whole[..cut]).unwrap();
             let complete = ((cut - 64) / 704) as u64;
             let mut got = 0;
-            let summary = Reader::open(&dir).unwrap().for_each(|_, _| { got += 1; true }).unwrap();
+            let summary = Reader::open(&dir)
+                .unwrap()
+                .for_each(|_, _| {
+                    got += 1;
+                    true
+                })
+                .unwrap();
             assert_eq!(got, complete * 10);
             assert_eq!(summary.torn.map_or(0, |t| t.bytes), (cut as u64 - 64) % 704);
             let (writer, torn) = Writer::open(&dir, 1, 99, WriterOptions::default()).unwrap();

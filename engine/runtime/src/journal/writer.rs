@@ -120,8 +120,7 @@ impl Writer {
 
 fn new_segment(dir: &Path, first: u64, now_ns: u64, session_hash: u64) -> Result<(PathBuf, File, u64), JournalError> {
     let path = dir.join(format!("{first:020}.{SEGMENT_EXTENSION}"));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
     file.write_all(SegmentHeader::new(first, now_ns, session_hash).as_bytes()).map_err(|e| JournalError::io(&path, e))?;
     file.sync_all().map_err(|e| JournalError::io(&path, e))?;
     // The directory entry too, or a power failure could lose the whole segment.

@@ -118,7 +118,10 @@ impl ApiError {
 
     /// -1008.
     pub fn overloaded() -> ApiError {
-        ApiError { status: 503, ..ApiError::new(-1008, "Server is currently overloaded with other requests. Please try again in a few minutes.") }
+        ApiError {
+            status: 503,
+            ..ApiError::new(-1008, "Server is currently overloaded with other requests. Please try again in a few minutes.")
+        }
     }
 
     /// Too much request weight: 429, and 418 once banned.

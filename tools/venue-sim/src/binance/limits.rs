@@ -11,6 +11,7 @@ use crate::ledger::AccountId;
 const MINUTE_MS: u64 = 60_000;
 const TEN_SECONDS_MS: u64 = 10_000;
 const DAY_MS: u64 = 86_400_000;
+const FIVE_MINUTES_MS: u64 = 300_000;
 /// An address that asks on beyond this multiple of its limit is banned.
 const BAN_FACTOR: u32 = 2;
 const BAN_MS: u64 = 120_000;
@@ -41,6 +42,8 @@ pub struct Limits {
     weight: HashMap<IpAddr, Window>,
     banned: HashMap<IpAddr, u64>,
     orders: HashMap<AccountId, [Window; 2]>,
+    connects: HashMap<IpAddr, Window>,
+    connects_max: u32,
 }
 
 impl Limits {
@@ -53,6 +56,8 @@ impl Limits {
             weight: HashMap::new(),
             banned: HashMap::new(),
             orders: HashMap::new(),
+            connects: HashMap::new(),
+            connects_max: config.connects_per_5min,
         }
     }
 
@@ -74,6 +79,13 @@ impl Limits {
             return Err(ApiError::weight(self.weight_max, now_ms, now_ms + BAN_MS, true));
         }
         Err(ApiError::weight(self.weight_max, now_ms, now_ms - now_ms % MINUTE_MS + MINUTE_MS, false))
+    }
+
+    /// Counts a WebSocket connection attempt; false when there have been too many.
+    pub fn charge_connect(&mut self, now_ms: u64, peer: IpAddr) -> bool {
+        let count = self.connects.entry(peer).or_default().at(now_ms, FIVE_MINUTES_MS);
+        *count = count.saturating_add(1);
+        *count <= self.connects_max
     }
 
     /// The refusal that a rate-limit fault gives.
@@ -173,6 +185,13 @@ mod tests {
         assert_eq!(banned.status, 418);
         assert_eq!(limits.charge(180_000, peer, 1).expect_err("still banned").status, 418);
         assert!(limits.charge(120_001 + BAN_MS, peer, 1).is_ok());
+    }
+
+    #[test]
+    fn connection_attempts_are_counted_per_five_minutes() {
+        let mut limits = Limits::new(&BinanceConfig { connects_per_5min: 1, ..BinanceConfig::default() });
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        assert!(limits.charge_connect(0, peer) && !limits.charge_connect(1, peer) && limits.charge_connect(FIVE_MINUTES_MS, peer));
     }
 
     #[test]

@@ -96,14 +96,7 @@ pub fn depth_snapshot(symbol: &str, scales: Scales, event_us: u64, update_id: u6
 }
 
 /// Changed levels; quantity 0 removes.
-pub fn depth_diff(
-    symbol: &str,
-    scales: Scales,
-    event_us: u64,
-    ids: (u64, u64),
-    bids: &[(i64, i64)],
-    asks: &[(i64, i64)],
-) -> Vec<u8> {
+pub fn depth_diff(symbol: &str, scales: Scales, event_us: u64, ids: (u64, u64), bids: &[(i64, i64)], asks: &[(i64, i64)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(43 + (bids.len() + asks.len()) * 16 + symbol.len());
     header(&mut out, 26, DEPTH_DIFF);
     out.extend_from_slice(&event_us.to_le_bytes());
@@ -144,7 +137,7 @@ mod tests {
         let out = depth_diff(
             "BTCUSDT",
             Scales { price: 2, qty: 5 },
-            1_767_225_600_123_616,
+            1_767_225_600_140_000,
             (54_321_000_778, 54_321_000_781),
             &[(6_825_010, 0), (6_825_000, 250_000)],
             &[(6_825_020, 75_000)],

@@ -75,6 +75,11 @@ impl Stream {
     }
 }
 
+/// A stream name that no symbol could make good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("malformed stream name")]
+pub struct MalformedName;
+
 /// A subscriber of a stream.
 #[derive(Clone, Debug)]
 struct Subscriber {
@@ -148,7 +153,7 @@ impl Streams {
 
     /// Subscribes a connection. `Err` for a malformed name; a well-formed name of an unknown symbol is
     /// accepted and stays silent.
-    pub fn subscribe(&mut self, conn: ConnId, name: &str, sbe: bool, combined: bool) -> Result<(), ()> {
+    pub fn subscribe(&mut self, conn: ConnId, name: &str, sbe: bool, combined: bool) -> Result<(), MalformedName> {
         let (market, stream) = self.resolve(name, sbe)?;
         let Some(market) = market else { return Ok(()) };
         let feed = self.markets[market].feeds.entry(stream).or_default();
@@ -162,7 +167,7 @@ impl Streams {
     }
 
     /// Ends a subscription.
-    pub fn unsubscribe(&mut self, conn: ConnId, name: &str, sbe: bool) -> Result<(), ()> {
+    pub fn unsubscribe(&mut self, conn: ConnId, name: &str, sbe: bool) -> Result<(), MalformedName> {
         let (market, stream) = self.resolve(name, sbe)?;
         if let Some(feed) = market.and_then(|market| self.markets[market].feeds.get_mut(&stream)) {
             feed.subscribers.retain(|subscriber| subscriber.conn != conn);
@@ -186,13 +191,13 @@ impl Streams {
         }
     }
 
-    fn resolve(&self, name: &str, sbe: bool) -> Result<(Option<usize>, Stream), ()> {
-        let (symbol, suffix) = name.split_once('@').ok_or(())?;
+    fn resolve(&self, name: &str, sbe: bool) -> Result<(Option<usize>, Stream), MalformedName> {
+        let (symbol, suffix) = name.split_once('@').ok_or(MalformedName)?;
         let well_formed = !symbol.is_empty() && symbol.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         if !well_formed {
-            return Err(());
+            return Err(MalformedName);
         }
-        let stream = Stream::parse(suffix, sbe).ok_or(())?;
+        let stream = Stream::parse(suffix, sbe).ok_or(MalformedName)?;
         Ok((self.market(&symbol.to_ascii_uppercase()), stream))
     }
 
@@ -382,10 +387,8 @@ impl MarketFeed {
             if feed.touched.is_empty() {
                 continue;
             }
-            let is_depth = !matches!(
-                stream,
-                Stream::BookTicker | Stream::Trade | Stream::AggTrade | Stream::SbeBestBidAsk | Stream::SbeTrade
-            );
+            let is_depth =
+                !matches!(stream, Stream::BookTicker | Stream::Trade | Stream::AggTrade | Stream::SbeBestBidAsk | Stream::SbeTrade);
             if feed.subscribers.is_empty() || !is_depth {
                 feed.touched.clear();
                 continue;

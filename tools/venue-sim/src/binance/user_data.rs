@@ -164,11 +164,7 @@ pub fn account_position(now_ns: u64, exchange: &Exchange, account: AccountId, as
     object.str("e", "outboundAccountPosition").u64("E", now_ns / 1_000_000).u64("u", now_ns / 1_000_000);
     array(object.key("B"), assets, |out, asset| {
         let balance = exchange.ledger.balance(account, *asset);
-        Object::new(out)
-            .str("a", exchange.ledger.asset_name(*asset))
-            .amount("f", balance.free(), 8)
-            .amount("l", balance.hold, 8)
-            .end();
+        Object::new(out).str("a", exchange.ledger.asset_name(*asset)).amount("f", balance.free(), 8).amount("l", balance.hold, 8).end();
     });
     object.end();
     out

@@ -1,0 +1,704 @@
+//! The L2 book of one instrument: depth, best quote, and whether either may be trusted.
+//!
+//! The one idea: *an untrusted book has no prices.* A book is invalid from the start, and again after a
+//! gap, a failed checksum, a crossing or a lost connection; while it is invalid every query answers
+//! "nothing", so that no caller can trade on it by forgetting to ask. A complete snapshot makes it
+//! valid again:
+//!
+//! ```text
+//!              level with CLEAR                     event with LAST, not crossed
+//!  Invalid ───────────────────────► Loading ─────────────────────────────────────► Valid
+//!     ▲  levels without CLEAR          │ BookInvalid, malformed, crossed at LAST     │
+//!     │  are ignored and counted       ▼                                             │
+//!     └─────────────────────────────────◄──── BookInvalid, malformed, crossed at LAST┘
+//! ```
+//!
+//! **Depth.** Each side is one preallocated array, sorted, best level *last*: an update near the top of the
+//! book (nearly all of them) moves a few 16-byte entries at the end of the array, and the search starts
+//! there. Snapshots arrive best first, which would insert at the front each time; while loading, the
+//! array is therefore kept in arrival order and reversed once.
+//!
+//! **Capacity and window.** A side holds at most [`BookConfig::capacity`] levels: past it, the deepest level
+//! is dropped and counted ([`BookCounters::overflowed`]). The rest of the book stays exact, but below the
+//! dropped level it may have holes until the venue mentions those levels again (the same is true of
+//! any venue that sends a limited snapshot). Venues that publish a fixed window and no deletes for levels
+//! pushed out of it (Kraken) need [`BookConfig::window`]: each side is cut to it at the end of each message.
+//!
+//! **Best quote.** Many venues send the best bid and ask faster than the depth. The quote is kept apart and
+//! merged by the venue's sequence counter: where it is newer than the depth, it is the top of the book, and depth
+//! levels at or above it are known to be gone. A codec whose best-quote stream does not share the depth's counter
+//! sends sequence 0, which is never newer.
+
+use crate::event::{BookInvalid, Event, EventKind, Side, VALUE_MAX, flags};
+use crate::fixed::{Price, Qty};
+use crate::state_hash::StateHasher;
+
+/// Most levels a side may be configured to hold.
+pub const CAPACITY_MAX: usize = 10_000;
+
+/// How many levels from the best are searched one by one before the search turns binary.
+const NEAR_TOP: usize = 8;
+
+/// Size and kind of a book.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BookConfig {
+    /// Levels a side, clamped to 1 ..= [`CAPACITY_MAX`]. With a window, leave room above it for one message's levels.
+    pub capacity: usize,
+    /// Levels a side kept at the end of each message, for venues that publish a fixed window; `None` for full depth.
+    pub window: Option<usize>,
+    /// The instrument has no depth feed: best quotes alone make the book valid.
+    pub top_only: bool,
+}
+
+impl Default for BookConfig {
+    fn default() -> BookConfig {
+        BookConfig { capacity: 1024, window: None, top_only: false }
+    }
+}
+
+/// One price level. Quantity is positive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Level {
+    /// Price.
+    pub price: Price,
+    /// Resting quantity.
+    pub qty: Qty,
+}
+
+/// Whether a book may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Validity {
+    /// Not to be used, and why.
+    Invalid(BookInvalid),
+    /// A snapshot is coming in; not to be used yet.
+    Loading(BookInvalid),
+    /// In step with the venue.
+    Valid,
+}
+
+/// What an event did to the book.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BookChange {
+    /// Nothing that a reader could see.
+    Ignored,
+    /// The message goes on; look at its last event.
+    Partial,
+    /// A message ended and the book is valid. `top` is true if best price or quantity of a side differ from before.
+    Updated {
+        /// The top of the book moved.
+        top: bool,
+    },
+    /// A snapshot ended: valid from here on.
+    Validated,
+    /// Invalid from here on (it was valid or loading).
+    Invalidated(BookInvalid),
+}
+
+/// What happened to a book since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BookCounters {
+    /// Level and quote events that were applied.
+    pub applied: u64,
+    /// Level and quote events that came while the book was invalid, or late by sequence.
+    pub ignored: u64,
+    /// Deepest levels dropped because a side was full.
+    pub overflowed: u64,
+    /// Times the book crossed itself.
+    pub crossed: u64,
+    /// Times an event had an impossible price, quantity or side.
+    pub malformed: u64,
+    /// Completed snapshots.
+    pub snapshots: u64,
+    /// Times a usable or loading book became invalid.
+    pub invalidated: u64,
+    /// Best quotes set aside because bid and ask crossed each other.
+    pub quotes_crossed: u64,
+}
+
+/// What it takes to fill a quantity from the book.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sweep {
+    /// Quantity that the book fills within the limit.
+    pub qty: Qty,
+    /// Sum of price times quantity, in units of 10^-(price scale + quantity scale). At most 2^63 * [`VALUE_MAX`].
+    pub cost: i128,
+    /// The worst price touched; zero if nothing fills.
+    pub worst: Price,
+}
+
+impl Sweep {
+    /// Volume-weighted average price, rounded towards zero; `None` if nothing fills.
+    #[inline]
+    pub fn vwap(&self) -> Option<Price> {
+        (self.qty.0 > 0).then(|| Price((self.cost / i128::from(self.qty.0)) as i64))
+    }
+}
+
+/// A level as stored: `key` is the price on the bid side and its negative on the ask side, so that better is larger.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: i64,
+    qty: i64,
+}
+
+/// Mixes a level into 64 bits; sums of these do not depend on the order of levels.
+#[inline]
+fn mix(entry: Entry) -> u64 {
+    let mut x = (entry.key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (entry.qty as u64).rotate_left(32);
+    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x ^ (x >> 32)
+}
+
+/// One side of the depth.
+#[derive(Clone, Debug)]
+struct Ladder {
+    /// +1 for bids, -1 for asks: turns keys into prices.
+    sign: i64,
+    capacity: usize,
+    /// Sorted by key, best last; while `best_first`, best first.
+    entries: Vec<Entry>,
+    /// A snapshot is being appended in arrival order.
+    best_first: bool,
+    /// Sum of [`mix`] over all entries.
+    digest: u64,
+}
+
+impl Ladder {
+    fn new(side: Side, capacity: usize) -> Ladder {
+        Ladder { sign: side.sign(), capacity, entries: Vec::with_capacity(capacity), best_first: false, digest: 0 }
+    }
+
+    #[inline]
+    fn level(&self, entry: Entry) -> Level {
+        Level { price: Price(entry.key * self.sign), qty: Qty(entry.qty) }
+    }
+
+    fn clear(&mut self, best_first: bool) {
+        self.entries.clear();
+        self.best_first = best_first;
+        self.digest = 0;
+    }
+
+    /// Ends the loading order. Returns at once if it has ended.
+    fn settle(&mut self) {
+        if self.best_first {
+            self.entries.reverse();
+            self.best_first = false;
+        }
+    }
+
+    /// Index of `key`, or where it would go.
+    #[inline]
+    fn locate(&self, key: i64) -> Result<usize, usize> {
+        let near = self.entries.len().saturating_sub(NEAR_TOP);
+        for (i, entry) in self.entries.iter().enumerate().skip(near).rev() {
+            if entry.key == key {
+                return Ok(i);
+            }
+            if entry.key < key {
+                return Err(i + 1);
+            }
+        }
+        self.entries[..near].binary_search_by_key(&key, |entry| entry.key)
+    }
+
+    /// Sets or (with `qty` 0) removes a level. Returns true if a level was dropped for want of room.
+    #[inline]
+    fn set(&mut self, price: Price, qty: Qty) -> bool {
+        let entry = Entry { key: price.0 * self.sign, qty: qty.0 };
+        if self.best_first {
+            let in_order = self.entries.last().is_none_or(|worst| entry.key < worst.key);
+            if in_order {
+                return self.append_worst(entry);
+            }
+            self.settle();
+        }
+        match self.locate(entry.key) {
+            Ok(at) => {
+                self.digest = self.digest.wrapping_sub(mix(self.entries[at]));
+                if entry.qty == 0 {
+                    self.entries.remove(at);
+                } else {
+                    self.digest = self.digest.wrapping_add(mix(entry));
+                    self.entries[at].qty = entry.qty;
+                }
+                false
+            }
+            Err(_) if entry.qty == 0 => false,
+            Err(at) => self.insert(at, entry),
+        }
+    }
+
+    fn append_worst(&mut self, entry: Entry) -> bool {
+        if entry.qty == 0 {
+            return false;
+        }
+        if self.entries.len() == self.capacity {
+            return true;
+        }
+        self.digest = self.digest.wrapping_add(mix(entry));
+        self.entries.push(entry);
+        false
+    }
+
+    #[inline]
+    fn insert(&mut self, at: usize, entry: Entry) -> bool {
+        let full = self.entries.len() == self.capacity;
+        if !full {
+            self.entries.insert(at, entry);
+        } else if at > 0 {
+            // The deepest level (index 0) makes room: everything between shifts one place down.
+            self.digest = self.digest.wrapping_sub(mix(self.entries[0]));
+            self.entries.copy_within(1..at, 0);
+            self.entries[at - 1] = entry;
+        } else {
+            return true;
+        }
+        self.digest = self.digest.wrapping_add(mix(entry));
+        full
+    }
+
+    /// Cuts the side to its best `window` levels.
+    fn truncate(&mut self, window: usize) {
+        if self.entries.len() > window {
+            let excess = self.entries.len() - window;
+            for i in 0..excess {
+                self.digest = self.digest.wrapping_sub(mix(self.entries[i]));
+            }
+            self.entries.drain(..excess);
+        }
+    }
+
+    #[inline]
+    fn best(&self) -> Option<Level> {
+        self.entries.last().map(|&entry| self.level(entry))
+    }
+}
+
+/// The best bid and ask from their own stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Quote {
+    /// By [`Side::index`]; `None` if never seen, quantity 0 if the side is empty.
+    sides: [Option<Level>; 2],
+    sequence: u64,
+    /// A message ended with both sides known and not crossed.
+    usable: bool,
+}
+
+/// The book of one instrument. See the module header.
+#[derive(Clone, Debug)]
+pub struct Book {
+    config: BookConfig,
+    state: Validity,
+    ladders: [Ladder; 2],
+    sequence: u64,
+    quote: Quote,
+    /// Top of the book after the last complete message.
+    top: [Option<Level>; 2],
+    updated_ns: u64,
+    venue_time_ns: u64,
+    counters: BookCounters,
+}
+
+impl Book {
+    /// An empty, invalid book. Allocates all it will ever use.
+    pub fn new(config: BookConfig) -> Book {
+        let capacity = config.capacity.clamp(1, CAPACITY_MAX);
+        let config = BookConfig { capacity, window: config.window.map(|w| w.clamp(1, capacity)), ..config };
+        Book {
+            config,
+            state: Validity::Invalid(BookInvalid::Initial),
+            ladders: [Ladder::new(Side::Buy, capacity), Ladder::new(Side::Sell, capacity)],
+            sequence: 0,
+            quote: Quote::default(),
+            top: [None; 2],
+            updated_ns: 0,
+            venue_time_ns: 0,
+            counters: BookCounters::default(),
+        }
+    }
+
+    /// Applies a `BookLevel`, `BookInvalid`, `TopOfBook` or `BookTouch` event of this instrument; other kinds are ignored.
+    #[inline]
+    pub fn apply(&mut self, event: &Event) -> BookChange {
+        match event.event_kind() {
+            Some(EventKind::BookLevel) => self.apply_level(event),
+            Some(EventKind::TopOfBook) => self.apply_quote(event),
+            Some(EventKind::BookTouch) => self.apply_touch(event),
+            Some(EventKind::BookInvalid) => {
+                self.stamp(event);
+                self.invalidate(BookInvalid::from_raw(event.code).unwrap_or(BookInvalid::Malformed))
+            }
+            _ => BookChange::Ignored,
+        }
+    }
+
+    /// Makes the book invalid. A later reason replaces an earlier one.
+    #[cold]
+    pub fn invalidate(&mut self, reason: BookInvalid) -> BookChange {
+        let was_in_use = !matches!(self.state, Validity::Invalid(_));
+        self.state = Validity::Invalid(reason);
+        self.ladders[0].clear(false);
+        self.ladders[1].clear(false);
+        self.sequence = 0;
+        self.quote = Quote::default();
+        self.top = [None; 2];
+        self.counters.invalidated += u64::from(was_in_use);
+        if was_in_use { BookChange::Invalidated(reason) } else { BookChange::Ignored }
+    }
+
+    #[inline]
+    fn apply_level(&mut self, event: &Event) -> BookChange {
+        if event.has(flags::CLEAR) {
+            self.begin_snapshot();
+        }
+        let reason = match self.state {
+            Validity::Invalid(_) => {
+                self.counters.ignored += 1;
+                return BookChange::Ignored;
+            }
+            _ => checked_level(event),
+        };
+        let Some((side, level)) = reason else {
+            self.counters.malformed += 1;
+            return self.invalidate(BookInvalid::Malformed);
+        };
+        let dropped = self.ladders[side.index()].set(level.price, level.qty);
+        self.counters.overflowed += u64::from(dropped);
+        self.counters.applied += 1;
+        self.sequence = event.c;
+        self.stamp(event);
+        self.finish(event)
+    }
+
+    fn apply_touch(&mut self, event: &Event) -> BookChange {
+        if event.has(flags::CLEAR) {
+            self.begin_snapshot();
+        }
+        if matches!(self.state, Validity::Invalid(_)) {
+            return BookChange::Ignored;
+        }
+        self.sequence = self.sequence.max(event.c);
+        self.stamp(event);
+        self.finish(event)
+    }
+
+    #[inline]
+    fn apply_quote(&mut self, event: &Event) -> BookChange {
+        let Some((side, level)) = checked_level(event) else {
+            self.counters.malformed += 1;
+            return self.invalidate(BookInvalid::Malformed);
+        };
+        if event.c < self.quote.sequence {
+            self.counters.ignored += 1;
+            return BookChange::Ignored;
+        }
+        self.quote.sequence = event.c;
+        self.quote.sides[side.index()] = Some(level);
+        self.quote.usable = false;
+        self.counters.applied += 1;
+        if !event.has(flags::LAST) {
+            return BookChange::Partial;
+        }
+        let uncrossed = match self.quote.sides {
+            [Some(bid), Some(ask)] => bid.qty.is_zero() || ask.qty.is_zero() || bid.price < ask.price,
+            _ => false,
+        };
+        self.quote.usable = uncrossed;
+        self.counters.quotes_crossed += u64::from(!uncrossed && self.quote.sides.iter().all(Option::is_some));
+        match self.state {
+            Validity::Valid => {
+                self.stamp(event);
+                self.updated()
+            }
+            Validity::Invalid(_) if self.config.top_only && uncrossed => {
+                self.stamp(event);
+                self.state = Validity::Valid;
+                self.counters.snapshots += 1;
+                self.updated();
+                BookChange::Validated
+            }
+            _ => BookChange::Ignored,
+        }
+    }
+
+    #[cold]
+    fn begin_snapshot(&mut self) {
+        let reason = match self.state {
+            Validity::Invalid(reason) | Validity::Loading(reason) => reason,
+            Validity::Valid => BookInvalid::Initial,
+        };
+        self.state = Validity::Loading(reason);
+        self.ladders[0].clear(true);
+        self.ladders[1].clear(true);
+        self.sequence = 0;
+        self.top = [None; 2];
+    }
+
+    #[inline]
+    fn stamp(&mut self, event: &Event) {
+        self.updated_ns = self.updated_ns.max(event.core_time_ns);
+        if event.venue_time_ns != 0 {
+            self.venue_time_ns = event.venue_time_ns;
+        }
+    }
+
+    /// Ends a message if the event is its last: cuts to the window, checks for crossing, notes the new top.
+    #[inline]
+    fn finish(&mut self, event: &Event) -> BookChange {
+        if !event.has(flags::LAST) {
+            return BookChange::Partial;
+        }
+        let loading = matches!(self.state, Validity::Loading(_));
+        for ladder in &mut self.ladders {
+            if loading {
+                ladder.settle();
+            }
+            if let Some(window) = self.config.window {
+                ladder.truncate(window);
+            }
+        }
+        if let (Some(bid), Some(ask)) = (self.ladders[0].best(), self.ladders[1].best())
+            && bid.price >= ask.price
+        {
+            self.counters.crossed += 1;
+            return self.invalidate(BookInvalid::Crossed);
+        }
+        self.state = Validity::Valid;
+        let change = self.updated();
+        if loading {
+            self.counters.snapshots += 1;
+            return BookChange::Validated;
+        }
+        change
+    }
+
+    #[inline]
+    fn updated(&mut self) -> BookChange {
+        let top = [self.merged_best(Side::Buy), self.merged_best(Side::Sell)];
+        let moved = top != self.top;
+        self.top = top;
+        BookChange::Updated { top: moved }
+    }
+
+    /// True if the best quote is newer than the depth.
+    #[inline]
+    fn quote_leads(&self) -> bool {
+        self.quote.usable && (self.quote.sequence > self.sequence || self.config.top_only)
+    }
+
+    #[inline]
+    fn merged_best(&self, side: Side) -> Option<Level> {
+        if self.quote_leads() {
+            return self.quote.sides[side.index()].filter(|level| !level.qty.is_zero());
+        }
+        self.ladders[side.index()].best()
+    }
+
+    /// Whether the book may be used.
+    #[inline]
+    pub fn state(&self) -> Validity {
+        self.state
+    }
+
+    /// True if the book is in step with the venue.
+    #[inline]
+    pub fn is_valid(&self) -> bool {
+        matches!(self.state, Validity::Valid)
+    }
+
+    /// Nanoseconds since the last event that confirmed the book; `u64::MAX` if there was none.
+    #[inline]
+    pub fn age_ns(&self, now_ns: u64) -> u64 {
+        if self.updated_ns == 0 { u64::MAX } else { now_ns.saturating_sub(self.updated_ns) }
+    }
+
+    /// True if the book is valid and was confirmed within the last `age_ns_max` nanoseconds.
+    #[inline]
+    pub fn is_fresh(&self, now_ns: u64, age_ns_max: u64) -> bool {
+        self.is_valid() && self.age_ns(now_ns) <= age_ns_max
+    }
+
+    /// Core time of the last event that confirmed the book (nanoseconds since the Unix epoch; 0 if none).
+    #[inline]
+    pub fn updated_ns(&self) -> u64 {
+        self.updated_ns
+    }
+
+    /// The venue's time of the last event that had one (nanoseconds since the Unix epoch; 0 if none).
+    #[inline]
+    pub fn venue_time_ns(&self) -> u64 {
+        self.venue_time_ns
+    }
+
+    /// The venue's sequence of the depth.
+    #[inline]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// What happened so far.
+    #[inline]
+    pub fn counters(&self) -> &BookCounters {
+        &self.counters
+    }
+
+    /// Size and kind, as clamped by [`Book::new`].
+    #[inline]
+    pub fn config(&self) -> &BookConfig {
+        &self.config
+    }
+
+    /// The best level of a side, quote and depth merged, as of the last complete message.
+    #[inline]
+    pub fn best(&self, side: Side) -> Option<Level> {
+        if self.is_valid() { self.top[side.index()] } else { None }
+    }
+
+    /// The best bid.
+    #[inline]
+    pub fn bid(&self) -> Option<Level> {
+        self.best(Side::Buy)
+    }
+
+    /// The best ask.
+    #[inline]
+    pub fn ask(&self) -> Option<Level> {
+        self.best(Side::Sell)
+    }
+
+    /// Best bid and ask, if both sides have one.
+    #[inline]
+    pub fn top(&self) -> Option<(Level, Level)> {
+        Some((self.bid()?, self.ask()?))
+    }
+
+    /// The middle between best bid and ask, rounded down to a price unit.
+    #[inline]
+    pub fn mid(&self) -> Option<Price> {
+        self.top().map(|(bid, ask)| Price((bid.price.0 + ask.price.0).div_euclid(2)))
+    }
+
+    /// Number of depth levels held on a side (0 while invalid).
+    #[inline]
+    pub fn depth(&self, side: Side) -> usize {
+        if self.is_valid() { self.ladders[side.index()].entries.len() } else { 0 }
+    }
+
+    /// Level `index` of the merged book (0 = best).
+    #[inline]
+    pub fn level(&self, side: Side, index: usize) -> Option<Level> {
+        self.levels(side).nth(index)
+    }
+
+    /// All levels of a side, best first, quote and depth merged. Empty while the book is invalid.
+    #[inline]
+    pub fn levels(&self, side: Side) -> Levels<'_> {
+        let ladder = &self.ladders[side.index()];
+        let mut entries: &[Entry] = if self.is_valid() { &ladder.entries } else { &[] };
+        let mut quote = None;
+        if self.is_valid() && self.quote_leads() {
+            quote = self.merged_best(side);
+            match quote {
+                // Depth at or better than a newer best quote is known to be gone.
+                Some(level) => {
+                    let key = level.price.0 * ladder.sign;
+                    while let [rest @ .., last] = entries
+                        && last.key >= key
+                    {
+                        entries = rest;
+                    }
+                }
+                None => entries = &[],
+            }
+        }
+        Levels { quote, entries, sign: ladder.sign }
+    }
+
+    /// Walks the side that an order on `taker_side` would take (a buy takes asks), from the best, until `qty` is
+    /// filled, the next level is worse than `limit`, or the side ends.
+    #[inline]
+    pub fn sweep(&self, taker_side: Side, qty: Qty, limit: Option<Price>) -> Sweep {
+        let mut sweep = Sweep::default();
+        for level in self.levels(taker_side.opposite()) {
+            let beyond = limit.is_some_and(|limit| (level.price.0 - limit.0) * taker_side.sign() > 0);
+            let left = qty.0 - sweep.qty.0;
+            if beyond || left <= 0 {
+                break;
+            }
+            let take = left.min(level.qty.0);
+            sweep.qty.0 += take;
+            sweep.cost += i128::from(level.price.0) * i128::from(take);
+            sweep.worst = level.price;
+        }
+        sweep
+    }
+
+    /// Resting quantity on `side` at `limit` or better; saturates.
+    pub fn quantity_to(&self, side: Side, limit: Price) -> Qty {
+        let within = |level: &Level| (limit.0 - level.price.0) * side.sign() <= 0;
+        Qty(self.levels(side).take_while(within).fold(0i64, |sum, level| sum.saturating_add(level.qty.0)))
+    }
+
+    /// Writes the state that decides the book's answers. Constant time: levels are summed as they change.
+    pub fn hash_state(&self, hasher: &mut StateHasher) {
+        hasher.write_u32(match self.state {
+            Validity::Invalid(reason) => reason as u32,
+            Validity::Loading(reason) => 0x100 | reason as u32,
+            Validity::Valid => 0x200,
+        });
+        for ladder in &self.ladders {
+            hasher.write_usize(ladder.entries.len());
+            hasher.write_u64(ladder.digest);
+        }
+        for level in self.quote.sides.into_iter().chain(self.top) {
+            let level = level.unwrap_or(Level { price: Price(-1), qty: Qty(-1) });
+            hasher.write_price(level.price);
+            hasher.write_qty(level.qty);
+        }
+        hasher.write_u64(self.quote.sequence);
+        hasher.write_bool(self.quote.usable);
+        hasher.write_u64(self.sequence);
+        hasher.write_u64(self.updated_ns);
+    }
+}
+
+/// Levels of one side, best first. See [`Book::levels`].
+#[derive(Clone, Debug)]
+pub struct Levels<'a> {
+    quote: Option<Level>,
+    entries: &'a [Entry],
+    sign: i64,
+}
+
+impl Iterator for Levels<'_> {
+    type Item = Level;
+
+    #[inline]
+    fn next(&mut self) -> Option<Level> {
+        if let Some(level) = self.quote.take() {
+            return Some(level);
+        }
+        let (last, rest) = self.entries.split_last()?;
+        self.entries = rest;
+        Some(Level { price: Price(last.key * self.sign), qty: Qty(last.qty) })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = self.entries.len() + usize::from(self.quote.is_some());
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for Levels<'_> {}
+
+/// Side, price and quantity of a market-data event, if they are within bounds.
+#[inline]
+fn checked_level(event: &Event) -> Option<(Side, Level)> {
+    let level = Level { price: event.level_price(), qty: event.level_qty() };
+    // An empty side of a best quote carries no price.
+    let price_min = i64::from(!(event.kind == EventKind::TopOfBook as u8 && level.qty.is_zero()));
+    let sane = (price_min..=VALUE_MAX).contains(&level.price.0) && (0..=VALUE_MAX).contains(&level.qty.0);
+    if sane { event.side().map(|side| (side, level)) } else { None }
+}

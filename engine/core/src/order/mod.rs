@@ -1,0 +1,14 @@
+//! Orders: their states, the table that holds them, and the memory of their fills.
+//!
+//! - [`state`]: the table (state, event) -> state. Read it first.
+//! - [`table`]: a preallocated slot per order, found by id in O(1), threaded on lists (open orders of a
+//!   strategy, of an instrument and side by price, awaited answers by deadline, closed orders by age).
+//! - [`fills`]: which trades were booked already, for every order still in the table.
+
+pub mod fills;
+pub mod state;
+pub mod table;
+
+pub use fills::FillMemory;
+pub use state::{Next, OrderEvent, OrderState};
+pub use table::{Closing, Order, OrderTable, Slot};

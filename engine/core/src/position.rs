@@ -1,0 +1,663 @@
+//! Positions, profit and loss, fees, and the ledger of every asset on every venue.
+//!
+//! The one idea: *every number here is a sum of fills and fees, exact to the last unit.* A position keeps
+//! the cost of what is open, not an average price: the average is derived, so nothing drifts. When part of
+//! a position closes, its share of the cost is released, rounded down once to 10^-18 of the quote asset, and the
+//! rounding stays in the cost that remains. Therefore, after any sequence of fills and at any mark:
+//!
+//! ```text
+//!   cash          = realised - cost            (cash: quote received minus quote paid, before fees)
+//!   unrealised    = mark * qty - cost
+//!   realised + unrealised = cash + mark * qty  (exactly)
+//! ```
+//!
+//! Fees are kept apart, per asset: a venue may charge in base, in quote or in a token of its own.
+//!
+//! [`Ledger`] is the account as the venue keeps it: opening balance plus fills and fees. It must equal the
+//! venue's own statement to the last unit whenever nothing is under way; [`Ledger::difference`] says by how much it does not.
+//!
+//! Values come from the network: every operation is checked, and a fill that does not fit is refused whole,
+//! with nothing changed.
+
+use crate::event::{Side, VALUE_MAX};
+use crate::fixed::{Money, POW10, Price, Qty};
+use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
+use crate::instrument::{Instrument, InstrumentTable};
+use crate::state_hash::StateHasher;
+
+/// Why a fill, fee or balance was not booked. Nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PositionError {
+    /// A price or quantity of zero, negative, or beyond [`VALUE_MAX`].
+    #[error("price or quantity out of bounds")]
+    OutOfBounds,
+    /// A sum does not fit its number type.
+    #[error("amount does not fit")]
+    Overflow,
+    /// A strategy, instrument, venue or asset id that is not in the tables.
+    #[error("unknown id")]
+    UnknownId,
+}
+
+/// `price * qty` in the quote asset, or an error where [`Instrument::notional`] would overflow.
+#[inline]
+pub fn checked_notional(instrument: &Instrument, price: Price, qty: Qty) -> Result<Money, PositionError> {
+    let up = POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))];
+    let raw = i128::from(price.0).checked_mul(i128::from(qty.0)).ok_or(PositionError::Overflow)?;
+    raw.checked_mul(i128::from(up)).map(Money).ok_or(PositionError::Overflow)
+}
+
+/// `amount * part / whole` rounded down, exact within `i128` for any `part <= whole` (both positive).
+#[inline]
+fn share(amount: i128, part: i64, whole: i64) -> i128 {
+    let (part, whole) = (i128::from(part), i128::from(whole));
+    amount.div_euclid(whole) * part + amount.rem_euclid(whole) * part / whole
+}
+
+/// `amount * rate` where `rate` is the value of one unit; rounded towards zero, `None` if it does not fit.
+#[inline]
+fn multiply(amount: Money, rate: Money) -> Option<Money> {
+    const ONE: i128 = POW10[Money::SCALE as usize] as i128;
+    let negative = (amount.0 < 0) != (rate.0 < 0);
+    let (a, r) = (amount.0.checked_abs()?, rate.0.checked_abs()?);
+    let (a_units, a_rest) = (a / ONE, a % ONE);
+    let (r_units, r_rest) = (r / ONE, r % ONE);
+    // a * r / ONE with a = a_units * ONE + a_rest, r alike; the last term is below 10^36.
+    let whole = a_units.checked_mul(r)?;
+    let product = whole.checked_add(a_rest.checked_mul(r_units)?)?.checked_add(a_rest * r_rest / ONE)?;
+    Some(Money(if negative { -product } else { product }))
+}
+
+/// What one fill did to a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Booked {
+    /// The fill's notional in the quote asset, positive.
+    pub notional: Money,
+    /// Profit or loss that it realised, in the quote asset, before fees.
+    pub realised: Money,
+    /// How much of its quantity closed an open position.
+    pub closed: Qty,
+}
+
+/// A position in one instrument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    /// Base held: positive long, negative short. The sum of buys minus sells.
+    pub qty: Qty,
+    /// What the open quantity cost, in the quote asset: paid for a long (positive), received for a short (negative).
+    pub cost: Money,
+    /// Profit realised by closing, in the quote asset, before fees.
+    pub realised: Money,
+    /// All base bought, ever; saturates.
+    pub bought: Qty,
+    /// All base sold, ever; saturates.
+    pub sold: Qty,
+    /// Quote turnover, bought and sold; saturates.
+    pub turnover: Money,
+    /// Fills booked.
+    pub fills: u64,
+}
+
+impl Position {
+    /// The position after one fill. `self` is unchanged on an error.
+    #[inline]
+    pub fn after(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<(Position, Booked), PositionError> {
+        if !(1..=VALUE_MAX).contains(&price.0) || !(1..=VALUE_MAX).contains(&qty.0) {
+            return Err(PositionError::OutOfBounds);
+        }
+        let notional = checked_notional(instrument, price, qty)?;
+        let signed = qty.0 * side.sign();
+        let after = self.qty.0.checked_add(signed).filter(|q| q.abs() <= VALUE_MAX).ok_or(PositionError::Overflow)?;
+        let opposite = self.qty.0.signum() == -signed.signum();
+        let closed = if opposite { qty.0.min(self.qty.0.abs()) } else { 0 };
+        // The closing part of the fill and its share of the open cost.
+        let closed_notional = if closed == qty.0 { notional } else { checked_notional(instrument, price, Qty(closed))? };
+        let released = if closed == 0 { 0 } else { share(self.cost.0, closed, self.qty.0.abs()) };
+        let sign = i128::from(side.sign());
+        // Selling closes a long: proceeds minus cost. Buying closes a short: cost is negative (received).
+        let realised = Money(-sign * closed_notional.0 - released);
+        let opened_cost = sign * (notional.0 - closed_notional.0);
+        let position = Position {
+            qty: Qty(after),
+            cost: Money((self.cost.0 - released).checked_add(opened_cost).ok_or(PositionError::Overflow)?),
+            realised: Money(self.realised.0.checked_add(realised.0).ok_or(PositionError::Overflow)?),
+            bought: if side == Side::Buy { Qty(self.bought.0.saturating_add(qty.0)) } else { self.bought },
+            sold: if side == Side::Sell { Qty(self.sold.0.saturating_add(qty.0)) } else { self.sold },
+            turnover: Money(self.turnover.0.saturating_add(notional.0)),
+            fills: self.fills + 1,
+        };
+        Ok((position, Booked { notional, realised, closed: Qty(closed) }))
+    }
+
+    /// Average price of what is open, rounded towards zero to a price unit; `None` if flat.
+    #[inline]
+    pub fn average_price(&self, instrument: &Instrument) -> Option<Price> {
+        if self.qty.is_zero() {
+            return None;
+        }
+        let up = i128::from(POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))]);
+        let price = self.cost.0 / up / i128::from(self.qty.0);
+        Some(Price(price.clamp(0, i128::from(i64::MAX)) as i64))
+    }
+
+    /// What the open quantity is worth at `mark`, in the quote asset; negative for a short. Saturates.
+    #[inline]
+    pub fn value(&self, instrument: &Instrument, mark: Price) -> Money {
+        checked_notional(instrument, mark, self.qty).unwrap_or(Money(i128::MAX / 4 * i128::from(self.qty.0.signum())))
+    }
+
+    /// Profit or loss of what is open at `mark`, in the quote asset.
+    #[inline]
+    pub fn unrealised(&self, instrument: &Instrument, mark: Price) -> Money {
+        Money(self.value(instrument, mark).0.saturating_sub(self.cost.0))
+    }
+
+    /// Quote received minus quote paid by all fills, before fees.
+    #[inline]
+    pub fn cash(&self) -> Money {
+        Money(self.realised.0.saturating_sub(self.cost.0))
+    }
+
+    fn hash_state(&self, hasher: &mut StateHasher) {
+        hasher.write_qty(self.qty);
+        hasher.write_money(self.cost);
+        hasher.write_money(self.realised);
+        hasher.write_qty(self.bought);
+        hasher.write_qty(self.sold);
+        hasher.write_money(self.turnover);
+        hasher.write_u64(self.fills);
+    }
+}
+
+/// The account of one asset on one venue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Account {
+    /// Balance when the ledger was opened; `None` until the venue has stated it.
+    pub opening: Option<Money>,
+    /// Sum of all fills, signed, since then.
+    pub traded: Money,
+    /// Sum of all fees paid since then (negative = rebates).
+    pub fees: Money,
+    /// Sum of corrections taken over from the venue since then (deposits, withdrawals, found fills).
+    pub adjusted: Money,
+    /// The total that the venue stated last.
+    pub stated_total: Option<Money>,
+    /// What the venue stated last as available (not held by open orders).
+    pub stated_available: Option<Money>,
+    /// Core time of that statement, nanoseconds since the Unix epoch.
+    pub stated_ns: u64,
+}
+
+impl Account {
+    /// The balance by our own record: opening plus fills, minus fees, plus corrections; `None` before the opening.
+    #[inline]
+    pub fn total(&self) -> Option<Money> {
+        self.opening.map(|opening| Money(opening.0.saturating_add(self.net().0)))
+    }
+
+    /// What changed since the opening.
+    #[inline]
+    pub fn net(&self) -> Money {
+        Money(self.traded.0.saturating_sub(self.fees.0).saturating_add(self.adjusted.0))
+    }
+
+    /// Our record minus the venue's last statement; `None` while either is missing.
+    #[inline]
+    pub fn difference(&self) -> Option<Money> {
+        Some(Money(self.total()?.0.saturating_sub(self.stated_total?.0)))
+    }
+}
+
+/// The accounts of all assets on all venues.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    assets: usize,
+    accounts: Vec<Account>,
+}
+
+impl Ledger {
+    /// Accounts without a balance.
+    pub fn new(venues: usize, assets: usize) -> Ledger {
+        Ledger { assets, accounts: vec![Account::default(); venues * assets] }
+    }
+
+    #[inline]
+    fn slot(&self, venue: VenueId, asset: AssetId) -> Option<usize> {
+        let at = venue.index() * self.assets + asset.index();
+        (asset.index() < self.assets && at < self.accounts.len()).then_some(at)
+    }
+
+    /// An account, if the ids are in range.
+    #[inline]
+    pub fn account(&self, venue: VenueId, asset: AssetId) -> Option<&Account> {
+        self.slot(venue, asset).map(|at| &self.accounts[at])
+    }
+
+    /// The balance by our own record; zero before the opening balance is known.
+    #[inline]
+    pub fn total(&self, venue: VenueId, asset: AssetId) -> Money {
+        self.account(venue, asset).and_then(Account::total).unwrap_or(Money::ZERO)
+    }
+
+    /// Our record minus the venue's last statement; `None` while either is missing. Meaningful only when no fill is under way.
+    #[inline]
+    pub fn difference(&self, venue: VenueId, asset: AssetId) -> Option<Money> {
+        self.account(venue, asset).and_then(Account::difference)
+    }
+
+    /// Takes a balance as the venue states it. The first statement opens the account, such that the record
+    /// equals it; later ones are kept for comparison. Returns the difference after it.
+    pub fn state(&mut self, venue: VenueId, asset: AssetId, total: Money, available: Money, now_ns: u64) -> Result<Money, PositionError> {
+        let at = self.slot(venue, asset).ok_or(PositionError::UnknownId)?;
+        if total.0.unsigned_abs() > AMOUNT_MAX || available.0.unsigned_abs() > AMOUNT_MAX {
+            return Err(PositionError::OutOfBounds);
+        }
+        let account = &mut self.accounts[at];
+        if account.opening.is_none() {
+            account.opening = Some(Money(total.0.saturating_sub(account.net().0)));
+        }
+        account.stated_total = Some(total);
+        account.stated_available = Some(available);
+        account.stated_ns = now_ns;
+        Ok(account.difference().unwrap_or(Money::ZERO))
+    }
+
+    /// Takes the venue's last statement over as the truth (a deposit, a withdrawal, an operator's decision after a
+    /// mismatch). Returns the correction made.
+    pub fn adopt_statement(&mut self, venue: VenueId, asset: AssetId) -> Result<Money, PositionError> {
+        let at = self.slot(venue, asset).ok_or(PositionError::UnknownId)?;
+        let account = &mut self.accounts[at];
+        let correction = -account.difference().unwrap_or(Money::ZERO);
+        account.adjusted = Money(account.adjusted.0.saturating_add(correction.0));
+        Ok(correction)
+    }
+
+    /// Adds `base` and `quote` (both signed) to the two accounts of an instrument, or neither.
+    #[inline]
+    fn trade(&mut self, instrument: &Instrument, base: Money, quote: Money) -> Result<(), PositionError> {
+        let base_at = self.slot(instrument.venue, instrument.base).ok_or(PositionError::UnknownId)?;
+        let quote_at = self.slot(instrument.venue, instrument.quote).ok_or(PositionError::UnknownId)?;
+        let base = self.accounts[base_at].traded.0.checked_add(base.0).filter(within).ok_or(PositionError::Overflow)?;
+        let quote = self.accounts[quote_at].traded.0.checked_add(quote.0).filter(within).ok_or(PositionError::Overflow)?;
+        self.accounts[base_at].traded = Money(base);
+        self.accounts[quote_at].traded = Money(quote);
+        Ok(())
+    }
+
+    #[inline]
+    fn fee(&mut self, venue: VenueId, asset: AssetId, amount: Money) -> Result<(), PositionError> {
+        let at = self.slot(venue, asset).ok_or(PositionError::UnknownId)?;
+        let fees = self.accounts[at].fees.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?;
+        self.accounts[at].fees = Money(fees);
+        Ok(())
+    }
+
+    fn hash_state(&self, hasher: &mut StateHasher) {
+        for account in &self.accounts {
+            for amount in [account.opening, account.stated_total, account.stated_available] {
+                hasher.write_bool(amount.is_some());
+                hasher.write_money(amount.unwrap_or_default());
+            }
+            hasher.write_money(account.traded);
+            hasher.write_money(account.fees);
+            hasher.write_money(account.adjusted);
+            hasher.write_u64(account.stated_ns);
+        }
+    }
+}
+
+/// Bound on any single account or sum of fees: sums of several stay within `i128`.
+const AMOUNT_MAX: u128 = (i128::MAX / 16) as u128;
+
+#[inline]
+fn within(amount: &i128) -> bool {
+    amount.unsigned_abs() <= AMOUNT_MAX
+}
+
+/// Where the value of an asset in the reporting currency comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RateSource {
+    /// Unknown: amounts in it cannot be converted.
+    #[default]
+    None,
+    /// Fixed by configuration: value of one unit.
+    Fixed(Money),
+    /// From the book of an instrument whose base is the asset, times the value of its quote asset.
+    Base(InstrumentId),
+    /// From the book of an instrument whose quote is the asset, divided into the value of its base asset.
+    Quote(InstrumentId),
+}
+
+/// Values of assets in the reporting currency. Rates from books keep their last value while a book is invalid.
+#[derive(Clone, Debug)]
+pub struct Rates {
+    reporting: AssetId,
+    sources: Vec<RateSource>,
+    /// Last mid of a source's book, as value of one base unit in its quote asset.
+    mids: Vec<Option<Money>>,
+    values: Vec<Option<Money>>,
+}
+
+impl Rates {
+    /// Rates of `assets` assets; only the reporting asset has one (1) until sources are set.
+    pub fn new(assets: usize, reporting: AssetId) -> Rates {
+        let mut rates = Rates { reporting, sources: vec![RateSource::None; assets], mids: vec![None; assets], values: vec![None; assets] };
+        rates.set_source(reporting, RateSource::Fixed(Money::from_scaled(1, 0)));
+        rates
+    }
+
+    /// The reporting asset.
+    pub fn reporting(&self) -> AssetId {
+        self.reporting
+    }
+
+    /// Sets where the rate of `asset` comes from. For start-up. False if the asset is out of range.
+    pub fn set_source(&mut self, asset: AssetId, source: RateSource) -> bool {
+        let Some(slot) = self.sources.get_mut(asset.index()) else { return false };
+        *slot = source;
+        self.mids[asset.index()] = None;
+        self.values[asset.index()] = match source {
+            RateSource::Fixed(value) => Some(value),
+            _ => None,
+        };
+        true
+    }
+
+    /// Gives each asset without a source one from the instruments, if there is an instrument that links it to an asset that
+    /// has a source; repeats until nothing more is found. For start-up.
+    pub fn derive_sources(&mut self, instruments: &InstrumentTable) {
+        for _ in 0..self.sources.len() {
+            let mut found = false;
+            for (id, instrument) in instruments.iter() {
+                let known = |asset: AssetId| self.sources.get(asset.index()).is_some_and(|s| *s != RateSource::None);
+                let (base, quote) = (known(instrument.base), known(instrument.quote));
+                if quote && !base {
+                    found |= self.set_source(instrument.base, RateSource::Base(id));
+                } else if base && !quote {
+                    found |= self.set_source(instrument.quote, RateSource::Quote(id));
+                }
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+
+    /// Takes the mid of an instrument's book: updates the rates that come from it. Constant time for the instrument's own
+    /// two assets; an asset derived from one of these follows at its own next mid.
+    #[inline]
+    pub fn on_mid(&mut self, id: InstrumentId, instrument: &Instrument, mid: Price) {
+        if mid.0 <= 0 {
+            return;
+        }
+        let mid = Money::from_scaled(mid.0, instrument.price_scale);
+        if self.sources.get(instrument.base.index()) == Some(&RateSource::Base(id)) {
+            self.mids[instrument.base.index()] = Some(mid);
+            let value = self.value(instrument.quote).and_then(|quote| multiply(mid, quote));
+            self.values[instrument.base.index()] = value.or(self.values[instrument.base.index()]);
+        }
+        if self.sources.get(instrument.quote.index()) == Some(&RateSource::Quote(id)) {
+            self.mids[instrument.quote.index()] = Some(mid);
+            let value = self.value(instrument.base).and_then(|base| divide(base, mid));
+            self.values[instrument.quote.index()] = value.or(self.values[instrument.quote.index()]);
+        }
+    }
+
+    /// Value of one unit of `asset` in the reporting currency, if known.
+    #[inline]
+    pub fn value(&self, asset: AssetId) -> Option<Money> {
+        self.values.get(asset.index()).copied().flatten()
+    }
+
+    /// An amount of `asset` in the reporting currency, rounded towards zero; `None` if the rate is unknown or the result does not fit.
+    #[inline]
+    pub fn convert(&self, asset: AssetId, amount: Money) -> Option<Money> {
+        if asset == self.reporting {
+            return Some(amount);
+        }
+        multiply(amount, self.value(asset)?)
+    }
+
+    fn hash_state(&self, hasher: &mut StateHasher) {
+        for value in self.values.iter().chain(&self.mids) {
+            hasher.write_bool(value.is_some());
+            hasher.write_money(value.unwrap_or_default());
+        }
+    }
+}
+
+/// `value / by` as a Money ratio, rounded towards zero.
+#[inline]
+fn divide(value: Money, by: Money) -> Option<Money> {
+    const ONE: i128 = POW10[Money::SCALE as usize] as i128;
+    let scaled = value.0.checked_mul(ONE);
+    match scaled {
+        Some(scaled) => scaled.checked_div(by.0).map(Money),
+        // Too wide to scale up first: nine of the eighteen places before the division, nine after.
+        None => value.0.checked_mul(1_000_000_000)?.checked_div(by.0)?.checked_mul(1_000_000_000).map(Money),
+    }
+}
+
+/// Profit and loss in the reporting currency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pnl {
+    /// Realised by closing, before fees.
+    pub realised: Money,
+    /// Of open positions at their marks.
+    pub unrealised: Money,
+    /// Fees paid (negative = rebates).
+    pub fees: Money,
+    /// Amounts left out because a mark or a rate is unknown.
+    pub unpriced: u32,
+}
+
+impl Pnl {
+    /// Realised plus unrealised minus fees.
+    #[inline]
+    pub fn net(&self) -> Money {
+        Money(self.realised.0.saturating_add(self.unrealised.0).saturating_sub(self.fees.0))
+    }
+
+    fn add(&mut self, rates: &Rates, asset: AssetId, realised: Money, unrealised: Option<Money>, fees: Money) {
+        for (amount, into) in [(Some(realised), &mut self.realised), (unrealised, &mut self.unrealised), (Some(fees), &mut self.fees)] {
+            match amount {
+                Some(Money::ZERO) => {}
+                Some(amount) => match rates.convert(asset, amount) {
+                    Some(converted) => *into = Money(into.0.saturating_add(converted.0)),
+                    None => self.unpriced += 1,
+                },
+                None => self.unpriced += 1,
+            }
+        }
+    }
+}
+
+/// All positions, fees, marks and accounts. Fixed size after construction.
+#[derive(Clone, Debug)]
+pub struct Positions {
+    instruments: usize,
+    strategies: usize,
+    assets: usize,
+    /// `strategy * instruments + instrument`.
+    by_strategy: Vec<Position>,
+    /// By instrument, all strategies together (fills without a known strategy included).
+    totals: Vec<Position>,
+    /// `strategy * assets + asset`.
+    fees_by_strategy: Vec<Money>,
+    /// By asset, all venues and strategies.
+    fees: Vec<Money>,
+    /// By instrument: the last mark price.
+    marks: Vec<Option<Price>>,
+    /// Accounts by venue and asset.
+    pub ledger: Ledger,
+    /// Values of assets in the reporting currency.
+    pub rates: Rates,
+}
+
+impl Positions {
+    /// Flat positions, empty accounts. `venues`, `strategies` and `assets` are counts.
+    pub fn new(strategies: usize, instruments: usize, venues: usize, assets: usize, reporting: AssetId) -> Positions {
+        Positions {
+            instruments,
+            strategies,
+            assets,
+            by_strategy: vec![Position::default(); strategies * instruments],
+            totals: vec![Position::default(); instruments],
+            fees_by_strategy: vec![Money::ZERO; strategies * assets],
+            fees: vec![Money::ZERO; assets],
+            marks: vec![None; instruments],
+            ledger: Ledger::new(venues, assets),
+            rates: Rates::new(assets, reporting),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, strategy: StrategyId, instrument: InstrumentId) -> Option<usize> {
+        let known = strategy.index() < self.strategies && instrument.index() < self.instruments;
+        known.then(|| strategy.index() * self.instruments + instrument.index())
+    }
+
+    /// The position of a strategy in an instrument, if the ids are in range.
+    #[inline]
+    pub fn strategy(&self, strategy: StrategyId, instrument: InstrumentId) -> Option<&Position> {
+        self.slot(strategy, instrument).map(|at| &self.by_strategy[at])
+    }
+
+    /// The position of all strategies together in an instrument, if the id is in range.
+    #[inline]
+    pub fn total(&self, instrument: InstrumentId) -> Option<&Position> {
+        self.totals.get(instrument.index())
+    }
+
+    /// Books a fill: position of the strategy (`None` if nobody's, e.g. found by reconciliation), position of the instrument,
+    /// and both accounts on the venue. All or nothing. The fill's fee is booked by [`Positions::on_fee`].
+    #[inline]
+    pub fn on_fill(
+        &mut self,
+        strategy: Option<StrategyId>,
+        id: InstrumentId,
+        instrument: &Instrument,
+        side: Side,
+        price: Price,
+        qty: Qty,
+    ) -> Result<Booked, PositionError> {
+        let total = *self.totals.get(id.index()).ok_or(PositionError::UnknownId)?;
+        let (total, mut booked) = total.after(instrument, side, price, qty)?;
+        let own = match strategy {
+            Some(strategy) => {
+                let at = self.slot(strategy, id).ok_or(PositionError::UnknownId)?;
+                let (position, own_booked) = self.by_strategy[at].after(instrument, side, price, qty)?;
+                booked = own_booked;
+                Some((at, position))
+            }
+            None => None,
+        };
+        let base = Money::from_qty(Qty(qty.0 * side.sign()), instrument.qty_scale);
+        let quote = Money(-i128::from(side.sign()) * booked.notional.0);
+        self.ledger.trade(instrument, base, quote)?;
+        self.totals[id.index()] = total;
+        if let Some((at, position)) = own {
+            self.by_strategy[at] = position;
+        }
+        Ok(booked)
+    }
+
+    /// Books a fee (positive = paid) on the venue's account, the strategy's sum and the asset's sum. All or nothing.
+    #[inline]
+    pub fn on_fee(&mut self, strategy: Option<StrategyId>, venue: VenueId, asset: AssetId, amount: Money) -> Result<(), PositionError> {
+        let sum = self.fees.get(asset.index()).ok_or(PositionError::UnknownId)?;
+        let sum = sum.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?;
+        let own = match strategy {
+            Some(strategy) if strategy.index() < self.strategies => {
+                let at = strategy.index() * self.assets + asset.index();
+                Some((at, self.fees_by_strategy[at].0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?))
+            }
+            Some(_) => return Err(PositionError::UnknownId),
+            None => None,
+        };
+        self.ledger.fee(venue, asset, amount)?;
+        self.fees[asset.index()] = Money(sum);
+        if let Some((at, own)) = own {
+            self.fees_by_strategy[at] = Money(own);
+        }
+        Ok(())
+    }
+
+    /// Takes the mid of an instrument's book as its mark, and for the rates that come from it. Constant time.
+    #[inline]
+    pub fn on_mid(&mut self, id: InstrumentId, instrument: &Instrument, mid: Price) {
+        if let Some(mark) = self.marks.get_mut(id.index()) {
+            *mark = Some(mid);
+            self.rates.on_mid(id, instrument, mid);
+        }
+    }
+
+    /// The last mark of an instrument.
+    #[inline]
+    pub fn mark(&self, instrument: InstrumentId) -> Option<Price> {
+        self.marks.get(instrument.index()).copied().flatten()
+    }
+
+    /// Fees paid in `asset` by all strategies.
+    #[inline]
+    pub fn fees(&self, asset: AssetId) -> Money {
+        self.fees.get(asset.index()).copied().unwrap_or_default()
+    }
+
+    /// Fees paid in `asset` by one strategy.
+    #[inline]
+    pub fn strategy_fees(&self, strategy: StrategyId, asset: AssetId) -> Money {
+        let known = strategy.index() < self.strategies && asset.index() < self.assets;
+        if known { self.fees_by_strategy[strategy.index() * self.assets + asset.index()] } else { Money::ZERO }
+    }
+
+    /// Profit and loss of everything, in the reporting currency. Walks all instruments and assets: not for every event.
+    pub fn pnl(&self, instruments: &InstrumentTable) -> Pnl {
+        self.sum_pnl(instruments, &self.totals, &self.fees)
+    }
+
+    /// Profit and loss of one strategy, in the reporting currency. Zero for a strategy out of range.
+    pub fn strategy_pnl(&self, strategy: StrategyId, instruments: &InstrumentTable) -> Pnl {
+        if strategy.index() >= self.strategies {
+            return Pnl::default();
+        }
+        let positions = strategy.index() * self.instruments;
+        let fees = strategy.index() * self.assets;
+        self.sum_pnl(
+            instruments,
+            &self.by_strategy[positions..positions + self.instruments],
+            &self.fees_by_strategy[fees..fees + self.assets],
+        )
+    }
+
+    fn sum_pnl(&self, instruments: &InstrumentTable, positions: &[Position], fees: &[Money]) -> Pnl {
+        let mut pnl = Pnl::default();
+        for ((_, instrument), (position, mark)) in instruments.iter().zip(positions.iter().zip(&self.marks)) {
+            let unrealised = match mark {
+                _ if position.qty.is_zero() => Some(Money::ZERO),
+                Some(mark) => Some(position.unrealised(instrument, *mark)),
+                None => None,
+            };
+            pnl.add(&self.rates, instrument.quote, position.realised, unrealised, Money::ZERO);
+        }
+        for (asset, &fee) in fees.iter().enumerate() {
+            pnl.add(&self.rates, AssetId(asset as u16), Money::ZERO, Some(Money::ZERO), fee);
+        }
+        pnl
+    }
+
+    /// Writes positions, fees, marks, rates and accounts.
+    pub fn hash_state(&self, hasher: &mut StateHasher) {
+        for position in self.by_strategy.iter().chain(&self.totals) {
+            position.hash_state(hasher);
+        }
+        for &fee in self.fees_by_strategy.iter().chain(&self.fees) {
+            hasher.write_money(fee);
+        }
+        for mark in &self.marks {
+            hasher.write_i64(mark.map_or(i64::MIN, |price| price.0));
+        }
+        self.rates.hash_state(hasher);
+        self.ledger.hash_state(hasher);
+    }
+}

@@ -1,0 +1,268 @@
+//! How much to trade: from what a strategy wants to what the rules, the inventory and the balance allow.
+//!
+//! The one idea: a size only ever shrinks on its way. [`Sizing`] says what is wanted; [`size`] bounds it by the
+//! room that the position limit leaves, by what the account can pay for, and by the instrument's largest order,
+//! rounds it down to the lot, and refuses it (with the reason) if what is left is below the venue's minimum.
+//! It never rounds up, so no bound is passed for the sake of a minimum.
+
+use crate::event::{Side, VALUE_MAX};
+use crate::fixed::{Money, POW10, Price, Qty};
+use crate::instrument::Instrument;
+
+/// What a strategy wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sizing {
+    /// A fixed quantity.
+    Fixed(Qty),
+    /// A fixed notional in the quote asset.
+    Notional(Money),
+    /// As much as loses `risk` (quote asset) in a move of one standard deviation over the horizon whose volatility is given in
+    /// [`Bounds::volatility`]; at most `qty_max`, which also applies while the volatility is unknown (zero).
+    VolatilityScaled {
+        /// Quote asset at risk per order.
+        risk: Money,
+        /// Largest quantity.
+        qty_max: Qty,
+    },
+}
+
+/// What bounds the size of one order.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Bounds {
+    /// Buy or sell.
+    pub side: Side,
+    /// Limit price.
+    pub price: Price,
+    /// Position now (positive = long).
+    pub position: Qty,
+    /// Largest position, long or short.
+    pub position_max: Qty,
+    /// Base asset available on the venue.
+    pub base_available: Money,
+    /// Quote asset available on the venue.
+    pub quote_available: Money,
+    /// Fee of this order in millionths, kept free in the quote asset when buying.
+    pub fee_ppm: i32,
+    /// Relative standard deviation of the price over the horizon of interest (0.001 = 10 basis points).
+    pub volatility: f64,
+}
+
+/// Why there is nothing to trade.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoSize {
+    /// The price is not positive.
+    #[error("no usable price")]
+    Price,
+    /// The position is at its limit on this side.
+    #[error("position limit reached")]
+    Inventory,
+    /// The account cannot pay for the smallest order.
+    #[error("not enough balance")]
+    Balance,
+    /// What is left is below the venue's smallest quantity.
+    #[error("below the smallest quantity")]
+    BelowMinimumQty,
+    /// What is left is below the venue's smallest notional.
+    #[error("below the smallest notional")]
+    BelowMinimumNotional,
+}
+
+/// Quantity that `amount` of quote buys at `price`, rounded down; saturates at [`VALUE_MAX`].
+#[inline]
+pub fn qty_for_notional(instrument: &Instrument, amount: Money, price: Price) -> Qty {
+    if price.0 <= 0 || amount.0 <= 0 {
+        return Qty::ZERO;
+    }
+    let up = POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))];
+    let qty = amount.0 / i128::from(up) / i128::from(price.0);
+    Qty(qty.min(i128::from(VALUE_MAX)) as i64)
+}
+
+/// How much an order on `side` may add before the position passes `position_max`; zero if it is there already.
+#[inline]
+pub fn inventory_room(side: Side, position: Qty, position_max: Qty) -> Qty {
+    Qty(position_max.0.saturating_sub(position.0.saturating_mul(side.sign())).max(0))
+}
+
+/// How much the account can pay for: base on hand when selling; quote on hand, less the fee, when buying.
+#[inline]
+pub fn affordable(instrument: &Instrument, bounds: &Bounds) -> Qty {
+    match bounds.side {
+        Side::Sell => Qty(bounds.base_available.to_scaled(instrument.qty_scale).clamp(0, VALUE_MAX)),
+        Side::Buy => {
+            const MILLION: i128 = 1_000_000;
+            let with_fee = MILLION + i128::from(bounds.fee_ppm.max(0));
+            let amount = bounds.quote_available.0.max(0);
+            // amount * 10^6 / with_fee without overflow: whole part and rest apart.
+            let spend = amount / with_fee * MILLION + amount % with_fee * MILLION / with_fee;
+            qty_for_notional(instrument, Money(spend), bounds.price)
+        }
+    }
+}
+
+impl Sizing {
+    /// The quantity wanted at `price`, before any bound.
+    #[inline]
+    pub fn wanted(&self, instrument: &Instrument, price: Price, volatility: f64) -> Qty {
+        match *self {
+            Sizing::Fixed(qty) => qty,
+            Sizing::Notional(amount) => qty_for_notional(instrument, amount, price),
+            Sizing::VolatilityScaled { risk, qty_max } => {
+                let loss_per_unit = price.to_f64(instrument.price_scale) * volatility;
+                if loss_per_unit.is_nan() || loss_per_unit <= 0.0 {
+                    return qty_max;
+                }
+                let units = risk.to_f64() / loss_per_unit * POW10[usize::from(instrument.qty_scale)] as f64;
+                // A float beyond i64 saturates in the cast; NaN becomes zero.
+                Qty((units as i64).clamp(0, qty_max.0.max(0)))
+            }
+        }
+    }
+}
+
+/// The size of an order: `sizing` within `bounds`, on lot, at or above the venue's minimum, or why not.
+#[inline]
+pub fn size(sizing: &Sizing, instrument: &Instrument, bounds: &Bounds) -> Result<Qty, NoSize> {
+    if !(1..=VALUE_MAX).contains(&bounds.price.0) {
+        return Err(NoSize::Price);
+    }
+    let wanted = sizing.wanted(instrument, bounds.price, bounds.volatility).0.clamp(0, VALUE_MAX);
+    let room = inventory_room(bounds.side, bounds.position, bounds.position_max).0;
+    if room == 0 {
+        return Err(NoSize::Inventory);
+    }
+    let affordable = affordable(instrument, bounds).0;
+    let bounded = wanted.min(room);
+    let least = check_minimum(instrument, bounds.price, bounded);
+    let paid = check_minimum(instrument, bounds.price, bounded.min(affordable));
+    match (paid, least) {
+        (Err(_), Ok(_)) => Err(NoSize::Balance),
+        (Err(_), Err(_)) if wanted > room && check_minimum(instrument, bounds.price, wanted).is_ok() => Err(NoSize::Inventory),
+        (paid, _) => paid,
+    }
+}
+
+/// Rounds a quantity down to lot and largest order, and refuses it below the instrument's minimum.
+#[inline]
+pub fn check_minimum(instrument: &Instrument, price: Price, qty: i64) -> Result<Qty, NoSize> {
+    let qty = instrument.floor_to_lot(Qty(qty.min(instrument.qty_max.0).max(0)));
+    if qty.is_zero() || qty < instrument.qty_min {
+        return Err(NoSize::BelowMinimumQty);
+    }
+    let notional = crate::position::checked_notional(instrument, price, qty).unwrap_or(Money(i128::MAX));
+    if notional < instrument.notional_min { Err(NoSize::BelowMinimumNotional) } else { Ok(qty) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::InstrumentStatus;
+    use crate::ids::{AssetId, VenueId};
+    use crate::instrument::Capabilities;
+    use proptest::prelude::*;
+
+    /// Prices in cents, quantities in 10^-8, lot 10^-5, smallest notional 5.
+    fn btc_usdt() -> Instrument {
+        Instrument {
+            venue: VenueId(0),
+            symbol: "BTCUSDT".into(),
+            base: AssetId(0),
+            quote: AssetId(1),
+            price_scale: 2,
+            qty_scale: 8,
+            tick: Price(1),
+            lot: Qty(1_000),
+            qty_min: Qty(1_000),
+            qty_max: Qty(900_000_000_000),
+            notional_min: Money::from_scaled(5, 0),
+            maker_fee_ppm: 1_000,
+            taker_fee_ppm: 1_000,
+            status: InstrumentStatus::Trading,
+            epoch: 0,
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    fn bounds(side: Side) -> Bounds {
+        Bounds {
+            side,
+            price: Price(5_000_000),
+            position: Qty::ZERO,
+            position_max: Qty(100_000_000),
+            base_available: Money::from_scaled(10, 0),
+            quote_available: Money::from_scaled(1_000_000, 0),
+            fee_ppm: 1_000,
+            volatility: 0.0,
+        }
+    }
+
+    #[test]
+    fn sizes_come_out_on_lot_and_never_above_what_was_wanted() {
+        let instrument = btc_usdt();
+        assert_eq!(size(&Sizing::Fixed(Qty(1_234_567)), &instrument, &bounds(Side::Buy)), Ok(Qty(1_234_000)));
+        // 1,000 USDT at 50,000 is 0.02 BTC.
+        assert_eq!(size(&Sizing::Notional(Money::from_scaled(1_000, 0)), &instrument, &bounds(Side::Sell)), Ok(Qty(2_000_000)));
+    }
+
+    #[test]
+    fn volatility_scaled_size_halves_when_volatility_doubles() {
+        let instrument = btc_usdt();
+        let sizing = Sizing::VolatilityScaled { risk: Money::from_scaled(10, 0), qty_max: Qty(50_000_000) };
+        // 10 USDT at risk, 50,000 * 0.1% = 50 per unit: 0.2 BTC.
+        assert_eq!(size(&sizing, &instrument, &Bounds { volatility: 0.001, ..bounds(Side::Buy) }), Ok(Qty(20_000_000)));
+        assert_eq!(size(&sizing, &instrument, &Bounds { volatility: 0.002, ..bounds(Side::Buy) }), Ok(Qty(10_000_000)));
+        for volatility in [0.0, f64::NAN, -1.0, 1e-300] {
+            assert_eq!(size(&sizing, &instrument, &Bounds { volatility, ..bounds(Side::Buy) }), Ok(Qty(50_000_000)), "{volatility}");
+        }
+    }
+
+    #[test]
+    fn each_bound_refuses_with_its_own_reason() {
+        let instrument = btc_usdt();
+        let fixed = Sizing::Fixed(Qty(10_000_000));
+        let at_limit = Bounds { position: Qty(100_000_000), ..bounds(Side::Buy) };
+        assert_eq!(size(&fixed, &instrument, &at_limit), Err(NoSize::Inventory));
+        assert_eq!(size(&fixed, &instrument, &Bounds { position: Qty(99_999_900), ..at_limit }), Err(NoSize::Inventory));
+        assert_eq!(size(&fixed, &instrument, &Bounds { side: Side::Sell, ..at_limit }), Ok(Qty(10_000_000)), "reducing is allowed");
+        let poor = Bounds { quote_available: Money::from_scaled(4, 0), ..bounds(Side::Buy) };
+        assert_eq!(size(&fixed, &instrument, &poor), Err(NoSize::Balance));
+        let empty = Bounds { base_available: Money::ZERO, ..bounds(Side::Sell) };
+        assert_eq!(size(&fixed, &instrument, &empty), Err(NoSize::Balance));
+        assert_eq!(size(&Sizing::Fixed(Qty(999)), &instrument, &bounds(Side::Buy)), Err(NoSize::BelowMinimumQty));
+        assert_eq!(size(&Sizing::Fixed(Qty(9_000)), &instrument, &bounds(Side::Buy)), Err(NoSize::BelowMinimumNotional));
+        assert_eq!(size(&fixed, &instrument, &Bounds { price: Price(0), ..bounds(Side::Buy) }), Err(NoSize::Price));
+    }
+
+    #[test]
+    fn buying_keeps_the_fee_free() {
+        let instrument = btc_usdt();
+        let bounds = Bounds { quote_available: Money::from_scaled(50_000, 0), fee_ppm: 1_000, ..bounds(Side::Buy) };
+        // 50,000 / 1.001 / 50,000 = 0.99900099 BTC.
+        assert_eq!(size(&Sizing::Fixed(Qty(100_000_000)), &instrument, &bounds), Ok(Qty(99_900_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_keeps_every_bound(
+            buy in any::<bool>(), price in 1..=VALUE_MAX, wanted in any::<i64>(), position in -VALUE_MAX..=VALUE_MAX,
+            position_max in 0..=VALUE_MAX, base in any::<i64>(), quote in any::<i64>(), fee_ppm in -1_000i32..100_000,
+        ) {
+            let instrument = btc_usdt();
+            let bounds = Bounds {
+                side: if buy { Side::Buy } else { Side::Sell },
+                price: Price(price), position: Qty(position), position_max: Qty(position_max),
+                base_available: Money::from_scaled(base, 8), quote_available: Money::from_scaled(quote, 2), fee_ppm, volatility: 0.0,
+            };
+            if let Ok(qty) = size(&Sizing::Fixed(Qty(wanted)), &instrument, &bounds) {
+                prop_assert!(qty.0 > 0 && qty.0 <= wanted && qty.0 % instrument.lot.0 == 0 && qty <= instrument.qty_max);
+                prop_assert!((position + qty.0 * bounds.side.sign()) * bounds.side.sign() <= position_max);
+                let notional = instrument.notional(Price(price), qty);
+                prop_assert!(notional >= instrument.notional_min);
+                match bounds.side {
+                    Side::Buy => prop_assert!(notional.0 * (1_000_000 + i128::from(fee_ppm.max(0))) / 1_000_000 <= bounds.quote_available.0),
+                    Side::Sell => prop_assert!(Money::from_qty(qty, 8) <= bounds.base_available),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The hot plane.
+
+pub mod core_side;

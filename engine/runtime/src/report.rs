@@ -1,0 +1,213 @@
+//! The summary of a run, as JSON for programs; `peregrine` prints the same for people.
+
+use crate::latency::Percentiles;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The whole report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The network path.
+    pub link: LinkReport,
+    /// Each venue.
+    pub venues: Vec<VenueReport>,
+    /// Orders over all venues.
+    pub orders: OrdersReport,
+    /// Positions and balances equal to the venues' records; `None` if they were not compared.
+    pub positions_match: Option<bool>,
+    /// What did not match.
+    pub differences: Vec<String>,
+    /// Profit and loss.
+    pub pnl: PnlReport,
+    /// Times.
+    pub latency_ns: LatencyReport,
+    /// What the hot thread did that it should not.
+    pub hot: HotReport,
+    /// The journal.
+    pub journal: JournalReport,
+    /// How long it ran, seconds.
+    pub seconds: f64,
+    /// Invariants that failed; empty = all held.
+    pub failures: Vec<String>,
+}
+
+/// The network path.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LinkReport {
+    /// `af_xdp`, `af_packet`, `memory`.
+    pub driver: String,
+    /// `zero-copy`, `native copy`, ...
+    pub mode: String,
+    /// Why not a better one.
+    pub why: Vec<String>,
+    /// Frame memory on 2 MiB pages.
+    pub huge_pages: bool,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Frames dropped before we saw them.
+    pub rx_dropped: u64,
+    /// System calls made for sending.
+    pub kicks: u64,
+    /// System calls made for receiving.
+    pub wakeups: u64,
+}
+
+/// One venue.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct VenueReport {
+    /// Its name.
+    pub name: String,
+    /// Market data and order entry both up.
+    pub connected: bool,
+    /// TLS version of its connections, as negotiated.
+    pub tls: String,
+    /// Frames or segments received for it.
+    pub frames: u64,
+    /// WebSocket messages.
+    pub messages: u64,
+    /// Events made of them.
+    pub events: u64,
+    /// Sequence gaps.
+    pub gaps: u64,
+    /// Books resynchronised.
+    pub resyncs: u64,
+    /// Checksum failures.
+    pub checksum_failures: u64,
+    /// Messages that could not be decoded.
+    pub malformed: u64,
+    /// Connections made, the first ones included.
+    pub connects: u64,
+    /// Connections lost.
+    pub disconnects: u64,
+    /// Refusals by the venue.
+    pub venue_errors: u64,
+}
+
+/// Orders.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OrdersReport {
+    /// New orders sent.
+    pub submitted: u64,
+    /// Acknowledged.
+    pub acked: u64,
+    /// Completely filled.
+    pub filled: u64,
+    /// Fills, partial ones included.
+    pub fills: u64,
+    /// Cancelled or expired.
+    pub cancelled: u64,
+    /// Refused by a venue.
+    pub rejected: u64,
+    /// Replaced in place.
+    pub replaced: u64,
+    /// State unknown now.
+    pub unknown: u64,
+    /// Open now.
+    pub open: u64,
+    /// Refused by risk.
+    pub refused_by_risk: u64,
+    /// The same by reason.
+    pub refusals: BTreeMap<String, u64>,
+}
+
+/// Profit and loss in the reporting asset, decimal text.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PnlReport {
+    /// The reporting asset.
+    pub asset: String,
+    /// Total.
+    pub total: String,
+    /// Realised.
+    pub realised: String,
+    /// Unrealised.
+    pub unrealised: String,
+    /// Fees paid.
+    pub fees: String,
+    /// By strategy.
+    pub strategies: Vec<StrategyReport>,
+    /// Positions, by instrument.
+    pub positions: Vec<PositionReport>,
+}
+
+/// One strategy.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StrategyReport {
+    /// Its name.
+    pub name: String,
+    /// Its total in the reporting asset.
+    pub total: String,
+}
+
+/// One position.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PositionReport {
+    /// Venue.
+    pub venue: String,
+    /// Symbol.
+    pub symbol: String,
+    /// Signed quantity.
+    pub qty: String,
+}
+
+/// Times, nanoseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LatencyReport {
+    /// Frame seen by the poll loop to order frame ready for the NIC.
+    pub tick_to_order: Percentiles,
+    /// Its stages, in order.
+    pub stages: BTreeMap<String, Percentiles>,
+    /// The system call that makes the NIC look; not part of tick-to-order.
+    pub kick: Percentiles,
+}
+
+/// What the hot thread did after warm-up.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct HotReport {
+    /// Allocator calls.
+    pub allocations: u64,
+    /// Of these, while connections were being made (TLS handshakes may).
+    pub allocations_connecting: u64,
+    /// True if the counting allocator was in force.
+    pub allocations_counted: bool,
+    /// Page faults.
+    pub page_faults: u64,
+    /// Times it gave up the CPU.
+    pub voluntary_switches: u64,
+    /// Times the scheduler took the CPU away.
+    pub involuntary_switches: u64,
+    /// Passes of the loop.
+    pub passes: u64,
+    /// Bytes of the hot arena in use.
+    pub arena_used: u64,
+    /// The arena lies on 2 MiB pages.
+    pub arena_huge_pages: bool,
+    /// CPU it was pinned to.
+    pub cpu: Option<usize>,
+    /// Resident memory of the process, bytes.
+    pub resident_bytes: u64,
+    /// What the machine did not grant, and the fix.
+    pub refusals: Vec<String>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct JournalReport {
+    /// Its directory.
+    pub path: String,
+    /// Events in it.
+    pub events: u64,
+    /// State hash at the end, hexadecimal.
+    pub state_hash: String,
+    /// A replay gave the same outputs and the same hash; `None` if it was not tried.
+    pub replay_matches: Option<bool>,
+    /// Market-data events dropped because the cold plane was behind.
+    pub dropped: u64,
+}
+
+/// Resident memory of this process, bytes; 0 if the kernel does not say.
+pub fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|s| s.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}

@@ -1,0 +1,284 @@
+//! SBE market-data messages (schema 1): the same content as the JSON streams, in binary.
+//!
+//! A message is a header of 8 bytes (`blockLength`, `templateId`, `schemaId`, `version`, all `u16`), a
+//! root block, groups and the symbol; little-endian throughout. A newer version of the schema may
+//! lengthen blocks and append groups: what is skipped is the length that the message states, never the
+//! length that we know, and bytes after the last field that we know are passed over. Group headers
+//! differ from template to template.
+
+use super::message::{Message, ParseError, Row, Scratch, TradeRow, time_ns};
+use crate::json::What;
+use crate::symbols::SymbolIndex;
+use engine_core::event::{Side, VALUE_MAX};
+use engine_core::fixed::POW10;
+
+/// The schema that we read.
+pub const SCHEMA_ID: u16 = 1;
+/// Template of `<symbol>@trade`.
+pub const TRADES: u16 = 10_000;
+/// Template of `<symbol>@bestBidAsk`.
+pub const BEST_BID_ASK: u16 = 10_001;
+/// Template of `<symbol>@depth20`.
+pub const DEPTH_SNAPSHOT: u16 = 10_002;
+/// Template of `<symbol>@depth`.
+pub const DEPTH_DIFF: u16 = 10_003;
+
+/// Reads little-endian fields; remembers where it is for the error.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+type Failure = (usize, What);
+
+impl<'a> Reader<'a> {
+    #[inline]
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Failure> {
+        let end = self.at.checked_add(len).ok_or((self.at, What::End))?;
+        let slice = self.bytes.get(self.at..end).ok_or((self.at, What::End))?;
+        self.at = end;
+        Ok(slice)
+    }
+
+    /// A block of the stated length that must hold at least the `known` bytes which we read of it.
+    #[inline]
+    fn block(&mut self, stated: usize, known: usize) -> Result<Block<'a>, Failure> {
+        if stated < known {
+            return Err((self.at, What::Field("blockLength")));
+        }
+        let at = self.at;
+        Ok(Block { bytes: self.take(stated)?, at })
+    }
+
+    #[inline]
+    fn u8(&mut self) -> Result<u8, Failure> {
+        let at = self.at;
+        self.take(1)?.first().copied().ok_or((at, What::End))
+    }
+
+    #[inline]
+    fn u16(&mut self) -> Result<u16, Failure> {
+        let at = self.at;
+        self.take(2)?.first_chunk().map(|b| u16::from_le_bytes(*b)).ok_or((at, What::End))
+    }
+
+    #[inline]
+    fn u32(&mut self) -> Result<u32, Failure> {
+        let at = self.at;
+        self.take(4)?.first_chunk().map(|b| u32::from_le_bytes(*b)).ok_or((at, What::End))
+    }
+}
+
+/// One block's bytes; offsets are the schema's.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Block<'_> {
+    #[inline]
+    fn i64(&self, offset: usize) -> Result<i64, Failure> {
+        self.bytes.get(offset..).and_then(|b| b.first_chunk()).map(|b| i64::from_le_bytes(*b)).ok_or((self.at, What::End))
+    }
+
+    /// Ids and times: never negative.
+    #[inline]
+    fn u64(&self, offset: usize, field: &'static str) -> Result<u64, Failure> {
+        u64::try_from(self.i64(offset)?).map_err(|_| (self.at + offset, What::Field(field)))
+    }
+
+    #[inline]
+    fn u8(&self, offset: usize) -> Result<u8, Failure> {
+        self.bytes.get(offset).copied().ok_or((self.at, What::End))
+    }
+
+    #[inline]
+    fn exponent(&self, offset: usize) -> Result<i8, Failure> {
+        Ok(self.u8(offset)? as i8)
+    }
+}
+
+/// How mantissas of a message become numbers at a symbol's scale; worked out once per message.
+#[derive(Clone, Copy)]
+enum Rescale {
+    Multiply(i64),
+    Divide(i64),
+}
+
+impl Rescale {
+    /// From 10^`exponent` to 10^-`scale`.
+    #[inline]
+    fn new(exponent: i8, scale: u8) -> Option<Rescale> {
+        let shift = i32::from(scale) + i32::from(exponent);
+        let power = *POW10.get(shift.unsigned_abs() as usize)?;
+        Some(if shift >= 0 { Rescale::Multiply(power) } else { Rescale::Divide(power) })
+    }
+
+    #[inline]
+    fn apply(self, mantissa: i64) -> Option<i64> {
+        let value = match self {
+            Rescale::Multiply(power) => mantissa.checked_mul(power)?,
+            Rescale::Divide(power) if mantissa % power == 0 => mantissa / power,
+            Rescale::Divide(_) => return None,
+        };
+        (0..=VALUE_MAX).contains(&value).then_some(value)
+    }
+}
+
+/// Reads one binary message. In open mode `symbols` gains what it does not hold.
+pub fn parse(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'static>, ParseError> {
+    scratch.clear();
+    let mut symbol = None;
+    read(payload, symbols, scratch, &mut symbol).map_err(|(at, what)| ParseError::new(symbol, at, what))
+}
+
+/// The symbol comes last, after the groups whose scales it decides: walk to it first, by the lengths alone.
+fn read(
+    payload: &[u8],
+    symbols: &mut SymbolIndex,
+    scratch: &mut Scratch,
+    found: &mut Option<usize>,
+) -> Result<Message<'static>, Failure> {
+    let mut r = Reader { bytes: payload, at: 0 };
+    let block_length = usize::from(r.u16()?);
+    let template = r.u16()?;
+    let schema = r.u16()?;
+    let _version = r.u16()?;
+    if schema != SCHEMA_ID {
+        return Ok(Message::Unknown);
+    }
+    let (known, groups): (usize, &[GroupHeader]) = match template {
+        TRADES => (18, &[GroupHeader::Wide]),
+        BEST_BID_ASK => (50, &[]),
+        DEPTH_SNAPSHOT => (18, &[GroupHeader::Narrow, GroupHeader::Narrow]),
+        DEPTH_DIFF => (26, &[GroupHeader::Narrow, GroupHeader::Narrow]),
+        _ => return Ok(Message::Unknown),
+    };
+    let root = r.block(block_length, known)?;
+    let body = r;
+    for &header in groups {
+        let (stride, count) = header.read(&mut r)?;
+        r.take(stride.checked_mul(count).ok_or((r.at, What::Range))?)?;
+    }
+    let length = usize::from(r.u8()?);
+    let Some(symbol) = symbols.position_or_add(r.take(length)?) else { return Ok(Message::UnknownSymbol) };
+    *found = Some(symbol);
+    let Some(scales) = symbols.symbols().get(symbol).map(|s| (s.price_scale, s.qty_scale)) else { return Ok(Message::UnknownSymbol) };
+    let (mut r, root) = (body, &root);
+    match template {
+        TRADES => {
+            let (price, qty) = rescales(root, 16, scales)?;
+            let (stride, count) = GroupHeader::Wide.read(&mut r)?;
+            for _ in 0..count {
+                let entry = r.block(stride, 25)?;
+                let row = TradeRow {
+                    id: entry.u64(0, "id")?,
+                    price: positive(&entry, 8, price)?,
+                    qty: value(&entry, 16, qty, "qty")?,
+                    side: match entry.u8(24)? {
+                        0 => Side::Buy,
+                        1 => Side::Sell,
+                        _ => return Err((entry.at + 24, What::Field("isBuyerMaker"))),
+                    },
+                };
+                if !scratch.trade(row) {
+                    return Err((entry.at, What::Rows));
+                }
+            }
+            Ok(Message::Trades { symbol, time_ns: time_ns(root.u64(8, "transactTime")?) })
+        }
+        BEST_BID_ASK => {
+            let (price, qty) = rescales(root, 16, scales)?;
+            Ok(Message::Ticker {
+                symbol,
+                sequence: root.u64(8, "bookUpdateId")?,
+                bid: (value(root, 18, price, "bidPrice")?, value(root, 26, qty, "bidQty")?),
+                ask: (value(root, 34, price, "askPrice")?, value(root, 42, qty, "askQty")?),
+                time_ns: time_ns(root.u64(0, "eventTime")?),
+            })
+        }
+        DEPTH_SNAPSHOT => {
+            depth_groups(&mut r, rescales(root, 16, scales)?, scratch)?;
+            Ok(Message::Book { symbol, sequence: root.u64(8, "bookUpdateId")?, time_ns: time_ns(root.u64(0, "eventTime")?) })
+        }
+        _ => {
+            depth_groups(&mut r, rescales(root, 24, scales)?, scratch)?;
+            let (first, last) = (root.u64(8, "firstBookUpdateId")?, root.u64(16, "lastBookUpdateId")?);
+            if first > last {
+                return Err((root.at + 8, What::Field("firstBookUpdateId")));
+            }
+            Ok(Message::Diff { symbol, first, last, time_ns: time_ns(root.u64(0, "eventTime")?) })
+        }
+    }
+}
+
+/// The two kinds of group header: `u16` block length and a count.
+#[derive(Clone, Copy)]
+enum GroupHeader {
+    /// Count is `u16`.
+    Narrow,
+    /// Count is `u32`.
+    Wide,
+}
+
+impl GroupHeader {
+    #[inline]
+    fn read(self, r: &mut Reader<'_>) -> Result<(usize, usize), Failure> {
+        let stride = usize::from(r.u16()?);
+        let at = r.at;
+        let count = match self {
+            GroupHeader::Narrow => usize::from(r.u16()?),
+            GroupHeader::Wide => r.u32()? as usize,
+        };
+        // Entries of no length would let a few bytes claim billions of them.
+        if stride == 0 && count > 0 {
+            return Err((at, What::Field("blockLength")));
+        }
+        Ok((stride, count))
+    }
+}
+
+/// Price and quantity exponents stand side by side at `offset`.
+#[inline]
+fn rescales(root: &Block<'_>, offset: usize, scales: (u8, u8)) -> Result<(Rescale, Rescale), Failure> {
+    let price = Rescale::new(root.exponent(offset)?, scales.0).ok_or((root.at + offset, What::Field("priceExponent")))?;
+    let qty = Rescale::new(root.exponent(offset + 1)?, scales.1).ok_or((root.at + offset + 1, What::Field("qtyExponent")))?;
+    Ok((price, qty))
+}
+
+/// A price or quantity of zero or more. One that does not fit the scale says so as a decimal would, for
+/// the caller tells a change of rules by it.
+#[inline]
+fn value(block: &Block<'_>, offset: usize, rescale: Rescale, field: &'static str) -> Result<i64, Failure> {
+    let mantissa = block.i64(offset)?;
+    rescale.apply(mantissa).ok_or_else(|| {
+        let inexact = matches!(rescale, Rescale::Divide(power) if mantissa % power != 0);
+        let what = if inexact { What::Decimal(engine_core::fixed::DecimalError::Precision) } else { What::Field(field) };
+        (block.at + offset, what)
+    })
+}
+
+#[inline]
+fn positive(block: &Block<'_>, offset: usize, rescale: Rescale) -> Result<i64, Failure> {
+    match value(block, offset, rescale, "price")? {
+        0 => Err((block.at + offset, What::Field("price"))),
+        value => Ok(value),
+    }
+}
+
+#[inline]
+fn depth_groups(r: &mut Reader<'_>, (price, qty): (Rescale, Rescale), scratch: &mut Scratch) -> Result<(), Failure> {
+    for side in [Side::Buy, Side::Sell] {
+        let (stride, count) = GroupHeader::Narrow.read(r)?;
+        for _ in 0..count {
+            let entry = r.block(stride, 16)?;
+            let row = Row { side, price: positive(&entry, 0, price)?, qty: value(&entry, 8, qty, "qty")? };
+            if !scratch.level(row) {
+                return Err((entry.at, What::Rows));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,555 @@
+//! The established connection: records in and out, and the few handshake messages that may still come.
+//!
+//! One call of [`RecordLayer::receive`] deals with at most one record. A record that lies whole in the
+//! input is opened where it lies; one that arrives in pieces is put together in the caller's
+//! [`RecordBuffer`]. Control records (key updates, alerts) are only remembered when they fall due and are
+//! sealed when [`RecordLayer::write_pending`] writes them out, so the order of sequence numbers is
+//! always the order on the wire.
+
+use std::ops::Range;
+
+use super::buffer::RecordBuffer;
+use super::error::{Alert, SealError, TlsError};
+use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RECORD_HEADER, RecordKey, Suite, TrafficKeys, Version};
+
+/// Longest handshake message taken after the handshake; in practice a session ticket of a few hundred bytes.
+pub const MAX_LATE_HANDSHAKE_MESSAGE: usize = 16 * 1024;
+/// Tickets kept per connection; further ones are counted and dropped (RFC 8446 allows ignoring them).
+pub const MAX_TICKETS: u32 = 8;
+/// Records without content in a row before the peer is considered hostile.
+const MAX_EMPTY_RECORDS: u8 = 32;
+/// Refused renegotiations (TLS 1.2) before the peer is considered hostile.
+const MAX_RENEGOTIATION_REQUESTS: u8 = 4;
+
+const HELLO_REQUEST: u8 = 0;
+const NEW_SESSION_TICKET: u8 = 4;
+const KEY_UPDATE: u8 = 24;
+const HANDSHAKE_HEADER: usize = 4;
+const LEVEL_WARNING: u8 = 1;
+const LEVEL_FATAL: u8 = 2;
+
+/// Where new traffic keys come from and session tickets go to: rustls's key schedule in production,
+/// known keys in tests.
+pub trait KeySchedule {
+    /// The next keys for sending, sequence number 0.
+    fn next_send_keys(&mut self) -> Result<TrafficKeys, TlsError>;
+    /// The next keys for receiving, sequence number 0.
+    fn next_receive_keys(&mut self) -> Result<TrafficKeys, TlsError>;
+    /// Takes the body of a NewSessionTicket message (RFC 8446 section 4.6.1).
+    fn new_session_ticket(&mut self, body: &[u8]) -> Result<(), TlsError>;
+}
+
+/// What one call of `receive` came to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// Bytes of the input that are dealt with; call again with the rest while there is one.
+    pub consumed: usize,
+    /// What happened.
+    pub event: Event<'a>,
+}
+
+/// What happened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// All input is taken (an unfinished record is kept); come back with more.
+    NeedMore,
+    /// A record was consumed that holds nothing for the caller (handshake, key update, ticket). There
+    /// may be something to send now: see `has_pending`.
+    Progress,
+    /// The handshake is complete, the peer is who it says; plaintext may flow (once per connection).
+    Established,
+    /// Application data, never empty: one record's, where it was decrypted.
+    Plaintext(&'a [u8]),
+    /// The peer sent close_notify; our own is queued. Everything after it is ignored.
+    PeerClosed,
+}
+
+/// Counters of an established connection; all monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordStatistics {
+    /// Records opened.
+    pub records_in: u64,
+    /// Records sealed.
+    pub records_out: u64,
+    /// Key updates of the peer.
+    pub key_updates_in: u64,
+    /// Key updates of ours.
+    pub key_updates_out: u64,
+    /// Session tickets received.
+    pub tickets: u32,
+    /// Records that had to be put together from pieces.
+    pub stitched: u64,
+}
+
+/// Which control records wait to be written, in the order in which they would be.
+#[derive(Debug, Default)]
+struct Due {
+    key_update: bool,
+    /// The peer asked for the key update: no application data may precede it (RFC 8446 section 4.6.3).
+    key_update_first: bool,
+    no_renegotiation: bool,
+    close: Option<[u8; 2]>,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    Open,
+    PeerClosed,
+    Failed(TlsError),
+}
+
+/// Where a handled record's content lies.
+enum Content {
+    None,
+    Plaintext(Range<usize>),
+    Closed,
+}
+
+/// An established TLS connection, seen from the client.
+pub struct RecordLayer<S> {
+    version: Version,
+    opener: RecordKey,
+    sealer: RecordKey,
+    schedule: S,
+    state: State,
+    due: Due,
+    sending_closed: bool,
+    /// A handshake message that is split over records.
+    split_handshake: Vec<u8>,
+    empty_records: u8,
+    renegotiation_requests: u8,
+    record_limit: u64,
+    statistics: RecordStatistics,
+}
+
+impl<S> std::fmt::Debug for RecordLayer<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordLayer")
+            .field("version", &self.version)
+            .field("suite", &self.sealer.suite())
+            .field("state", &self.state)
+            .field("statistics", &self.statistics)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: KeySchedule> RecordLayer<S> {
+    /// A connection whose handshake gave these keys.
+    pub fn new(version: Version, send: &TrafficKeys, receive: &TrafficKeys, schedule: S) -> Result<RecordLayer<S>, TlsError> {
+        let sealer = RecordKey::new(version, send)?;
+        let record_limit = sealer.suite().record_limit();
+        Ok(RecordLayer {
+            version,
+            opener: RecordKey::new(version, receive)?,
+            sealer,
+            schedule,
+            state: State::Open,
+            due: Due::default(),
+            sending_closed: false,
+            split_handshake: Vec::with_capacity(MAX_LATE_HANDSHAKE_MESSAGE),
+            empty_records: 0,
+            renegotiation_requests: 0,
+            record_limit,
+            statistics: RecordStatistics::default(),
+        })
+    }
+
+    /// Lowers the number of records that one key may seal (default: the cipher's own limit). TLS 1.3
+    /// updates its key at half of it; TLS 1.2 refuses to seal past it.
+    pub fn set_record_limit(&mut self, limit: u64) {
+        self.record_limit = limit.clamp(8, self.sealer.suite().record_limit());
+    }
+
+    /// The negotiated version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The cipher in use.
+    pub fn suite(&self) -> Suite {
+        self.sealer.suite()
+    }
+
+    /// The counters.
+    pub fn statistics(&self) -> RecordStatistics {
+        self.statistics
+    }
+
+    /// The key schedule.
+    pub fn schedule(&self) -> &S {
+        &self.schedule
+    }
+
+    /// Deals with at most one record at the front of `input` (see [`Received`]). An error is final: it is
+    /// returned again by every later call.
+    #[inline]
+    pub fn receive<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
+        match &self.state {
+            State::Open => {}
+            State::PeerClosed => return Ok(Received { consumed: input.len(), event: Event::PeerClosed }),
+            State::Failed(error) => return Err(error.clone()),
+        }
+        match self.receive_record(input, buffer) {
+            Ok(received) => Ok(received),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    #[inline]
+    fn receive_record<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
+        let whole = match input.first_chunk::<RECORD_HEADER>() {
+            Some(header) if buffer.is_empty() => Some(self.record_len(header)?),
+            _ => None,
+        };
+        if let Some(len) = whole
+            && let Some(record) = input.get_mut(..len)
+        {
+            let content = self.open(record)?;
+            return Ok(Received { consumed: len, event: event(content, input) });
+        }
+        self.receive_in_pieces(input, buffer)
+    }
+
+    /// The rare way: a record that does not lie whole in the input.
+    fn receive_in_pieces<'a>(&mut self, input: &'a [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
+        let mut consumed = buffer.fill(RECORD_HEADER, input);
+        let Some(header) = buffer.held().first_chunk::<RECORD_HEADER>() else {
+            return Ok(Received { consumed, event: Event::NeedMore });
+        };
+        let len = self.record_len(header)?;
+        consumed += buffer.fill(len, input.get(consumed..).unwrap_or(&[]));
+        if buffer.held().len() < len {
+            return Ok(Received { consumed, event: Event::NeedMore });
+        }
+        buffer.clear();
+        self.statistics.stitched += 1;
+        let record = buffer.record_mut(len);
+        let content = self.open(record)?;
+        Ok(Received { consumed, event: event(content, record) })
+    }
+
+    /// The length of the record with this header, header included, if it is one that may come now.
+    #[inline]
+    fn record_len(&self, header: &[u8; RECORD_HEADER]) -> Result<usize, TlsError> {
+        let [content_type, major, _minor, high, low] = *header;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        match (self.version, content_type) {
+            (_, APPLICATION_DATA) | (Version::Tls12, ALERT | HANDSHAKE) => {}
+            (_, CHANGE_CIPHER_SPEC) => return Err(TlsError::UnexpectedMessage("change_cipher_spec after the handshake")),
+            (_, ALERT) => return Err(TlsError::UnexpectedMessage("an unprotected alert after the handshake")),
+            (_, HANDSHAKE) => return Err(TlsError::UnexpectedMessage("an unprotected handshake record after the handshake")),
+            _ => return Err(TlsError::UnexpectedMessage("an unknown record type")),
+        }
+        if major != 3 {
+            return Err(TlsError::UnexpectedMessage("a record of an unknown protocol version"));
+        }
+        let limit = self.version.max_ciphertext();
+        if length > limit {
+            return Err(TlsError::RecordOverflow { length, limit });
+        }
+        Ok(RECORD_HEADER + length)
+    }
+
+    #[inline]
+    fn open(&mut self, record: &mut [u8]) -> Result<Content, TlsError> {
+        let opened = self.opener.open(record)?;
+        self.statistics.records_in += 1;
+        if opened.content_type == APPLICATION_DATA && self.split_handshake.is_empty() && !opened.plaintext.is_empty() {
+            self.empty_records = 0;
+            return Ok(Content::Plaintext(opened.plaintext));
+        }
+        self.control(opened.content_type, record.get(opened.plaintext).unwrap_or(&[]))
+    }
+
+    /// Everything that is not application data.
+    #[cold]
+    fn control(&mut self, content_type: u8, content: &[u8]) -> Result<Content, TlsError> {
+        if !self.split_handshake.is_empty() && content_type != HANDSHAKE {
+            return Err(TlsError::UnexpectedMessage("a record between the parts of a handshake message"));
+        }
+        if !content.is_empty() {
+            self.empty_records = 0;
+        }
+        match content_type {
+            APPLICATION_DATA => {
+                self.empty_records += 1;
+                if self.empty_records > MAX_EMPTY_RECORDS {
+                    return Err(TlsError::UnexpectedMessage("too many empty records in a row"));
+                }
+                Ok(Content::None)
+            }
+            ALERT => self.alert(content),
+            HANDSHAKE if content.is_empty() => Err(TlsError::UnexpectedMessage("an empty handshake record")),
+            HANDSHAKE => self.handshake_record(content).map(|()| Content::None),
+            CHANGE_CIPHER_SPEC => Err(TlsError::UnexpectedMessage("a protected change_cipher_spec")),
+            _ => Err(TlsError::UnexpectedMessage("an unknown content type")),
+        }
+    }
+
+    /// RFC 8446 section 6, RFC 5246 section 7.2.
+    fn alert(&mut self, content: &[u8]) -> Result<Content, TlsError> {
+        let &[level, description] = content else {
+            return Err(TlsError::Malformed("an alert that is not two bytes long"));
+        };
+        let alert = Alert(description);
+        match alert {
+            Alert::CLOSE_NOTIFY => {
+                self.state = State::PeerClosed;
+                self.queue_close_notify();
+                Ok(Content::Closed)
+            }
+            Alert::USER_CANCELED => Ok(self.warning()?),
+            // TLS 1.3 ignores the level: every other alert is fatal. TLS 1.2 has warnings.
+            _ if self.version == Version::Tls12 && level == LEVEL_WARNING => Ok(self.warning()?),
+            _ => Err(TlsError::PeerAlert(alert)),
+        }
+    }
+
+    /// A warning says nothing and costs nothing, but an endless row of them is an attack.
+    fn warning(&mut self) -> Result<Content, TlsError> {
+        self.empty_records += 1;
+        if self.empty_records > MAX_EMPTY_RECORDS {
+            return Err(TlsError::UnexpectedMessage("too many warnings in a row"));
+        }
+        Ok(Content::None)
+    }
+
+    /// Takes the content of a handshake record: part of a message, one, or several.
+    fn handshake_record(&mut self, content: &[u8]) -> Result<(), TlsError> {
+        if self.split_handshake.is_empty() {
+            let used = self.handshake_messages(content)?;
+            return self.keep_split(content.get(used..).unwrap_or(&[]));
+        }
+        self.keep_split(content)?;
+        let mut joined = std::mem::take(&mut self.split_handshake);
+        let used = self.handshake_messages(&joined);
+        if let Ok(used) = used {
+            joined.drain(..used.min(joined.len()));
+        }
+        self.split_handshake = joined;
+        used.map(|_| ())
+    }
+
+    fn keep_split(&mut self, part: &[u8]) -> Result<(), TlsError> {
+        // A message in progress may be as long as the limit and share its last record with the next.
+        let limit = MAX_LATE_HANDSHAKE_MESSAGE + super::record::MAX_PLAINTEXT;
+        if self.split_handshake.len() + part.len() > limit {
+            return Err(TlsError::HandshakeTooLarge { limit: MAX_LATE_HANDSHAKE_MESSAGE });
+        }
+        self.split_handshake.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// Handles the whole messages at the front of `bytes`; returns how many bytes they are.
+    fn handshake_messages(&mut self, bytes: &[u8]) -> Result<usize, TlsError> {
+        let mut at = 0;
+        while let Some((&[kind, a, b, c], rest)) = bytes.get(at..).and_then(|bytes| bytes.split_first_chunk::<HANDSHAKE_HEADER>()) {
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            if length > MAX_LATE_HANDSHAKE_MESSAGE {
+                return Err(TlsError::HandshakeTooLarge { limit: MAX_LATE_HANDSHAKE_MESSAGE });
+            }
+            let Some(body) = rest.get(..length) else {
+                break;
+            };
+            at += HANDSHAKE_HEADER + length;
+            self.handshake_message(kind, body, at == bytes.len())?;
+        }
+        Ok(at)
+    }
+
+    fn handshake_message(&mut self, kind: u8, body: &[u8], last: bool) -> Result<(), TlsError> {
+        match (self.version, kind) {
+            (Version::Tls13, NEW_SESSION_TICKET) => {
+                self.statistics.tickets = self.statistics.tickets.saturating_add(1);
+                if self.statistics.tickets > MAX_TICKETS {
+                    return Ok(());
+                }
+                self.schedule.new_session_ticket(body)
+            }
+            (Version::Tls13, KEY_UPDATE) => self.peer_key_update(body, last),
+            (Version::Tls12, HELLO_REQUEST) if body.is_empty() => {
+                self.renegotiation_requests += 1;
+                if self.renegotiation_requests > MAX_RENEGOTIATION_REQUESTS {
+                    return Err(TlsError::UnexpectedMessage("renegotiation requested again and again"));
+                }
+                self.due.no_renegotiation = !self.sending_closed;
+                Ok(())
+            }
+            _ => Err(TlsError::UnexpectedMessage("a handshake message after the handshake")),
+        }
+    }
+
+    /// RFC 8446 section 4.6.3. Keys must change on a record boundary (section 5.1).
+    fn peer_key_update(&mut self, body: &[u8], last: bool) -> Result<(), TlsError> {
+        let requested = match body {
+            [0] => false,
+            [1] => true,
+            [_] => return Err(TlsError::IllegalParameter("a key update request that is neither 0 nor 1")),
+            _ => return Err(TlsError::Malformed("a key update that is not one byte long")),
+        };
+        if !last {
+            return Err(TlsError::UnexpectedMessage("data behind a key update in its record"));
+        }
+        self.opener = RecordKey::new(self.version, &self.schedule.next_receive_keys()?)?;
+        self.statistics.key_updates_in += 1;
+        if requested && !self.sending_closed {
+            self.due.key_update = true;
+            self.due.key_update_first = true;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, error: TlsError) -> TlsError {
+        self.state = State::Failed(error.clone());
+        self.due.key_update = false;
+        self.due.key_update_first = false;
+        self.due.no_renegotiation = false;
+        self.due.close = match error.alert() {
+            Some(alert) if !self.sending_closed => Some([LEVEL_FATAL, alert.0]),
+            _ => None,
+        };
+        self.sending_closed = true;
+        error
+    }
+
+    /// Queues our close_notify: no more data will be sealed.
+    pub fn queue_close_notify(&mut self) {
+        if !self.sending_closed {
+            self.due.close = Some([LEVEL_WARNING, Alert::CLOSE_NOTIFY.0]);
+            self.sending_closed = true;
+        }
+    }
+
+    /// Queues an update of our sending key (TLS 1.3; without effect in 1.2 and after closing).
+    pub fn queue_key_update(&mut self) {
+        if self.version == Version::Tls13 && !self.sending_closed {
+            self.due.key_update = true;
+        }
+    }
+
+    /// True if control records wait for [`RecordLayer::write_pending`].
+    #[inline]
+    pub fn has_pending(&self) -> bool {
+        self.due.key_update || self.due.no_renegotiation || self.due.close.is_some()
+    }
+
+    /// True if the connection should be replaced before long: TLS 1.2 cannot change its key, and more
+    /// than half of the records that the key may seal are spent.
+    pub fn wears_out(&self) -> bool {
+        self.version == Version::Tls12 && self.sealer.sequence() >= self.record_limit / 2
+    }
+
+    /// Writes waiting control records into `out`; returns the bytes written. A record that does not fit
+    /// stays queued ([`super::MAX_PENDING_RECORD`] bytes are enough for any).
+    pub fn write_pending(&mut self, out: &mut [u8]) -> usize {
+        let mut written = 0;
+        if self.due.key_update {
+            match self.seal_control(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0], out) {
+                Some(length) => written += length,
+                None => return written,
+            }
+            self.due.key_update = false;
+            self.due.key_update_first = false;
+            match self.schedule.next_send_keys().and_then(|keys| RecordKey::new(self.version, &keys)) {
+                Ok(sealer) => self.sealer = sealer,
+                // The peer expects the new key now; nothing can be sent any more, not even an alert.
+                Err(error) => {
+                    self.fail(error);
+                    self.due.close = None;
+                    return written;
+                }
+            }
+            self.statistics.key_updates_out += 1;
+        }
+        if self.due.no_renegotiation {
+            match self.seal_control(ALERT, &[LEVEL_WARNING, Alert::NO_RENEGOTIATION.0], out.get_mut(written..).unwrap_or(&mut [])) {
+                Some(length) => written += length,
+                None => return written,
+            }
+            self.due.no_renegotiation = false;
+        }
+        if let Some(alert) = self.due.close {
+            match self.seal_control(ALERT, &alert, out.get_mut(written..).unwrap_or(&mut [])) {
+                Some(length) => written += length,
+                None => return written,
+            }
+            self.due.close = None;
+        }
+        written
+    }
+
+    /// Seals a control record; `None` if `out` is too small.
+    fn seal_control(&mut self, content_type: u8, content: &[u8], out: &mut [u8]) -> Option<usize> {
+        let length = self.sealer.seal(content_type, content, out).ok()?;
+        self.statistics.records_out += 1;
+        Some(length)
+    }
+
+    /// Bytes that sealing puts before the plaintext (5, or 13 for AES-GCM in TLS 1.2).
+    #[inline]
+    pub fn header_room(&self) -> usize {
+        self.sealer.header_room()
+    }
+
+    /// Bytes that sealing puts behind the plaintext (17 in TLS 1.3, 16 in 1.2).
+    #[inline]
+    pub fn trailer_room(&self) -> usize {
+        self.sealer.trailer_room()
+    }
+
+    /// Seals `plaintext` (at most 16384 bytes) as one record at the front of `out`, reading the one and
+    /// writing the other once; returns the record's length.
+    #[inline]
+    pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        self.may_seal()?;
+        let length = self.sealer.seal(APPLICATION_DATA, plaintext, out)?;
+        self.sealed();
+        Ok(length)
+    }
+
+    /// Seals the plaintext that lies in `out[plaintext]` where it lies, header before and trailer behind;
+    /// returns where the record lies.
+    #[inline]
+    pub fn seal_in_place(&mut self, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
+        self.may_seal()?;
+        let record = self.sealer.seal_in_place(APPLICATION_DATA, out, plaintext)?;
+        self.sealed();
+        Ok(record)
+    }
+
+    #[inline]
+    fn may_seal(&self) -> Result<(), SealError> {
+        if self.sending_closed {
+            return Err(SealError::Closed);
+        }
+        if self.due.key_update_first {
+            return Err(SealError::PendingFirst);
+        }
+        // Four records are kept back for control: a key update, a warning, an alert, a close_notify.
+        if self.sealer.sequence() >= self.record_limit - 4 {
+            return Err(match self.version {
+                Version::Tls13 => SealError::PendingFirst,
+                Version::Tls12 => SealError::KeyExhausted,
+            });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn sealed(&mut self) {
+        self.statistics.records_out += 1;
+        if self.version == Version::Tls13 && self.sealer.sequence() >= self.record_limit / 2 {
+            self.due.key_update = true;
+        }
+    }
+}
+
+#[inline]
+fn event(content: Content, record: &[u8]) -> Event<'_> {
+    match content {
+        Content::Plaintext(range) => Event::Plaintext(record.get(range).unwrap_or(&[])),
+        Content::None => Event::Progress,
+        Content::Closed => Event::PeerClosed,
+    }
+}

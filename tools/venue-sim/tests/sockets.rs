@@ -1,0 +1,304 @@
+//! The simulator on real sockets: TLS, HTTP and WebSocket with a client stack that is not ours, and the
+//! faults that only a socket shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use venue_sim::config::{AccountConfig, BinanceConfig, KrakenConfig, SimConfig};
+use venue_sim::credentials::{BinanceCredentials, KrakenCredentials};
+use venue_sim::fault::{Fault, Scope};
+use venue_sim::venue::VenueName;
+use venue_sim::{Sim, SimHandle};
+
+type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Rig {
+    sim: SimHandle,
+    binance: BinanceCredentials,
+    kraken: KrakenCredentials,
+}
+
+fn rig(change: impl FnOnce(&mut SimConfig)) -> Rig {
+    let (binance_keys, kraken_keys) = (BinanceCredentials::generate().expect("random"), KrakenCredentials::generate().expect("random"));
+    let balances = vec![("USDT".to_owned(), "10000".to_owned())];
+    let mut binance = BinanceConfig::default();
+    binance.venue.accounts = vec![AccountConfig { keys: binance_keys.api_keys(), balances: balances.clone() }];
+    let mut kraken = KrakenConfig::default();
+    kraken.venue.accounts = vec![AccountConfig { keys: kraken_keys.api_keys(), balances }];
+    let control = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let mut config = SimConfig { binance: Some(binance), kraken: Some(kraken), control, ..SimConfig::default() };
+    change(&mut config);
+    Rig { sim: Sim::start(config).expect("starts"), binance: binance_keys, kraken: kraken_keys }
+}
+
+impl Rig {
+    async fn tls(&self, port: u16, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.sim.ca_pem.as_bytes()).expect("PEM")).expect("a CA");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name.to_owned()).expect("name"), tcp).await
+    }
+
+    async fn connect(&self, venue: VenueName, second: bool, host: &str, path: &str, key: Option<&str>) -> Result<Socket, Error> {
+        let address = self.sim.address(venue).expect("simulated");
+        let port = if second { address.second.port() } else { address.main.port() };
+        let tls = self.tls(port, host).await?;
+        let mut request = format!("wss://{host}{path}").into_client_request()?;
+        if let Some(key) = key {
+            request.headers_mut().insert("x-mbx-apikey", key.parse().expect("header"));
+        }
+        Ok(tokio_tungstenite::client_async(request, tls).await?.0)
+    }
+
+    async fn stream(&self) -> Socket {
+        self.connect(VenueName::Binance, false, "stream.binance.com", "/ws/btcusdt@depth@100ms", None).await.expect("connects")
+    }
+
+    /// A request to the control interface; returns status line and body.
+    async fn control(&self, method: &str, path: &str, body: &str) -> (String, String) {
+        let mut tcp = TcpStream::connect(self.sim.control.expect("listens")).await.expect("connects");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        tcp.write_all(request.as_bytes()).await.expect("writes");
+        let mut text = String::new();
+        tcp.read_to_string(&mut text).await.expect("reads");
+        let (head, body) = text.split_once("\r\n\r\n").expect("HTTP");
+        (head.lines().next().unwrap_or("").to_owned(), body.to_owned())
+    }
+}
+
+async fn next(socket: &mut Socket) -> Option<Message> {
+    loop {
+        match timeout(PATIENCE, socket.next()).await.expect("something within the patience")? {
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(message) => return Some(message),
+            Err(_) => return None,
+        }
+    }
+}
+
+async fn next_json(socket: &mut Socket) -> Value {
+    let message = next(socket).await.expect("a message");
+    serde_json::from_str(message.to_text().expect("text")).expect("JSON")
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(test);
+}
+
+#[test]
+fn both_venues_stream_over_verified_tls() {
+    run(async {
+        let rig = rig(|_| {});
+        let mut binance = rig.stream().await;
+        let mut last = None;
+        for _ in 0..200 {
+            let message = next_json(&mut binance).await;
+            if let Some(last) = last {
+                assert_eq!(message["U"].as_u64(), Some(last + 1));
+            }
+            last = message["u"].as_u64();
+        }
+        let mut kraken = rig.connect(VenueName::Kraken, false, "ws.kraken.com", "/v2", None).await.expect("connects");
+        assert_eq!(next_json(&mut kraken).await["channel"], "status", "first of all");
+        kraken
+            .send(Message::text(r#"{"method":"subscribe","params":{"channel":"book","symbol":["BTC/USDT"]},"req_id":1}"#))
+            .await
+            .expect("sends");
+        assert_eq!(next_json(&mut kraken).await["success"], true);
+        assert_eq!(next_json(&mut kraken).await["type"], "snapshot");
+        assert_eq!(next_json(&mut kraken).await["type"], "update");
+        assert!(rig.tls(rig.sim.address(VenueName::Kraken).expect("simulated").main.port(), "evil.example").await.is_err());
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn services_are_told_apart_by_host_by_path_and_by_port() {
+    run(async {
+        let rig = rig(|_| {});
+        let key = Some(rig.binance.ed25519_key.as_str());
+        for (second, host, path) in [
+            (false, "stream-sbe.binance.com", "/ws/btcusdt@depth"),
+            (false, "localhost", "/sbe/ws/btcusdt@depth"),
+            (true, "localhost", "/stream?streams=btcusdt@depth"),
+        ] {
+            let mut socket = rig.connect(VenueName::Binance, second, host, path, key).await.expect("connects");
+            match next(&mut socket).await {
+                Some(Message::Binary(bytes)) => assert_eq!(&bytes[..4], [26, 0, 0x13, 0x27], "template 10003"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(rig.connect(VenueName::Binance, true, "localhost", "/ws", None).await.is_err(), "SBE asks for a key");
+        assert!(rig.connect(VenueName::Binance, true, "localhost", "/ws", Some(&rig.binance.hmac_key)).await.is_err(), "an Ed25519 key");
+        assert!(rig.connect(VenueName::Binance, false, "localhost", "/nosuch", None).await.is_err());
+        for (second, host, path, private) in [
+            (false, "ws-auth.kraken.com", "/v2", true),
+            (true, "localhost", "/v2", true),
+            (false, "localhost", "/v2-auth", true),
+            (false, "localhost", "/v2", false),
+        ] {
+            let mut socket = rig.connect(VenueName::Kraken, second, host, path, None).await.expect("connects");
+            next(&mut socket).await;
+            socket.send(Message::text(r#"{"method":"cancel_all","params":{"token":"x"}}"#)).await.expect("sends");
+            let wanted = if private { "EAPI:Invalid token" } else { "EGeneral:Permission denied" };
+            assert_eq!(next_json(&mut socket).await["error"], wanted, "{host}{path}");
+        }
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn dropped_half_open_and_stalled_connections_are_what_they_are_called() {
+    run(async {
+        let rig = rig(|_| {});
+        let mut dropped = rig.stream().await;
+        next(&mut dropped).await.expect("flows");
+        assert!(rig.sim.inject(VenueName::Binance, &Fault::DropConnections { scope: Scope::Market }));
+        let ended = timeout(PATIENCE, async { while let Some(Ok(_)) = dropped.next().await {} }).await;
+        assert!(ended.is_ok(), "the connection breaks");
+
+        let mut frozen = rig.stream().await;
+        next(&mut frozen).await.expect("flows");
+        rig.sim.inject(VenueName::Binance, &Fault::HalfOpen { scope: Scope::All });
+        let silent = timeout(PATIENCE, async { while timeout(Duration::from_millis(300), frozen.next()).await.is_ok() {} }).await;
+        assert!(silent.is_ok(), "nothing arrives any more");
+        frozen.send(Message::text("{}")).await.expect("but the connection stands");
+
+        let mut stalled = rig.stream().await;
+        let first = next_json(&mut stalled).await;
+        assert!(first["u"].as_u64().is_some());
+        let mut last = first["u"].as_u64().expect("u");
+        rig.sim.inject(VenueName::Binance, &Fault::StallStreams { ms: 500 });
+        let mut gap = Duration::ZERO;
+        let until = tokio::time::Instant::now() + Duration::from_secs(1);
+        while tokio::time::Instant::now() < until {
+            let before = tokio::time::Instant::now();
+            let message = next_json(&mut stalled).await;
+            gap = gap.max(before.elapsed());
+            assert_eq!(message["U"].as_u64(), Some(last + 1), "nothing is lost");
+            last = message["u"].as_u64().expect("u");
+        }
+        assert!(gap > Duration::from_millis(300), "{gap:?}");
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn the_control_interface_tells_accounts_and_takes_faults() {
+    run(async {
+        let rig = rig(|_| {});
+        let (status, body) = rig.control("GET", &format!("/sim/account?key={}", rig.kraken.key), "").await;
+        assert!(status.contains("200"), "{status}");
+        let records: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(records[0]["balances"][0], json!({"asset": "USDT", "total": "10000", "hold": "0"}));
+        let (_, body) = rig.control("GET", "/sim/account", "").await;
+        assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON").as_array().map(Vec::len), Some(2));
+
+        let mut kraken = rig.connect(VenueName::Kraken, false, "localhost", "/v2", None).await.expect("connects");
+        next(&mut kraken).await;
+        let (status, _) = rig.control("POST", "/sim/fault", r#"{"venue":"kraken","fault":"maintenance_on"}"#).await;
+        assert!(status.contains("200"), "{status}");
+        assert_eq!(next_json(&mut kraken).await["data"][0]["system"], "maintenance");
+        for bad in ["{}", r#"{"fault":"set_fire"}"#, r#"{"venue":"nosuch","fault":"maintenance_on"}"#] {
+            let (status, _) = rig.control("POST", "/sim/fault", bad).await;
+            assert!(status.contains("400"), "{bad}: {status}");
+        }
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn late_answers_and_clock_jumps_are_seen_by_the_client() {
+    run(async {
+        let rig = rig(|_| {});
+        let mut api = rig.connect(VenueName::Binance, false, "ws-api.binance.com", "/ws-api/v3", None).await.expect("connects");
+        let ask = |id: &str, method: &str| Message::text(json!({"id": id, "method": method, "params": {}}).to_string());
+        api.send(ask("1", "time")).await.expect("sends");
+        let before = next_json(&mut api).await["result"]["serverTime"].as_u64().expect("time");
+        rig.sim.inject(VenueName::Binance, &Fault::ClockJump { offset_ms: -3_600_000 });
+        api.send(ask("2", "time")).await.expect("sends");
+        let after = next_json(&mut api).await["result"]["serverTime"].as_u64().expect("time");
+        assert!(before > after + 3_500_000);
+        rig.sim.inject(VenueName::Binance, &Fault::ClockJump { offset_ms: 0 });
+        rig.sim.inject(VenueName::Binance, &Fault::DelayAcks { ms: 300, count: 1 });
+        let started = std::time::Instant::now();
+        api.send(ask("late", "order.place")).await.expect("sends");
+        api.send(ask("prompt", "time")).await.expect("sends");
+        assert_eq!(next_json(&mut api).await["id"], "prompt", "only order answers wait");
+        assert_eq!(next_json(&mut api).await["id"], "late");
+        assert!(started.elapsed() >= Duration::from_millis(300));
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn the_server_pings_and_drops_clients_that_never_answer() {
+    run(async {
+        let rig = rig(|config| {
+            if let Some(binance) = &mut config.binance {
+                binance.ping_interval_ms = 100;
+                binance.pong_timeout_ms = 350;
+                binance.venue.messages_per_s = 1;
+            }
+        });
+        let mut socket = rig.stream().await;
+        let ping = timeout(PATIENCE, async {
+            loop {
+                if let Some(Ok(Message::Ping(payload))) = socket.next().await {
+                    return payload;
+                }
+            }
+        });
+        assert!(ping.await.expect("a ping").iter().all(u8::is_ascii_digit));
+        // Reading answers pings, so a client that stops reading stops answering.
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let closed = timeout(PATIENCE, async {
+            while let Some(message) = socket.next().await {
+                if matches!(message, Ok(Message::Close(_)) | Err(_)) {
+                    return true;
+                }
+            }
+            true
+        });
+        assert!(closed.await.expect("ends"));
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_it() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = taken.local_addr().expect("bound");
+    let mut binance = BinanceConfig::default();
+    binance.venue.listen = address;
+    let error = Sim::start(SimConfig { binance: Some(binance), kraken: None, ..SimConfig::default() }).err().expect("refused");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    let mut nonsense = BinanceConfig::default();
+    nonsense.venue.markets[0].tick = "zero".into();
+    let error = Sim::start(SimConfig { binance: Some(nonsense), kraken: None, ..SimConfig::default() }).err().expect("refused");
+    assert!(error.to_string().contains("BTC/USDT: tick"), "{error}");
+}
