@@ -14,6 +14,10 @@
 //! | `http` | HTTP/1.1 client messages (upgrade and keep-alive requests) |
 //! | `session` | the life of one connection: resolve, connect, TLS, upgrade, heartbeat, back-off, renewal |
 
+pub mod dns;
 pub mod http;
+pub mod session;
+pub mod stack;
 pub mod tls;
+pub mod transport;
 pub mod websocket;

@@ -10,12 +10,18 @@
 #![forbid(unsafe_code)]
 
 pub mod book;
+pub mod config;
+pub mod core;
 pub mod event;
 pub mod fixed;
 pub mod ids;
 pub mod instrument;
+pub mod order;
 pub mod position;
+pub mod risk;
 pub mod signals;
 pub mod sizing;
 pub mod state_hash;
+pub mod strategies;
+pub mod strategy;
 pub mod trades;

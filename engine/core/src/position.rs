@@ -363,6 +363,11 @@ impl Rates {
         true
     }
 
+    /// True if somebody states the value of the asset, now or later.
+    pub fn has_source(&self, asset: AssetId) -> bool {
+        self.sources.get(asset.index()).is_some_and(|source| *source != RateSource::None)
+    }
+
     /// Gives each asset without a source one from the instruments, if there is an instrument that links it to an asset that
     /// has a source; repeats until nothing more is found. For start-up.
     pub fn derive_sources(&mut self, instruments: &InstrumentTable) {
@@ -393,7 +398,7 @@ impl Rates {
         let mid = Money::from_scaled(mid.0, instrument.price_scale);
         if self.sources.get(instrument.base.index()) == Some(&RateSource::Base(id)) {
             self.mids[instrument.base.index()] = Some(mid);
-            let value = self.value(instrument.quote).and_then(|quote| multiply(mid, quote));
+            let value = self.convert(instrument.quote, mid);
             self.values[instrument.base.index()] = value.or(self.values[instrument.base.index()]);
         }
         if self.sources.get(instrument.quote.index()) == Some(&RateSource::Quote(id)) {

@@ -6,6 +6,7 @@
 //! a few nanoseconds and allocates nothing.
 
 use hdrhistogram::Histogram;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest time recorded, nanoseconds; what is longer counts as this.
 const LONGEST_NS: u64 = 1_000_000_000;
@@ -80,18 +81,21 @@ impl Default for Latency {
 impl Latency {
     /// Empty histograms.
     pub fn new() -> Latency {
-        Latency { stages: std::array::from_fn(|_| histogram()), whole: histogram(), kick: histogram() }
+        let mut latency = Latency { stages: std::array::from_fn(|_| histogram()), whole: histogram(), kick: histogram() };
+        latency.reset(); // Touches the counts: fresh zeroed memory would fault at the first record.
+        latency
     }
 
-    /// Records one tick-to-order: the nanoseconds of its stages.
+    /// Records one tick-to-order: the nanoseconds of its stages. Returns their sum.
     #[inline]
-    pub fn record(&mut self, stages_ns: [u64; 5]) {
+    pub fn record(&mut self, stages_ns: [u64; 5]) -> u64 {
         let mut whole = 0;
         for (histogram, ns) in self.stages.iter_mut().zip(stages_ns) {
             histogram.saturating_record(ns);
             whole += ns;
         }
         self.whole.saturating_record(whole);
+        whole
     }
 
     /// Records the kick (the one system call of a send), which is not part of tick-to-order.
@@ -137,9 +141,95 @@ fn percentiles(h: &Histogram<u64>) -> Percentiles {
     }
 }
 
+/// Octaves of [`LiveLatency`]: up to 2^32 ns.
+const OCTAVES: usize = 32;
+/// Parts of an octave.
+const PARTS: usize = 16;
+
+/// Counts of one path in coarse buckets (16 to an octave), written by one thread and read by any: for a
+/// line that is shown while the engine runs. Recording is one load and one store.
+pub struct LiveLatency {
+    counts: Box<[AtomicU64]>,
+}
+
+impl Default for LiveLatency {
+    fn default() -> Self {
+        LiveLatency::new()
+    }
+}
+
+impl LiveLatency {
+    /// Empty counts.
+    pub fn new() -> LiveLatency {
+        LiveLatency { counts: (0..OCTAVES * PARTS).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn bucket(ns: u64) -> usize {
+        let ns = ns.clamp(PARTS as u64, u64::from(u32::MAX));
+        let octave = ns.ilog2();
+        let part = (ns >> (octave - 4)) as usize & (PARTS - 1);
+        octave as usize * PARTS + part
+    }
+
+    /// The largest time that falls into a bucket.
+    fn bucket_end(bucket: usize) -> u64 {
+        let (octave, part) = ((bucket / PARTS) as u32, (bucket % PARTS) as u64);
+        if octave < 4 { PARTS as u64 } else { ((PARTS as u64 + part + 1) << (octave - 4)) - 1 }
+    }
+
+    /// Counts one time. One thread only.
+    #[inline]
+    pub fn record(&self, ns: u64) {
+        let count = &self.counts[Self::bucket(ns)];
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Forgets everything (after warm-up). One thread only.
+    pub fn reset(&self) {
+        self.counts.iter().for_each(|c| c.store(0, Ordering::Relaxed));
+    }
+
+    /// Percentiles; each is the upper end of its bucket.
+    pub fn percentiles(&self) -> Percentiles {
+        let counts: Vec<u64> = self.counts.iter().map(|c| c.load(Ordering::Relaxed)).collect();
+        let total: u64 = counts.iter().sum();
+        let at = |thousandths: u64| {
+            let wanted = (total * thousandths).div_ceil(1000).max(1);
+            let mut seen = 0;
+            let bucket = counts.iter().position(|count| {
+                seen += count;
+                seen >= wanted
+            });
+            bucket.map_or(0, Self::bucket_end)
+        };
+        if total == 0 {
+            return Percentiles::default();
+        }
+        Percentiles { count: total, p50: at(500), p90: at(900), p99: at(990), p999: at(999), max: at(1000) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn live_percentiles_are_within_a_sixteenth() {
+        let live = LiveLatency::new();
+        for ns in 1..=10_000u64 {
+            live.record(ns);
+        }
+        let p = live.percentiles();
+        assert_eq!(p.count, 10_000);
+        for (got, wanted) in [(p.p50, 5_000u64), (p.p90, 9_000), (p.p99, 9_900), (p.max, 10_000)] {
+            assert!(got >= wanted && got <= wanted + wanted / 16, "{got} for {wanted}");
+        }
+        live.record(0);
+        live.record(u64::MAX);
+        assert_eq!(live.percentiles().max, u64::from(u32::MAX));
+        live.reset();
+        assert_eq!(live.percentiles(), Percentiles::default());
+    }
 
     #[test]
     fn stages_add_up_and_percentiles_hold() {

@@ -83,9 +83,13 @@ pub struct VenueReport {
     pub disconnects: u64,
     /// Refusals by the venue.
     pub venue_errors: u64,
+    /// Times that the venue's records were compared with ours.
+    pub reconciliations: u64,
+    /// Messages that a connection would not take.
+    pub not_sent: u64,
 }
 
-/// Orders.
+/// Orders, over the whole journal (earlier runs included).
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct OrdersReport {
     /// New orders sent.
@@ -110,6 +114,8 @@ pub struct OrdersReport {
     pub refused_by_risk: u64,
     /// The same by reason.
     pub refusals: BTreeMap<String, u64>,
+    /// Input that the core could not place, by kind.
+    pub anomalies: BTreeMap<String, u64>,
 }
 
 /// Profit and loss in the reporting asset, decimal text.
@@ -173,14 +179,22 @@ pub struct HotReport {
     pub allocations_counted: bool,
     /// Page faults.
     pub page_faults: u64,
+    /// Of these, while connections were being made.
+    pub page_faults_connecting: u64,
     /// Times it gave up the CPU.
     pub voluntary_switches: u64,
     /// Times the scheduler took the CPU away.
     pub involuntary_switches: u64,
+    /// Warm-up had ended; without that the counts above begin at the start.
+    pub warmed_up: bool,
     /// Passes of the loop.
     pub passes: u64,
+    /// Longest pass that worked off frames, nanoseconds.
+    pub pass_ns_max: u64,
     /// Bytes of the hot arena in use.
     pub arena_used: u64,
+    /// Bytes of the hot arena; 0 = there is none.
+    pub arena_bytes: u64,
     /// The arena lies on 2 MiB pages.
     pub arena_huge_pages: bool,
     /// CPU it was pinned to.

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! 0    magic "PGNRING\0"      8  version u32    12 event layout u32
-//! 16   capacity u64           24 reserved
+//! 16   capacity u64           24 tag u64 (the owner's: which journal the events belong to)
 //! 128  head u64 (next sequence to be written; producer)      own cache-line pair
 //! 256  tail u64 (next sequence to be read; consumer)         own cache-line pair
 //! 4096 slots
@@ -109,6 +109,8 @@ pub struct Leftover {
     pub first: u64,
     /// The events, oldest first.
     pub events: Vec<Event>,
+    /// What the ring was started with.
+    pub tag: u64,
 }
 
 /// Makes an in-process ring. The first event has sequence `first`.
@@ -157,8 +159,9 @@ pub struct Opened {
     memory: Memory,
 }
 
-/// Starts the ring empty, its next event having sequence `first`. Call only after the leftover is safe.
-pub fn start(opened: Opened, first: u64) -> (Producer, Consumer) {
+/// Starts the ring empty, its next event having sequence `first`; `tag` says whose events they are. Call
+/// only after the leftover is safe.
+pub fn start(opened: Opened, first: u64, tag: u64) -> (Producer, Consumer) {
     let memory = opened.memory;
     // Invalidate first, so that a crash in between leaves an empty ring and never a wrong one.
     memory.word(0).store(0, Ordering::Release);
@@ -166,6 +169,7 @@ pub fn start(opened: Opened, first: u64) -> (Producer, Consumer) {
     memory.word(TAIL_AT).store(first, Ordering::Release);
     memory.word(8).store(u64::from(VERSION) | (u64::from(LAYOUT_VERSION) << 32), Ordering::Release);
     memory.word(16).store(memory.capacity(), Ordering::Release);
+    memory.word(24).store(tag, Ordering::Release);
     memory.word(0).store(u64::from_le_bytes(MAGIC), Ordering::Release);
     split(memory, first)
 }
@@ -228,7 +232,7 @@ fn read_leftover(map: &MmapRaw, len: u64) -> Result<(Leftover, usize), String> {
         // gone (we hold the file's lock), so nobody writes.
         events.push(unsafe { *map.as_ptr().add(HEADER_LEN + index * SLOT_LEN).cast::<Event>() });
     }
-    Ok((Leftover { first: tail, events }, capacity as usize))
+    Ok((Leftover { first: tail, events, tag: word(24) }, capacity as usize))
 }
 
 impl Producer {
@@ -373,7 +377,7 @@ mod tests {
         {
             let (opened, leftover) = open(&path, 128).unwrap();
             assert!(leftover.events.is_empty());
-            let (mut producer, mut consumer) = start(opened, 500);
+            let (mut producer, mut consumer) = start(opened, 500, 7);
             for n in 0..100 {
                 assert!(producer.push(&numbered(n)));
             }
@@ -384,7 +388,7 @@ mod tests {
         }
         for capacity in [128, 256] {
             let (opened, leftover) = open(&path, capacity).unwrap();
-            assert_eq!(leftover.first, 530);
+            assert_eq!((leftover.first, leftover.tag), (530, 7));
             assert_eq!(leftover.events.len(), 70);
             assert_eq!(leftover.events[0].a, 30);
             assert_eq!(leftover.events[69].a, 99);
@@ -398,7 +402,7 @@ mod tests {
         let path = scratch("lock");
         let _ = std::fs::remove_file(&path);
         let (opened, _) = open(&path, 64).unwrap();
-        let held = start(opened, 1);
+        let held = start(opened, 1, 0);
         let error = open(&path, 64).err().expect("locked").to_string();
         assert!(error.contains("another running engine"), "{error}");
         drop(held);

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod json;
+pub mod kraken;
 pub mod limits;
 pub mod outbox;
 pub mod rest;

@@ -181,6 +181,40 @@ impl ExecuteError {
     }
 }
 
+/// Why a codec cannot be built from its settings.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum VenueError {
+    /// The account's key is not usable. The key itself is not repeated.
+    #[error("{venue}: credentials: {reason}")]
+    Credentials {
+        /// The venue's name.
+        venue: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// A setting that the venue cannot work with.
+    #[error("{venue}: {reason}")]
+    Settings {
+        /// The venue's name.
+        venue: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// An instrument whose symbol cannot stand in a request.
+    #[error("{venue}: symbol `{symbol}`: {reason}")]
+    Symbol {
+        /// The venue's name.
+        venue: &'static str,
+        /// The symbol.
+        symbol: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// There is no such venue.
+    #[error("there is no venue `{0}`; there are: binance, kraken")]
+    Unknown(String),
+}
+
 /// Counters of one venue; plain integers, read by the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VenueCounters {
@@ -268,8 +302,15 @@ pub trait Venue {
     /// The counters.
     fn counters(&self) -> &VenueCounters;
 
-    /// Text of the last refusal or oddity that the venue sent, for the log; empty if none since last asked.
+    /// Text of the last refusal or oddity that the venue sent, for the log; `None` if none since last asked.
     fn take_notice(&mut self) -> Option<&str>;
+
+    /// The venue says that it will soon close the newest connection of this role: true once per notice. The
+    /// runtime may begin a planned renewal at once; a venue that never says so keeps the default.
+    fn take_closing(&mut self, role: Role) -> bool {
+        let _ = role;
+        false
+    }
 }
 
 /// What a venue's constructor takes.

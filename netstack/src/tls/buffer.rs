@@ -1,5 +1,7 @@
 //! The linear scratch in which records that arrive in pieces are put together.
 
+use std::ops::Range;
+
 use super::record::{MAX_CIPHERTEXT_TLS12, RECORD_HEADER};
 
 /// Room for one record of the greatest legal length. The caller owns it (and lends it to
@@ -10,6 +12,8 @@ use super::record::{MAX_CIPHERTEXT_TLS12, RECORD_HEADER};
 pub struct RecordBuffer {
     bytes: Box<[u8]>,
     len: usize,
+    /// Plaintext of the record that was put together here last and that the caller has not used up.
+    unread: Range<usize>,
 }
 
 impl Default for RecordBuffer {
@@ -27,12 +31,33 @@ impl std::fmt::Debug for RecordBuffer {
 impl RecordBuffer {
     /// An empty buffer (allocates once, 18 KiB).
     pub fn new() -> RecordBuffer {
-        RecordBuffer { bytes: vec![0; RECORD_HEADER + MAX_CIPHERTEXT_TLS12].into_boxed_slice(), len: 0 }
+        RecordBuffer { bytes: vec![0; RECORD_HEADER + MAX_CIPHERTEXT_TLS12].into_boxed_slice(), len: 0, unread: 0..0 }
     }
 
     /// Forgets an unfinished record; call it when the connection is replaced.
     pub fn clear(&mut self) {
         self.len = 0;
+        self.unread = 0..0;
+    }
+
+    /// Plaintext in this buffer that the last [`super::Event::Plaintext`] handed out and that
+    /// [`RecordBuffer::consume`] has not taken; empty if that plaintext lay in the input. It stays
+    /// readable until the connection receives again.
+    #[inline]
+    pub fn unread(&self) -> &[u8] {
+        self.bytes.get(self.unread.clone()).unwrap_or(&[])
+    }
+
+    /// Takes `count` bytes from the front of [`RecordBuffer::unread`].
+    #[inline]
+    pub fn consume(&mut self, count: usize) {
+        self.unread.start = (self.unread.start + count).min(self.unread.end);
+    }
+
+    /// Says where the plaintext of the record in this buffer lies.
+    #[inline]
+    pub(super) fn set_unread(&mut self, plaintext: Range<usize>) {
+        self.unread = plaintext;
     }
 
     /// True if no unfinished record is held.

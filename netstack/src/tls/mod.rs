@@ -236,6 +236,13 @@ impl TlsClient {
         }
     }
 
+    /// Room that takes everything which waits for [`TlsClient::write_pending`]; 0 if nothing does.
+    pub fn pending_room(&self) -> usize {
+        let flight = self.flight.len() - self.flight_sent;
+        // At most a key update, a warning and an alert.
+        flight + if self.established_pending() { 3 * MAX_PENDING_RECORD } else { 0 }
+    }
+
     /// Bytes that sealing puts before the plaintext; [`MAX_HEADER_ROOM`] before the handshake is complete.
     #[inline]
     pub fn header_room(&self) -> usize {

@@ -197,6 +197,7 @@ impl<S: KeySchedule> RecordLayer<S> {
 
     #[inline]
     fn receive_record<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
+        buffer.set_unread(0..0);
         let whole = match input.first_chunk::<RECORD_HEADER>() {
             Some(header) if buffer.is_empty() => Some(self.record_len(header)?),
             _ => None,
@@ -223,9 +224,11 @@ impl<S: KeySchedule> RecordLayer<S> {
         }
         buffer.clear();
         self.statistics.stitched += 1;
-        let record = buffer.record_mut(len);
-        let content = self.open(record)?;
-        Ok(Received { consumed, event: event(content, record) })
+        let content = self.open(buffer.record_mut(len))?;
+        if let Content::Plaintext(plaintext) = &content {
+            buffer.set_unread(plaintext.clone());
+        }
+        Ok(Received { consumed, event: event(content, buffer.record_mut(len)) })
     }
 
     /// The length of the record with this header, header included, if it is one that may come now.

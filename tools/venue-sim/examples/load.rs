@@ -1,7 +1,7 @@
 //! How much of a core the simulator needs for a message rate: both venues over TLS, one subscriber each.
 //!
-//! `cargo run --release -p venue-sim --example load [RATE_PER_VENUE] [SECONDS]` prints messages received per
-//! second and the CPU time of the simulator's thread (from /proc).
+//! `cargo run --profile fast -p venue-sim --example load [RATE_PER_VENUE] [SECONDS] [TICK_US]` prints messages
+//! received per second and the CPU time of the simulator's thread (from /proc).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,11 +65,12 @@ fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let rate: u32 = arguments.next().map_or(Ok(10_000), |text| text.parse())?;
     let seconds: u64 = arguments.next().map_or(Ok(5), |text| text.parse())?;
+    let tick_us: u32 = arguments.next().map_or(Ok(SimConfig::default().tick_us), |text| text.parse())?;
     let mut binance = BinanceConfig::default();
     binance.venue.messages_per_s = rate;
     let mut kraken = KrakenConfig::default();
     kraken.venue.messages_per_s = rate;
-    let sim = Sim::start(SimConfig { binance: Some(binance), kraken: Some(kraken), ..SimConfig::default() })?;
+    let sim = Sim::start(SimConfig { binance: Some(binance), kraken: Some(kraken), tick_us, ..SimConfig::default() })?;
     let port = |venue| sim.address(venue).map_or(0, |address| address.main.port());
     let (binance_port, kraken_port) = (port(VenueName::Binance), port(VenueName::Kraken));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,6 +1,6 @@
 //! What a simulation consists of, with defaults that look like the venues.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::SimError;
@@ -24,7 +24,10 @@ pub struct SimConfig {
     pub tls: Option<TlsConfig>,
     /// Where the control interface (plain HTTP, `/sim/...`) listens; `None` for in-process control only.
     pub control: Option<SocketAddr>,
-    /// Write each market-data message to the socket by itself instead of once per millisecond.
+    /// How often the market moves on and what it said is sent, microseconds: the shorter, the smaller the
+    /// bursts and the more processor time is spent.
+    pub tick_us: u32,
+    /// Write each market-data message to the socket by itself instead of once per tick.
     pub flush_each: bool,
     /// CPU to pin the simulator's thread to.
     pub cpu: Option<usize>,
@@ -39,16 +42,25 @@ impl Default for SimConfig {
             kraken: Some(KrakenConfig::default()),
             tls: Some(TlsConfig::default()),
             control: None,
+            tick_us: 250,
             flush_each: false,
             cpu: None,
         }
     }
 }
 
+impl SimConfig {
+    /// The addresses that the venues listen on.
+    pub(crate) fn listen_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let venues = [self.binance.as_ref().map(|c| &c.venue), self.kraken.as_ref().map(|c| &c.venue)];
+        venues.into_iter().flatten().flat_map(|venue| [Some(venue.listen), venue.listen_second]).flatten().map(|address| address.ip())
+    }
+}
+
 /// The certificate that the simulator makes for itself.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// Host names and IP addresses it is valid for.
+    /// Host names and IP addresses it is valid for, beside the addresses that the venues listen on.
     pub names: Vec<String>,
     /// Where to write the CA certificate (PEM) that clients are to trust.
     pub ca_file: Option<PathBuf>,
@@ -59,6 +71,8 @@ impl Default for TlsConfig {
         let names = [
             "localhost",
             "127.0.0.1",
+            "binance.sim",
+            "kraken.sim",
             "api.binance.com",
             "stream.binance.com",
             "stream-sbe.binance.com",

@@ -25,6 +25,12 @@ pub enum Fault {
         #[serde(default)]
         scope: Scope,
     },
+    /// The connections end properly, with a WebSocket close frame.
+    CloseConnections {
+        /// Which.
+        #[serde(default)]
+        scope: Scope,
+    },
     /// The TCP connections stay up but nothing is read or written any more.
     HalfOpen {
         /// Which.
@@ -35,6 +41,17 @@ pub enum Fault {
     StallStreams {
         /// How long.
         ms: u64,
+    },
+    /// The private streams fall silent for a while, though orders go on living; then everything held back
+    /// arrives at once.
+    SilencePrivate {
+        /// How long.
+        ms: u64,
+    },
+    /// Execution reports that are never sent.
+    LoseExecutions {
+        /// How many.
+        count: u32,
     },
     /// Depth messages that are generated but never sent: a gap.
     SkipSequence {
@@ -68,6 +85,12 @@ pub enum Fault {
         /// How many.
         count: u32,
     },
+    /// Order requests are carried out, but the answer says that nobody knows (Binance: -1007; REST of
+    /// both: HTTP 502 with a page of HTML).
+    UnknownOutcome {
+        /// How many.
+        count: u32,
+    },
     /// Requests are refused for exceeding a rate limit.
     RateLimit {
         /// How many.
@@ -78,6 +101,10 @@ pub enum Fault {
     MaintenanceOn,
     /// Maintenance ends.
     MaintenanceOff,
+    /// The venue takes cancels only (Binance: symbol status `CANCEL_ONLY`; Kraken: system `cancel_only`).
+    CancelOnlyOn,
+    /// The venue takes orders again.
+    CancelOnlyOff,
     /// Market-data messages cut off in the middle.
     MalformedJson {
         /// How many.
@@ -106,6 +133,7 @@ mod tests {
         assert_eq!(parse(r#"{"fault":"delay_acks","ms":500,"count":3}"#), Ok(Fault::DelayAcks { ms: 500, count: 3 }));
         assert_eq!(parse(r#"{"fault":"drop_connections"}"#), Ok(Fault::DropConnections { scope: Scope::All }));
         assert_eq!(parse(r#"{"fault":"half_open","scope":"private"}"#), Ok(Fault::HalfOpen { scope: Scope::Private }));
+        assert_eq!(parse(r#"{"fault":"silence_private","ms":2000}"#), Ok(Fault::SilencePrivate { ms: 2_000 }));
         assert_eq!(parse(r#"{"fault":"maintenance_on"}"#), Ok(Fault::MaintenanceOn));
         assert!(parse(r#"{"fault":"set_fire"}"#).is_err());
     }

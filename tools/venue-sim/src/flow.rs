@@ -12,6 +12,11 @@ use crate::book::Side;
 use crate::exchange::Exchange;
 use crate::random::Random;
 
+/// One in this many quotes of the crowd stands deep in the book,
+const DEEP_ONE_IN: u64 = 4;
+/// up to this many times [`FlowConfig::width_bps`] away.
+const DEEP_WIDTHS: f64 = 10.0;
+
 /// How the simulated market behaves.
 #[derive(Clone, Debug)]
 pub struct FlowConfig {
@@ -27,7 +32,7 @@ pub struct FlowConfig {
     pub dislocation_bps: f64,
     /// Half of the crowd's usual spread, basis points.
     pub half_spread_bps: f64,
-    /// How far from the touch the crowd quotes, basis points.
+    /// How far from the touch most of the crowd quotes, basis points.
     pub width_bps: f64,
     /// Crowd orders kept on each side of a market.
     pub orders_per_side: usize,
@@ -35,6 +40,11 @@ pub struct FlowConfig {
     pub order_notional: f64,
     /// One in this many steps is a taker.
     pub taker_one_in: u64,
+    /// One in this many takers sweeps everything up to a price away from the touch; 0 for none. Sweeps
+    /// are what fills quotes that keep a distance, and they leave a wide spread for a moment.
+    pub sweep_one_in: u64,
+    /// How far from the venue's price a sweep reaches at most, basis points; most reach less.
+    pub sweep_bps: f64,
 }
 
 impl Default for FlowConfig {
@@ -50,6 +60,8 @@ impl Default for FlowConfig {
             orders_per_side: 60,
             order_notional: 3_000.0,
             taker_one_in: 20,
+            sweep_one_in: 100,
+            sweep_bps: 20.0,
         }
     }
 }
@@ -60,12 +72,25 @@ pub struct References {
     random: Random,
     volatility_per_ms: f64,
     prices: Vec<(String, f64)>,
+    since_step_us: u64,
 }
 
 impl References {
     /// References that start at the given prices (asset, price in quote units).
     pub fn new(seed: u64, config: &FlowConfig, prices: Vec<(String, f64)>) -> References {
-        References { random: Random::new(seed ^ 0x7265_6665_7265_6e63), volatility_per_ms: config.volatility_bps * 1e-4 / 31.6228, prices }
+        References {
+            random: Random::new(seed ^ 0x7265_6665_7265_6e63),
+            volatility_per_ms: config.volatility_bps * 1e-4 / 31.6228,
+            prices,
+            since_step_us: 0,
+        }
+    }
+
+    /// Walks on by `elapsed_us`, in whole milliseconds; the rest is kept for the next call.
+    pub fn advance(&mut self, elapsed_us: u64) {
+        for _ in 0..whole_ms(&mut self.since_step_us, elapsed_us) {
+            self.step();
+        }
     }
 
     /// Walks on by one millisecond.
@@ -79,6 +104,14 @@ impl References {
     pub fn price(&self, asset: &str) -> Option<f64> {
         self.prices.iter().find(|(name, _)| name == asset).map(|(_, price)| *price)
     }
+}
+
+/// Adds `elapsed_us` to what has piled up and takes the whole milliseconds out, a second's worth at most.
+fn whole_ms(piled_us: &mut u64, elapsed_us: u64) -> u64 {
+    *piled_us = piled_us.saturating_add(elapsed_us);
+    let ms = *piled_us / 1_000;
+    *piled_us %= 1_000;
+    ms.min(1_000)
 }
 
 /// One market's place relative to the reference.
@@ -96,12 +129,21 @@ pub struct Crowd {
     random: Random,
     config: FlowConfig,
     strays: Vec<Stray>,
+    since_step_us: u64,
 }
 
 impl Crowd {
     /// A crowd for a venue with `markets` markets.
     pub fn new(seed: u64, config: FlowConfig, markets: usize) -> Crowd {
-        Crowd { random: Random::new(seed), config, strays: vec![Stray::default(); markets] }
+        Crowd { random: Random::new(seed), config, strays: vec![Stray::default(); markets], since_step_us: 0 }
+    }
+
+    /// Moves the venue's own prices on by `elapsed_us`, in whole milliseconds; the rest is kept for the
+    /// next call.
+    pub fn advance(&mut self, exchange: &Exchange, references: &References, elapsed_us: u64) {
+        for _ in 0..whole_ms(&mut self.since_step_us, elapsed_us) {
+            self.step_prices(exchange, references);
+        }
     }
 
     /// Moves the venue's own prices on by one millisecond.
@@ -193,8 +235,13 @@ impl Crowd {
     fn quote(&mut self, exchange: &mut Exchange, now_ns: u64, market: usize, side: Side) {
         let spec = &exchange.markets[market].spec;
         let (tick, fair) = (spec.tick, self.strays[market].fair);
-        // Squaring a uniform crowds the quotes towards the touch.
-        let away = self.config.half_spread_bps + self.config.width_bps * self.random.unit() * self.random.unit();
+        // Squaring a uniform crowds the quotes towards the touch; a few stand far behind, so that a sweep
+        // never empties a side.
+        let beyond = match self.random.one_in(DEEP_ONE_IN) {
+            true => DEEP_WIDTHS * self.random.unit(),
+            false => self.random.unit() * self.random.unit(),
+        };
+        let away = self.config.half_spread_bps + self.config.width_bps * beyond;
         let distance = fair * away * 1e-4;
         let price = match side {
             Side::Buy => ((fair - distance) as i64).div_euclid(tick) * tick,
@@ -207,13 +254,20 @@ impl Crowd {
     }
 
     fn take(&mut self, exchange: &mut Exchange, now_ns: u64, market: usize, side: Side) {
-        let spec = &exchange.markets[market].spec;
-        let reach = self.strays[market].fair * (self.config.half_spread_bps + 2.0) * 1e-4;
         let fair = self.strays[market].fair;
-        let limit = match side {
-            Side::Buy => ((fair + reach) as i64).div_euclid(spec.tick) * spec.tick,
-            Side::Sell => ((fair - reach) as i64).div_euclid(spec.tick) * spec.tick,
+        let tick = exchange.markets[market].spec.tick;
+        let limit_at = |bps: f64| {
+            let reach = fair * bps * 1e-4;
+            let price = if side == Side::Buy { fair + reach } else { fair - reach };
+            (price as i64).div_euclid(tick) * tick
         };
+        if self.config.sweep_one_in > 0 && self.random.one_in(self.config.sweep_one_in) {
+            let limit = limit_at(self.config.sweep_bps * self.random.unit() * self.random.unit());
+            let qty = exchange.markets[market].book.fillable(side, Some(limit), i64::MAX);
+            exchange.crowd_take(now_ns, market, side, Some(limit), qty);
+            return;
+        }
+        let limit = limit_at(self.config.half_spread_bps + 2.0);
         let qty = self.random_qty(exchange, market);
         let limit = (!self.random.one_in(4)).then_some(limit);
         if qty > 0 {
@@ -239,11 +293,11 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Adds `elapsed_ms` worth of `rate_per_s`. At most a quarter of a second is ever owed, so a host
+    /// Adds `elapsed_us` worth of `rate_per_s`. At most a quarter of a second is ever owed, so a host
     /// that stalls does not cause a flood.
-    pub fn earn(&mut self, rate_per_s: u32, elapsed_ms: u64) {
+    pub fn earn(&mut self, rate_per_s: u32, elapsed_us: u64) {
         let rate = f64::from(rate_per_s);
-        self.credit = (self.credit + rate * elapsed_ms as f64 / 1_000.0).min(rate / 4.0 + 1.0);
+        self.credit = (self.credit + rate * elapsed_us as f64 / 1e6).min(rate / 4.0 + 1.0);
     }
 
     /// True while something is due.
@@ -326,14 +380,14 @@ mod tests {
         let mut pace = Pace::default();
         let mut sent = 0;
         for _ in 0..1_000 {
-            pace.earn(20_000, 1);
+            pace.earn(20_000, 1_000);
             while pace.due() {
                 pace.spend(1);
                 sent += 1;
             }
         }
         assert!((19_990..=20_000).contains(&sent), "{sent}");
-        pace.earn(20_000, 60_000);
+        pace.earn(20_000, 60_000_000);
         let mut burst = 0;
         while pace.due() {
             pace.spend(1);

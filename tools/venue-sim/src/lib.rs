@@ -3,7 +3,7 @@
 //! The idea is the same as in the engine: the venues are state machines without I/O. A venue
 //! ([`venue::Venue`]) is fed requests, ticks and faults with the time as an argument, and leaves messages
 //! in its [`wire::Outbox`]; one seed gives one market. Around them [`server`] is a small shell on kernel
-//! sockets: TLS with a certificate made for the occasion, HTTP, WebSocket, a tick each millisecond.
+//! sockets: TLS with a certificate made for the occasion, HTTP, WebSocket, a regular tick.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -42,6 +42,7 @@ pub mod ledger;
 pub mod orders;
 pub mod random;
 pub mod server;
+mod ticker;
 pub mod venue;
 pub mod wire;
 

@@ -1,8 +1,8 @@
 //! The I/O shell: listeners, TLS, HTTP and the clock around the venues' state machines.
 //!
-//! One thread with one single-threaded runtime runs all venues. A tick each millisecond moves the
-//! market on; whatever a tick or a request leaves in a venue's outbox is handed to the connections'
-//! queues at once.
+//! One thread with one single-threaded runtime runs all venues. A tick (four a millisecond, unless
+//! configured otherwise) moves the market on; whatever a tick or a request leaves in a venue's outbox is
+//! handed to the connections' queues at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -36,6 +36,7 @@ use crate::control;
 use crate::fault::Fault;
 use crate::flow::References;
 use crate::kraken::Kraken;
+use crate::ticker::Ticker;
 use crate::venue::{AccountRecord, Upgrade, Venue, VenueName, account_record, reference_prices};
 use crate::wire::{Action, ConnId, HttpRequest};
 
@@ -257,10 +258,10 @@ fn run(config: SimConfig, stopped: watch::Receiver<bool>, started: &mpsc::Sender
     };
     runtime.block_on(async {
         match serve(config).await {
-            Ok((ready, references)) => {
+            Ok((ready, references, ticker)) => {
                 let slots = ready.slots.clone();
                 report(Ok(ready));
-                tick_until(stopped, &slots, references).await;
+                tick_until(stopped, &slots, references, ticker).await;
             }
             Err(error) => report(Err(error)),
         }
@@ -283,11 +284,18 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SimError
 }
 
 /// Builds the venues, binds the listeners and starts serving.
-async fn serve(config: SimConfig) -> Result<(Started, References), SimError> {
+async fn serve(config: SimConfig) -> Result<(Started, References, Ticker), SimError> {
+    let ticker = Ticker::every(Duration::from_micros(u64::from(config.tick_us.max(1)))).map_err(|e| SimError::Io("timer".into(), e))?;
     let (acceptor, ca_pem) = match &config.tls {
         None => (None, String::new()),
         Some(tls) => {
-            let made = certificate::make(&tls.names)?;
+            let mut names = tls.names.clone();
+            for address in config.listen_addresses().filter(|address| !address.is_unspecified()) {
+                if !names.contains(&address.to_string()) {
+                    names.push(address.to_string());
+                }
+            }
+            let made = certificate::make(&names)?;
             if let Some(path) = &tls.ca_file {
                 std::fs::write(path, &made.ca_pem).map_err(|e| SimError::Io(format!("cannot write {}", path.display()), e))?;
             }
@@ -347,32 +355,28 @@ async fn serve(config: SimConfig) -> Result<(Started, References), SimError> {
             Some(bound)
         }
     };
-    Ok((Started { venues, control, ca_pem, slots }, references))
+    Ok((Started { venues, control, ca_pem, slots }, references, ticker))
 }
 
-/// Moves the market on each millisecond until told to stop.
-async fn tick_until(mut stopped: watch::Receiver<bool>, slots: &[Arc<VenueSlot>], mut references: References) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+/// Moves the market on each tick until told to stop.
+async fn tick_until(mut stopped: watch::Receiver<bool>, slots: &[Arc<VenueSlot>], mut references: References, ticker: Ticker) {
     let mut last = Instant::now();
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
-            _ = ticks.tick() => {}
+            ticked = ticker.tick() => if ticked.is_err() { return },
         }
-        let elapsed_ms = u64::try_from(last.elapsed().as_millis()).unwrap_or(u64::MAX).min(1_000);
-        if elapsed_ms == 0 {
+        let elapsed_us = u64::try_from(last.elapsed().as_micros()).unwrap_or(u64::MAX).min(1_000_000);
+        if elapsed_us == 0 {
             continue;
         }
-        last += Duration::from_millis(elapsed_ms);
+        last += Duration::from_micros(elapsed_us);
         if last.elapsed() > Duration::from_secs(1) {
             last = Instant::now();
         }
-        for _ in 0..elapsed_ms {
-            references.step();
-        }
+        references.advance(elapsed_us);
         for slot in slots {
-            slot.with(|venue, now_ns| venue.tick(now_ns, elapsed_ms, &references));
+            slot.with(|venue, now_ns| venue.tick(now_ns, elapsed_us, &references));
         }
     }
 }

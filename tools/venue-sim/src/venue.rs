@@ -68,8 +68,8 @@ pub trait Venue: Send {
     fn closed(&mut self, conn: ConnId);
     /// A REST call.
     fn http(&mut self, now_ns: u64, peer: IpAddr, request: &HttpRequest) -> HttpReply;
-    /// `elapsed_ms` have passed: flow, timers, heartbeats.
-    fn tick(&mut self, now_ns: u64, elapsed_ms: u64, references: &References);
+    /// `elapsed_us` have passed: flow, timers, heartbeats.
+    fn tick(&mut self, now_ns: u64, elapsed_us: u64, references: &References);
     /// A fault on command. The clock jump is the shell's.
     fn inject(&mut self, now_ns: u64, fault: &Fault);
     /// A deposit (or, negative, a withdrawal): changes the balance and tells the account's streams.

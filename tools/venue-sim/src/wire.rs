@@ -118,6 +118,10 @@ impl HttpReply {
 pub struct MessageFaults {
     /// Market data is held back until this time, ns.
     pub stalled_until_ns: u64,
+    /// Execution reports are held back until this time, ns.
+    pub silent_until_ns: u64,
+    /// Execution reports still to be dropped.
+    pub lost_executions: u32,
     /// Market-data messages still to be damaged.
     pub malformed: u32,
     /// Order answers still to be delayed, and by how much.
@@ -130,6 +134,8 @@ pub struct MessageFaults {
     pub duplicated_executions: u32,
     /// Order answers still to be dropped.
     pub lost_acks: u32,
+    /// Order answers still to be replaced by one that knows nothing.
+    pub unknown_outcomes: u32,
 }
 
 fn take(count: &mut u32) -> bool {
@@ -147,6 +153,7 @@ pub struct Outbox {
     pub market_messages: u64,
     ready: Vec<Output>,
     stalled: Vec<Output>,
+    silenced: Vec<Output>,
 }
 
 impl Outbox {
@@ -179,6 +186,13 @@ impl Outbox {
                 }
             }
             Class::Execution => {
+                if take(&mut self.faults.lost_executions) {
+                    return;
+                }
+                if now_ns < self.faults.silent_until_ns || !self.silenced.is_empty() {
+                    self.silenced.push(Output { conn, action: Action::Send(payload), due_ns: 0 });
+                    return;
+                }
                 if take(&mut self.faults.duplicated_executions) {
                     copies = 2;
                 }
@@ -190,8 +204,17 @@ impl Outbox {
         }
     }
 
+    /// True when the answer to an order request is to be replaced by one that knows nothing.
+    pub fn take_unknown_outcome(&mut self) -> bool {
+        take(&mut self.faults.unknown_outcomes)
+    }
+
     /// Applies the order-answer faults to a REST reply.
     pub fn filter_reply(&mut self, now_ns: u64, reply: &mut HttpReply) {
+        if self.take_unknown_outcome() {
+            let page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>";
+            *reply = HttpReply::json(502, page);
+        }
         if take(&mut self.faults.lost_acks) {
             reply.lost = true;
         }
@@ -205,6 +228,8 @@ impl Outbox {
         let faults = &mut self.faults;
         match *fault {
             Fault::StallStreams { ms } => faults.stalled_until_ns = now_ns.saturating_add(ms.saturating_mul(1_000_000)),
+            Fault::SilencePrivate { ms } => faults.silent_until_ns = now_ns.saturating_add(ms.saturating_mul(1_000_000)),
+            Fault::LoseExecutions { count } => faults.lost_executions = count,
             Fault::DelayAcks { ms, count } => {
                 faults.ack_delay_ns = ms.saturating_mul(1_000_000);
                 faults.delayed_acks = count;
@@ -212,6 +237,7 @@ impl Outbox {
             Fault::DuplicateAcks { count } => faults.duplicated_acks = count,
             Fault::DuplicateExecutions { count } => faults.duplicated_executions = count,
             Fault::LoseAcks { count } => faults.lost_acks = count,
+            Fault::UnknownOutcome { count } => faults.unknown_outcomes = count,
             Fault::MalformedJson { count } => faults.malformed = count,
             _ => {}
         }
@@ -222,8 +248,11 @@ impl Outbox {
         self.ready.push(Output { conn, action, due_ns: 0 });
     }
 
-    /// Releases stalled messages whose time has come.
+    /// Releases held-back messages whose time has come.
     pub fn release(&mut self, now_ns: u64) {
+        if !self.silenced.is_empty() && now_ns >= self.faults.silent_until_ns {
+            self.ready.append(&mut self.silenced);
+        }
         if !self.stalled.is_empty() && now_ns >= self.faults.stalled_until_ns {
             self.ready.append(&mut self.stalled);
         }
@@ -439,5 +468,20 @@ mod tests {
         assert!(outbox.is_empty(), "a message after the stall does not overtake");
         outbox.release(100);
         assert_eq!(outbox.drain().map(|o| text(&o).to_owned()).collect::<Vec<_>>(), ["1", "3", "4"]);
+    }
+
+    #[test]
+    fn a_silence_holds_execution_reports_only_and_lost_ones_stay_lost() {
+        let mut outbox = Outbox::default();
+        outbox.inject(0, &Fault::SilencePrivate { ms: 1 });
+        outbox.inject(0, &Fault::LoseExecutions { count: 1 });
+        for (class, name) in [(Class::Execution, "lost"), (Class::Execution, "late"), (Class::OrderAck, "ack"), (Class::Market, "market")] {
+            outbox.send(10, 1, class, Payload::text(name.as_bytes().to_vec()));
+        }
+        assert_eq!(outbox.drain().map(|o| text(&o).to_owned()).collect::<Vec<_>>(), ["ack", "market"]);
+        outbox.release(1_000_000);
+        assert_eq!(outbox.drain().map(|o| text(&o).to_owned()).collect::<Vec<_>>(), ["late"]);
+        outbox.send(1_000_001, 1, Class::Execution, Payload::text(b"prompt".to_vec()));
+        assert_eq!(outbox.drain().count(), 1);
     }
 }

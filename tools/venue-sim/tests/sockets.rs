@@ -13,12 +13,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use venue_sim::config::{AccountConfig, BinanceConfig, KrakenConfig, SimConfig};
-use venue_sim::credentials::{BinanceCredentials, KrakenCredentials};
+use venue_sim::credentials::{BinanceCredentials, KrakenCredentials, hmac_sha256_hex};
+use venue_sim::decimal::Amount;
 use venue_sim::fault::{Fault, Scope};
 use venue_sim::venue::VenueName;
 use venue_sim::{Sim, SimHandle};
@@ -48,11 +49,20 @@ fn rig(change: impl FnOnce(&mut SimConfig)) -> Rig {
 
 impl Rig {
     async fn tls(&self, port: u16, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        self.tls_versions(port, name, rustls::DEFAULT_VERSIONS).await
+    }
+
+    async fn tls_versions(
+        &self,
+        port: u16,
+        name: &str,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.sim.ca_pem.as_bytes()).expect("PEM")).expect("a CA");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -132,6 +142,74 @@ fn both_venues_stream_over_verified_tls() {
         assert_eq!(next_json(&mut kraken).await["type"], "snapshot");
         assert_eq!(next_json(&mut kraken).await["type"], "update");
         assert!(rig.tls(rig.sim.address(VenueName::Kraken).expect("simulated").main.port(), "evil.example").await.is_err());
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn both_tls_versions_are_spoken_under_every_name_and_address() {
+    run(async {
+        let rig = rig(|_| {});
+        let port = rig.sim.address(VenueName::Kraken).expect("simulated").main.port();
+        for (version, wanted) in [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)] {
+            for name in ["localhost", "kraken.sim", "ws-auth.kraken.com", "127.0.0.1"] {
+                let mut tls = rig.tls_versions(port, name, &[version]).await.expect("a handshake");
+                assert_eq!(tls.get_ref().1.protocol_version(), Some(wanted));
+                let request = format!("GET /0/public/Time HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+                tls.write_all(request.as_bytes()).await.expect("writes");
+                let mut text = String::new();
+                tls.read_to_string(&mut text).await.expect("reads");
+                assert!(text.starts_with("HTTP/1.1 200") && text.contains("unixtime"), "{text}");
+            }
+        }
+        rig.sim.stop();
+    });
+}
+
+#[test]
+fn the_venues_record_of_an_account_is_exact() {
+    run(async {
+        let rig = rig(|_| {});
+        let mut api = rig.connect(VenueName::Binance, false, "binance.sim", "/ws-api/v3", None).await.expect("connects");
+        let mut ask = async |method: &str, params: Value| {
+            let mut params = params;
+            params["apiKey"] = json!(rig.binance.hmac_key);
+            params["timestamp"] = json!(
+                std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+            );
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let mut payload: Vec<String> =
+                params.as_object().expect("object").iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+            payload.sort();
+            params["signature"] = json!(hmac_sha256_hex(rig.binance.hmac_secret.as_bytes(), payload.join("&").as_bytes()));
+            api.send(Message::text(json!({"id": 1, "method": method, "params": params}).to_string())).await.expect("sends");
+            next_json(&mut api).await
+        };
+        let bought =
+            ask("order.place", json!({"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.02", "newClientOrderId": "m"}))
+                .await;
+        assert_eq!(bought["status"], 200, "{bought}");
+        let rests = ask(
+            "order.place",
+            json!({"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "50000.00", "quantity": "0.01", "newClientOrderId": "r"}),
+        )
+        .await;
+        assert_eq!(rests["status"], 200, "{rests}");
+        let record = rig.sim.account(VenueName::Binance, &rig.binance.ed25519_key).expect("either key opens the account");
+        let amount = |text: &str| Amount::parse(text).expect("decimal");
+        let balance = |asset: &str| record.balances.iter().find(|row| row.asset == asset).expect("held").clone();
+        assert_eq!(record.open_orders.iter().map(|order| order.client_id.as_str()).collect::<Vec<_>>(), ["r"]);
+        assert_eq!(
+            record.closed_orders.iter().map(|order| (order.client_id.as_str(), order.status)).collect::<Vec<_>>(),
+            [("m", "filled")]
+        );
+        assert!(record.fills.iter().all(|fill| fill.client_id == "m" && fill.fee_asset == "BTC" && !fill.maker));
+        let qty: Amount = record.fills.iter().map(|fill| amount(&fill.qty)).sum();
+        let fees: Amount = record.fills.iter().map(|fill| amount(&fill.fee)).sum();
+        assert_eq!((qty, balance("BTC").total), (amount("0.02"), (qty - fees).to_string()), "the balance is the sum of the fills");
+        assert_eq!(balance("USDT").hold, "500", "price x quantity of what rests");
         rig.sim.stop();
     });
 }
@@ -217,6 +295,14 @@ fn the_control_interface_tells_accounts_and_takes_faults() {
         assert_eq!(records[0]["balances"][0], json!({"asset": "USDT", "total": "10000", "hold": "0"}));
         let (_, body) = rig.control("GET", "/sim/account", "").await;
         assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON").as_array().map(Vec::len), Some(2));
+
+        let deposit = json!({"venue": "kraken", "key": rig.kraken.key, "asset": "BTC", "amount": "0.5"});
+        let (status, _) = rig.control("POST", "/sim/deposit", &deposit.to_string()).await;
+        assert!(status.contains("200"), "{status}");
+        let record = rig.sim.account(VenueName::Kraken, &rig.kraken.key).expect("known");
+        assert_eq!(record.balances.iter().map(|row| row.total.as_str()).collect::<Vec<_>>(), ["0.5", "10000"]);
+        let (_, body) = rig.control("GET", "/sim/stats", "").await;
+        assert!(serde_json::from_str::<Value>(&body).expect("JSON")["kraken"]["market_messages"].is_u64(), "{body}");
 
         let mut kraken = rig.connect(VenueName::Kraken, false, "localhost", "/v2", None).await.expect("connects");
         next(&mut kraken).await;

@@ -41,6 +41,8 @@ pub struct Reserved {
     pub qty: Qty,
     /// Held of the quote asset (buy) or the base asset (sell).
     pub hold: Money,
+    /// Quote amount that would move, fees not counted. Follows from the rest of the order.
+    pub notional: Money,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,11 +101,14 @@ pub struct Order {
     pub created_ns: u64,
     /// When the last request or question about it was sent.
     pub asked_ns: u64,
+    /// When a cancel was sent last; 0 if never.
+    pub cancel_sent_ns: u64,
     /// When it became final; 0 while it is open.
     pub closed_ns: u64,
     /// The last reconciliation of its venue that reported it.
     pub reported_round: u32,
     fill_head: u32,
+    fill_count: u32,
     fill_digest: u64,
     wait_list: WaitList,
     wait: Links,
@@ -142,9 +147,11 @@ impl Order {
             reserved: Reserved::default(),
             created_ns: now_ns,
             asked_ns: now_ns,
+            cancel_sent_ns: 0,
             closed_ns: 0,
             reported_round: 0,
             fill_head: NIL,
+            fill_count: 0,
             fill_digest: 0,
             wait_list: WaitList::None,
             wait: Links::NONE,
@@ -203,6 +210,7 @@ impl Order {
         hasher.write_money(self.reserved.hold);
         hasher.write_u64(self.created_ns);
         hasher.write_u64(self.asked_ns);
+        hasher.write_u64(self.cancel_sent_ns);
         hasher.write_u64(self.closed_ns);
         hasher.write_u32(self.reported_round);
         hasher.write_u64(self.fill_digest);
@@ -269,7 +277,9 @@ list_ops!(ladder_insert, ladder_remove, ladder);
 pub struct OrderTable {
     orders: Vec<Order>,
     capacity: usize,
-    /// Slots given back by nobody yet: they are used in order before any is recycled.
+    /// Slots of forgotten orders, linked through `wait.next`; used before any order is recycled.
+    free: u32,
+    /// Open addressing: slot number or [`NIL`]; a power of two, at most half full.
     index: Vec<u32>,
     mask: usize,
     own: Vec<List>,
@@ -280,6 +290,8 @@ pub struct OrderTable {
     closed: List,
     open: u32,
     fills: FillMemory,
+    /// Fills remembered of open orders: these cannot be forgotten.
+    open_fills: usize,
     /// Sum of the digests of closed orders: they need not be walked for the state hash.
     closed_digest: u64,
 }
@@ -298,6 +310,7 @@ impl OrderTable {
         OrderTable {
             orders: Vec::with_capacity(capacity),
             capacity,
+            free: NIL,
             index: vec![NIL; places],
             mask: places - 1,
             own: vec![List::EMPTY; strategies],
@@ -307,6 +320,7 @@ impl OrderTable {
             closed: List::EMPTY,
             open: 0,
             fills: FillMemory::new(fills),
+            open_fills: 0,
             closed_digest: 0,
         }
     }
@@ -314,15 +328,6 @@ impl OrderTable {
     /// Where the order is, if the table (still) has it.
     #[inline]
     pub fn find(&self, id: OrderId) -> Option<Slot> {
-        // Numbers beyond the id space mark slots that await recycling; nothing from outside may find them.
-        if id.0 >> (OrderId::SEQUENCE_BITS + OrderId::EPOCH_BITS) != 0 {
-            return None;
-        }
-        self.locate(id)
-    }
-
-    #[inline]
-    fn locate(&self, id: OrderId) -> Option<Slot> {
         let mut at = spread(id) as usize & self.mask;
         loop {
             let slot = self.index[at];
@@ -369,13 +374,13 @@ impl OrderTable {
     /// True if a new order would find a slot.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.orders.len() < self.capacity || self.closed.len > 0
+        self.orders.len() < self.capacity || self.free != NIL || self.closed.len > 0
     }
 
-    /// Fills that can be remembered now, closed orders' memory not yet recycled.
+    /// True if open orders alone fill three quarters of the memory of fills.
     #[inline]
-    pub fn fill_room(&self) -> usize {
-        self.fills.room()
+    pub fn fills_nearly_full(&self) -> bool {
+        self.open_fills >= (self.fills.len() + self.fills.room()) / 4 * 3
     }
 
     /// True if this trade of this order was booked.
@@ -389,16 +394,6 @@ impl OrderTable {
     pub fn most_aggressive(&self, instrument: InstrumentId, side: Side) -> Option<&Order> {
         let head = self.ladders.get(instrument.index())?[side.index()].head;
         (head != NIL).then(|| &self.orders[head as usize])
-    }
-
-    /// The most aggressive own order on a side of an instrument, leaving one out (the order being replaced).
-    #[inline]
-    pub fn most_aggressive_but(&self, instrument: InstrumentId, side: Side, but: OrderId) -> Option<&Order> {
-        let first = self.most_aggressive(instrument, side)?;
-        if first.id != but {
-            return Some(first);
-        }
-        (first.ladder.next != NIL).then(|| &self.orders[first.ladder.next as usize])
     }
 
     /// Open orders of a strategy, oldest first.
@@ -451,11 +446,16 @@ impl OrderTable {
         if self.find(order.id).is_some() {
             return None;
         }
-        let slot = if self.orders.len() < self.capacity {
+        let slot = if self.free != NIL {
+            let slot = self.free;
+            self.free = self.orders[slot as usize].wait.next;
+            self.orders[slot as usize] = order;
+            slot
+        } else if self.orders.len() < self.capacity {
             self.orders.push(order);
             (self.orders.len() - 1) as u32
         } else {
-            let slot = self.recycle()?;
+            let slot = self.forget_oldest(NIL)?;
             self.orders[slot as usize] = order;
             slot
         };
@@ -471,9 +471,12 @@ impl OrderTable {
         Some(Slot(slot))
     }
 
-    /// Forgets the order closed longest ago, its fills included; returns its slot.
-    fn recycle(&mut self) -> Option<u32> {
-        let slot = self.closed.head;
+    /// Forgets the order closed longest ago (but not `but`), its fills included; returns its slot.
+    fn forget_oldest(&mut self, but: u32) -> Option<u32> {
+        let mut slot = self.closed.head;
+        if slot == but && slot != NIL {
+            slot = self.orders[slot as usize].wait.next;
+        }
         if slot == NIL {
             return None;
         }
@@ -505,14 +508,16 @@ impl OrderTable {
         self.index[hole] = NIL;
     }
 
-    /// Inserts by price: behind those as aggressive. The walk is as long as there are own orders ahead of it.
+    /// Inserts by price: behind those as aggressive. The least aggressive goes to the end at once; else the walk is as long as
+    /// there are own orders ahead of it.
     fn enter_ladder(&mut self, slot: u32) {
         let order = &self.orders[slot as usize];
         let (instrument, side) = (order.instrument.index(), order.side);
         let key = order.price_worst().0 * side.sign();
         let list = &mut self.ladders[instrument][side.index()];
-        let mut at = list.head;
-        while at != NIL && self.orders[at as usize].price_worst().0 * side.sign() >= key {
+        let ahead = |at: u32| self.orders[at as usize].price_worst().0 * side.sign() >= key;
+        let mut at = if list.tail != NIL && ahead(list.tail) { NIL } else { list.head };
+        while at != NIL && ahead(at) {
             at = self.orders[at as usize].ladder.next;
         }
         ladder_insert(&mut self.orders, list, at, slot);
@@ -593,6 +598,7 @@ impl OrderTable {
         order.pending = None;
         order.closing = None;
         let (strategy, instrument, side) = (order.strategy.index(), order.instrument.index(), order.side.index());
+        self.open_fills -= order.fill_count as usize;
         own_remove(&mut self.orders, &mut self.own[strategy], slot);
         ladder_remove(&mut self.orders, &mut self.ladders[instrument][side], slot);
         self.open -= 1;
@@ -601,20 +607,30 @@ impl OrderTable {
     fn reopen(&mut self, slot: u32) {
         let order = &mut self.orders[slot as usize];
         order.closed_ns = 0;
+        self.open_fills += order.fill_count as usize;
         let strategy = order.strategy.index();
         own_insert(&mut self.orders, &mut self.own[strategy], NIL, slot);
         self.enter_ladder(slot);
         self.open += 1;
     }
 
-    /// Remembers a booked fill. If the memory is full, closed orders are forgotten, oldest first, but never
-    /// this one; false if that does not help.
+    /// Remembers a booked fill. If the memory is nearly full, the orders closed longest ago are forgotten (as a whole: a later
+    /// report of one of their fills finds no order, and is not booked twice), a few at each fill, never this one. False if
+    /// there is no room all the same.
     pub(crate) fn remember_fill(&mut self, slot: Slot, trade_id: u64) -> bool {
+        const FORGOTTEN_AT_ONCE_MAX: usize = 16;
         let at = slot.0 as usize;
-        let is_final = self.orders[at].state.is_final();
-        if self.fills.room() == 0 {
-            self.forget_closed_fills(slot.0);
+        let low = ((self.fills.len() + self.fills.room()) / 16).max(1);
+        for _ in 0..FORGOTTEN_AT_ONCE_MAX {
+            if self.fills.room() >= low {
+                break;
+            }
+            let Some(forgotten) = self.forget_oldest(slot.0) else { break };
+            self.orders[forgotten as usize].id = OrderId::NONE;
+            self.orders[forgotten as usize].wait.next = self.free;
+            self.free = forgotten;
         }
+        let is_final = self.orders[at].state.is_final();
         if is_final {
             self.closed_digest = self.closed_digest.wrapping_sub(self.digest(slot.0));
         }
@@ -622,37 +638,14 @@ impl OrderTable {
         let remembered = self.fills.insert(order.id, trade_id, &mut order.fill_head);
         if remembered {
             order.fill_digest = order.fill_digest.wrapping_add(spread(OrderId(trade_id ^ 0x5bd1_e995)));
+            order.fill_count += 1;
         }
         if is_final {
             self.closed_digest = self.closed_digest.wrapping_add(self.digest(slot.0));
+        } else {
+            self.open_fills += usize::from(remembered);
         }
         remembered
-    }
-
-    /// Frees the fills of the order closed longest ago that has any. Such an order is dropped from the table as
-    /// a whole (a later report of one of its fills must not find it and be booked twice).
-    fn forget_closed_fills(&mut self, but: u32) {
-        let mut at = self.closed.head;
-        while at != NIL && (at == but || self.orders[at as usize].fill_head == NIL) {
-            at = self.orders[at as usize].wait.next;
-        }
-        if at == NIL {
-            return;
-        }
-        self.closed_digest = self.closed_digest.wrapping_sub(self.digest(at));
-        self.fills.forget(self.orders[at as usize].fill_head);
-        self.unindex(at);
-        let order = &mut self.orders[at as usize];
-        order.fill_head = NIL;
-        order.fill_digest = 0;
-        // The slot stays on the closed list under an id that nothing looks up, and is recycled in its turn.
-        order.id = OrderId(u64::MAX - u64::from(at));
-        let mut place = spread(order.id) as usize & self.mask;
-        while self.index[place] != NIL {
-            place = (place + 1) & self.mask;
-        }
-        self.index[place] = at;
-        self.closed_digest = self.closed_digest.wrapping_add(self.digest(at));
     }
 
     fn digest(&self, slot: u32) -> u64 {
@@ -686,9 +679,10 @@ impl OrderTable {
     /// If anything disagrees.
     pub fn check(&self) {
         let mut closed_digest = 0u64;
-        let (mut open, mut closed) = (0, 0);
-        for (slot, order) in self.orders.iter().enumerate() {
-            assert_eq!(self.locate(order.id), Some(Slot(slot as u32)), "every order is found");
+        let (mut open, mut closed, mut open_fills) = (0, 0, 0);
+        let held = self.orders.iter().enumerate().filter(|(_, order)| order.id != OrderId::NONE);
+        for (slot, order) in held {
+            assert_eq!(self.find(order.id), Some(Slot(slot as u32)), "every order is found");
             if order.state.is_final() {
                 closed += 1;
                 closed_digest = closed_digest.wrapping_add(self.digest(slot as u32));
@@ -696,14 +690,16 @@ impl OrderTable {
                 assert_eq!(order.reserved, Reserved::default(), "a closed order binds nothing");
             } else {
                 open += 1;
+                open_fills += order.fill_count as usize;
                 assert_eq!(order.wait_list == WaitList::InFlight, order.state.is_in_flight());
                 assert_eq!(order.wait_list == WaitList::Unknown, order.state == OrderState::Unknown);
             }
         }
         assert_eq!((self.open, self.closed.len), (open, closed));
+        assert_eq!(self.open_fills, open_fills);
         assert_eq!(self.closed_digest, closed_digest, "digest of closed orders is current");
         assert_eq!(self.iter_open().count() as u32, open);
-        assert_eq!(self.index.iter().filter(|&&s| s != NIL).count(), self.orders.len());
+        assert_eq!(self.index.iter().filter(|&&s| s != NIL).count() as u32, open + closed);
         for [buys, sells] in &self.ladders {
             for (list, sign) in [(buys, 1), (sells, -1)] {
                 let (mut at, mut last, mut len) = (list.head, i64::MAX, 0);

@@ -20,8 +20,12 @@ use venues::rest::{RestError, RestQuery, RestReply, Tables, VenueRest};
 pub const NOTICE_BYTES_MAX: usize = 240;
 /// Tries of one request before it is given up for now.
 const TRIES_MAX: u32 = 5;
-/// Longest wait between tries, milliseconds.
+/// Longest wait of our own between tries, milliseconds.
 const WAIT_MS_MAX: u64 = 10_000;
+/// Longest wait that a venue may ask for, milliseconds. Asking earlier than it says makes a ban of a refusal.
+const ASKED_WAIT_MS_MAX: u64 = 600_000;
+/// Answers of which the quickest counts, when clocks are compared.
+const CLOCK_TRIES: u32 = 3;
 /// How often the venue's clock is compared with ours.
 const CLOCK_CHECK_NS: u64 = 60_000_000_000;
 /// How long an idle worker sleeps before it looks again.
@@ -100,7 +104,7 @@ impl RestCaller {
                     let fields = [("venue", self.venue_name.clone().into()), ("reason", reason.clone().into())];
                     self.log.now(Level::Warn, "rest_retry", &fields);
                     last = reason;
-                    self.sleep(asked.unwrap_or(wait_ms).min(WAIT_MS_MAX));
+                    self.sleep(asked.map_or(wait_ms, |asked| asked.clamp(wait_ms, ASKED_WAIT_MS_MAX)));
                     wait_ms = (wait_ms * 2).min(WAIT_MS_MAX);
                 }
             }
@@ -324,14 +328,43 @@ impl RestWorker {
         Ok(())
     }
 
+    /// Compares the venue's clock with ours, by the quickest of a few answers.
     fn check_clock(&mut self) {
-        let before = wall_ns();
-        let Ok(RestReply::ServerTime(venue_ns)) = self.caller.query(&RestQuery::ServerTime) else { return };
-        let after = wall_ns();
-        let middle = before + (after - before) / 2;
-        let offset = venue_ns as i64 - middle as i64;
-        let event = Event::command(CommandKind::ClockOffset, offset as u64, after - before, Self::times());
+        let mut best: Option<(u64, i64)> = None;
+        for _ in 0..CLOCK_TRIES {
+            let before = wall_ns();
+            self.caller.counters.requests.fetch_add(1, Ordering::Relaxed);
+            let answer = self.caller.try_once(&RestQuery::ServerTime);
+            let after = wall_ns();
+            if let Ok(RestReply::ServerTime(venue_ns)) = answer {
+                let round_trip = after.saturating_sub(before);
+                if best.is_none_or(|(quickest, _)| round_trip < quickest) {
+                    best = Some((round_trip, clock_offset(venue_ns, before + round_trip / 2)));
+                }
+            } else {
+                self.caller.counters.failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let Some((round_trip, offset)) = best else {
+            return self.log(Level::Warn, "clock_not_compared", &[]);
+        };
+        let event = Event::command(CommandKind::ClockOffset, offset as u64, round_trip, Self::times());
         self.push(Event { venue: self.venue.0, ..event }.with(flags::COLD));
+    }
+}
+
+/// How far the venue's clock is off ours at least, given that it showed `venue_ns` when ours showed `our_ns`. A
+/// clock that shows whole seconds (or milliseconds) is only known to lie within that second.
+fn clock_offset(venue_ns: u64, our_ns: u64) -> i64 {
+    let steps = [1_000_000_000, 1_000_000, 1_000];
+    let step = steps.into_iter().find(|step| venue_ns.is_multiple_of(*step)).unwrap_or(1);
+    let venue_end = venue_ns.saturating_add(step);
+    if our_ns < venue_ns {
+        i64::try_from(venue_ns - our_ns).unwrap_or(i64::MAX)
+    } else if our_ns > venue_end {
+        i64::try_from(our_ns - venue_end).map_or(i64::MIN, |off| -off)
+    } else {
+        0
     }
 }
 
@@ -342,4 +375,22 @@ pub fn rules_event(venue: VenueId, id: InstrumentId, fresh: &engine_core::instru
     (event.a, event.b) = (fresh.tick.0 as u64, fresh.lot.0 as u64);
     (event.c, event.d) = (fresh.qty_min.0 as u64, fresh.notional_min.to_scaled(fresh.price_scale) as u64);
     event.with(flags::COLD | flags::LAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_of_whole_seconds_is_not_wrong_within_its_second() {
+        const S: u64 = 1_000_000_000;
+        let venue = 1_767_225_600 * S;
+        assert_eq!(clock_offset(venue, venue + S / 2), 0);
+        assert_eq!(clock_offset(venue, venue + S), 0);
+        assert_eq!(clock_offset(venue, venue + 2 * S), -(S as i64), "ours is ahead");
+        assert_eq!(clock_offset(venue, venue - 5), 5);
+        assert_eq!(clock_offset(venue + 123_000_000, venue + 123_900_000), 0, "a clock of whole milliseconds");
+        assert_eq!(clock_offset(venue + 123_456_789, venue), 123_456_789);
+        assert_eq!(clock_offset(1, u64::MAX), i64::MIN, "saturates");
+    }
 }

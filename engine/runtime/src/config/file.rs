@@ -66,12 +66,27 @@ pub struct EngineTable {
     /// No answer to an order request for so long: its state is unknown and the venue is asked.
     #[serde(default = "default_ack_timeout")]
     pub ack_timeout: Span,
+    /// The venue is asked again for an order of unknown state after so long.
+    #[serde(default = "default_requery")]
+    pub requery: Span,
+    /// What a venue says or omits about an order younger than this is no evidence.
+    #[serde(default = "default_reconcile_grace")]
+    pub reconcile_grace: Span,
+    /// Length of the window of public trades that strategies see.
+    #[serde(default = "default_trade_window")]
+    pub trade_window: Span,
     /// Levels a side that a book holds.
     #[serde(default = "default_book_levels")]
     pub book_levels: u32,
-    /// Orders that the order table holds.
+    /// Orders that the order table holds: open ones and the recently closed.
     #[serde(default = "default_orders")]
     pub orders: u32,
+    /// Fills that are remembered, to know one that is reported twice.
+    #[serde(default = "default_fills")]
+    pub fills: u32,
+    /// Public trades that are kept for each instrument.
+    #[serde(default = "default_trades")]
+    pub trades: u32,
 }
 
 fn default_ring_events() -> u32 {
@@ -91,6 +106,24 @@ fn default_book_levels() -> u32 {
 }
 fn default_orders() -> u32 {
     16_384
+}
+fn default_fills() -> u32 {
+    65_536
+}
+fn default_trades() -> u32 {
+    1_024
+}
+fn default_requery() -> Span {
+    Span(5_000_000_000)
+}
+fn default_reconcile_grace() -> Span {
+    Span(3_000_000_000)
+}
+fn default_trade_window() -> Span {
+    Span(60_000_000_000)
+}
+fn yes() -> bool {
+    true
 }
 
 /// `[host]`.
@@ -194,6 +227,15 @@ pub struct GlobalLimits {
     pub stale_after: Span,
     /// Farthest an order's price may lie from the reference.
     pub price_collar: Ratio,
+    /// Orders that reduce a position may be placed while its book is stale, against the last mark.
+    #[serde(default)]
+    pub reduce_when_stale: bool,
+    /// An open order on our account that is not ours suspends its instrument.
+    #[serde(default = "yes")]
+    pub suspend_on_foreign_order: bool,
+    /// A balance that differs from the venue's in two reconciliations by the same amount stops trading.
+    #[serde(default = "yes")]
+    pub halt_on_balance_mismatch: bool,
 }
 
 /// `[asset_limits.BTC]`.
@@ -232,6 +274,18 @@ pub struct VenueTable {
     /// Connections are renewed after so long at the latest; `"0s"` = by the venue's own limit.
     #[serde(default)]
     pub connection_life_max: Span,
+    /// How late a request may reach the venue and still be taken; `"0s"` = the venue's usual value.
+    #[serde(default)]
+    pub request_window: Span,
+    /// Assets, besides those traded, that the venue takes fees in, like `BNB`.
+    #[serde(default)]
+    pub fee_assets: Vec<String>,
+    /// Orders are paid from balances: what is not there cannot be spent.
+    #[serde(default = "yes")]
+    pub check_balance: bool,
+    /// Nothing is opened until the venue's records were compared with ours.
+    #[serde(default = "yes")]
+    pub require_reconcile: bool,
     /// Maker fee.
     pub maker_fee: Ratio,
     /// Taker fee.
@@ -240,6 +294,10 @@ pub struct VenueTable {
     pub exposure_max: Spanned<Amount>,
     /// Open orders at once on this venue.
     pub open_orders_max: u32,
+    /// New orders and replaces on this venue.
+    pub order_rate_max: Rate,
+    /// All messages on this venue; cancels count, but are never refused by it.
+    pub message_rate_max: Rate,
     /// The instruments traded.
     #[serde(rename = "instrument")]
     pub instruments: Vec<InstrumentTableEntry>,
@@ -279,6 +337,10 @@ pub struct InstrumentTableEntry {
     pub notional_max: Spanned<Amount>,
     /// Open orders at once on this instrument.
     pub open_orders_max: u32,
+    /// Its own collar, instead of the one of `[limits]`.
+    pub price_collar: Option<Ratio>,
+    /// Its own limit of staleness, instead of the one of `[limits]`.
+    pub stale_after: Option<Span>,
 }
 
 /// `[[strategy]]`.
@@ -296,12 +358,8 @@ pub struct StrategyTable {
     /// Its parameters; see the strategy's documentation.
     pub parameters: Spanned<toml::Table>,
     /// Trades from the start.
-    #[serde(default = "enabled")]
+    #[serde(default = "yes")]
     pub enabled: bool,
-}
-
-fn enabled() -> bool {
-    true
 }
 
 /// The strategies that are built in.
@@ -326,4 +384,8 @@ pub struct StrategyLimits {
     pub daily_loss_max: Spanned<Amount>,
     /// New orders and replaces.
     pub order_rate_max: Rate,
+    /// Total exposure in the reporting asset; left out = only the totals bound it.
+    pub exposure_max: Option<Spanned<Amount>>,
+    /// Fall from its best P&L that stops the strategy; left out = only the total bounds it.
+    pub drawdown_max: Option<Spanned<Amount>>,
 }

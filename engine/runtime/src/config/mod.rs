@@ -3,10 +3,16 @@
 //! Strict: a key that nobody reads, a value with the wrong unit, a limit left out are errors that name the
 //! file, the line, the key and what was expected. Nothing that limits a loss has a default.
 
+pub mod build;
 pub mod file;
+pub mod locate;
+pub mod network;
+pub mod strategies;
+pub mod tables;
 pub mod units;
 
 use file::File;
+use locate::line_of;
 use std::path::{Path, PathBuf};
 
 /// What is wrong with a configuration, and where.
@@ -59,10 +65,11 @@ impl Document {
         match toml::from_str::<File>(&text) {
             Ok(file) => Ok(Document { path: path.to_owned(), text, file }),
             Err(error) => {
-                let line = error.span().map_or(0, |span| line_of(&text, span.start));
-                let shown = text.lines().nth(line.wrapping_sub(1)).map(str::trim).filter(|l| !l.is_empty());
-                let message = match shown {
-                    Some(shown) => format!("{} (at `{shown}`)", error.message()),
+                let offset = error.span().map(|span| span.start);
+                let line = offset.map_or(0, |offset| line_of(&text, offset));
+                let key = offset.map(|offset| locate::path_at(&text, offset)).filter(|key| !key.is_empty());
+                let message = match key {
+                    Some(key) => format!("{key}: {}", error.message()),
                     None => error.message().to_owned(),
                 };
                 Err(ConfigError { path: path.to_owned(), line, message })
@@ -75,12 +82,15 @@ impl Document {
         ConfigError { path: self.path.clone(), line: line_of(&self.text, place.span().start), message: message.into() }
     }
 
+    /// An error at a key of this document. The path names elements of lists by their `name` or `symbol`.
+    pub fn error_at_key<S: AsRef<str>>(&self, path: &[S], message: impl std::fmt::Display) -> ConfigError {
+        let key: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+        let line = locate::line_of_path(&self.text, &key);
+        ConfigError { path: self.path.clone(), line, message: format!("{}: {message}", key.join(".")) }
+    }
+
     /// An error of the whole document.
     pub fn error(&self, message: impl Into<String>) -> ConfigError {
         ConfigError { path: self.path.clone(), line: 0, message: message.into() }
     }
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|&&b| b == b'\n').count() + 1
 }

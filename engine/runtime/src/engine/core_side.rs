@@ -8,14 +8,23 @@
 //! | below an eighth | market data is dropped before the core sees it (counted; books invalid until they resync) |
 //! | none | order reports wait for the writer (counted): they are never dropped |
 //!
-//! Since what is dropped never reaches the core, the journal still rebuilds the very state.
+//! Since what is dropped never reaches the core, the journal still rebuilds the very state. A writer that
+//! has failed, or does not move for seconds, is not waited for: [`CoreSide::is_deaf`] is true from then on,
+//! nothing more is recorded (so that the record stays a whole beginning of what happened), and the loop ends.
 
+use crate::cold::journal_writer::WriterProgress;
 use crate::ring::Producer;
 use engine_core::core::Core;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, Times, flags};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Orders and cancels that one pass may cause; more are refused by the core's own output bound.
 const COMMANDS_MAX: usize = 512;
+/// Turns that a full ring is waited for: some seconds.
+const WAIT_TURNS_MAX: u32 = 100_000_000;
+/// Turns between two looks at whether the writer has failed.
+const WAIT_TURNS: u32 = 1_024;
 
 /// Counters of the hot plane's core side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,12 +41,47 @@ pub struct CoreSideCounters {
     pub stopped: u64,
     /// Commands that did not fit the queue (cannot happen unless the core's bound is wrong).
     pub overflow: u64,
+    /// Events that could not be recorded because the journal writer had failed.
+    pub unrecorded: u64,
+}
+
+/// The ring with the rules of waiting for room in it.
+struct Recorder {
+    ring: Producer,
+    progress: Arc<WriterProgress>,
+    deaf: bool,
+}
+
+impl Recorder {
+    #[inline]
+    fn record(&mut self, event: &Event, counters: &mut CoreSideCounters) {
+        if self.deaf || !self.ring.push(event) {
+            self.wait(event, counters);
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, event: &Event, counters: &mut CoreSideCounters) {
+        counters.waited += u64::from(!self.deaf);
+        let mut turns = 0;
+        while !self.deaf {
+            if self.ring.push(event) {
+                return;
+            }
+            std::hint::spin_loop();
+            turns += 1;
+            if turns % WAIT_TURNS == 0 {
+                self.deaf = turns >= WAIT_TURNS_MAX || self.progress.failed.load(Ordering::Acquire);
+            }
+        }
+        counters.unrecorded += 1;
+    }
 }
 
 /// The core, the ring, and the commands waiting to be put on the wire.
 pub struct CoreSide {
     core: Core,
-    ring: Producer,
+    recorder: Recorder,
     commands: Box<[Event; COMMANDS_MAX]>,
     command_count: usize,
     market_orders: bool,
@@ -46,12 +90,12 @@ pub struct CoreSide {
 }
 
 impl CoreSide {
-    /// Joins a core to its ring.
-    pub fn new(core: Core, ring: Producer) -> CoreSide {
+    /// Joins a core to its ring. `progress` is the journal writer's.
+    pub fn new(core: Core, ring: Producer, progress: Arc<WriterProgress>) -> CoreSide {
         let commands = vec![Event::default(); COMMANDS_MAX].into_boxed_slice().try_into();
         CoreSide {
             core,
-            ring,
+            recorder: Recorder { ring, progress, deaf: false },
             commands: commands.unwrap_or_else(|_| unreachable!("the length is the array's")),
             command_count: 0,
             market_orders: false,
@@ -75,7 +119,19 @@ impl CoreSide {
     /// Sequence of the next event.
     #[inline]
     pub fn next_sequence(&self) -> u64 {
-        self.ring.next_sequence()
+        self.recorder.ring.next_sequence()
+    }
+
+    /// True once the journal writer has failed or hangs: nothing more is recorded.
+    #[inline]
+    pub fn is_deaf(&self) -> bool {
+        self.recorder.deaf
+    }
+
+    /// True while new orders are stopped because the cold plane is behind.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// Commands waiting to be sent, oldest first.
@@ -93,7 +149,7 @@ impl CoreSide {
         count
     }
 
-    /// True if an order was caused by a market-data event since last asked.
+    /// True if an order, a cancel or a replace was caused by a market-data event since last asked.
     #[inline]
     pub fn take_market_orders(&mut self) -> bool {
         std::mem::take(&mut self.market_orders)
@@ -110,7 +166,7 @@ impl CoreSide {
     /// Looks at how full the ring is and tells the core. Called once a pass.
     #[inline]
     pub fn watch_ring(&mut self, times: Times) {
-        let (free, capacity) = (self.ring.free(), self.ring.capacity());
+        let (free, capacity) = (self.recorder.ring.free(), self.recorder.ring.capacity());
         if !self.behind && free < capacity / 2 {
             self.behind = true;
             self.counters.stopped += 1;
@@ -123,13 +179,7 @@ impl CoreSide {
 
     #[inline]
     fn record(&mut self, event: &Event) {
-        if self.ring.push(event) {
-            return;
-        }
-        self.counters.waited += 1;
-        while !self.ring.push(event) {
-            std::hint::spin_loop();
-        }
+        self.recorder.record(event, &mut self.counters);
     }
 
     #[inline]
@@ -138,20 +188,15 @@ impl CoreSide {
         self.counters.inputs += 1;
         let market = event.kind < EventKind::FeedStatus as u8;
         // Split borrows: the outputs belong to the core while they are recorded.
-        let CoreSide { core, ring, commands, command_count, counters, market_orders, .. } = self;
+        let CoreSide { core, recorder, commands, command_count, counters, market_orders, .. } = self;
         for output in core.apply(event) {
             counters.outputs += 1;
-            if !ring.push(output) {
-                counters.waited += 1;
-                while !ring.push(output) {
-                    std::hint::spin_loop();
-                }
-            }
+            recorder.record(output, counters);
             if output.kind >= EventKind::SendNew as u8 && output.kind <= EventKind::SendResync as u8 {
                 if *command_count < COMMANDS_MAX {
                     commands[*command_count] = *output;
                     *command_count += 1;
-                    *market_orders |= market;
+                    *market_orders |= market && output.kind <= EventKind::SendReplace as u8;
                 } else {
                     counters.overflow += 1;
                 }
@@ -162,7 +207,7 @@ impl CoreSide {
     /// Drops a market-data event, unless there is room for it.
     #[cold]
     fn drop_or_apply(&mut self, event: &Event) {
-        let tight = self.ring.free() < self.ring.capacity() / 8;
+        let tight = self.recorder.ring.free() < self.recorder.ring.capacity() / 8;
         if !tight {
             return self.apply(event);
         }

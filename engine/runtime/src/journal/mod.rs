@@ -17,7 +17,7 @@ pub mod export;
 mod reader;
 mod writer;
 
-pub use reader::{Corruption, Reader, Summary, TornTail, read_segment_header, segments};
+pub use reader::{Reader, Summary, TornTail, read_segment_header, segments};
 pub use writer::{Writer, WriterOptions};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -166,6 +166,9 @@ impl JournalError {
         JournalError::Io { path: path.display().to_string(), source }
     }
 }
+
+#[cfg(test)]
+mod journal_properties;
 
 #[cfg(test)]
 mod tests {

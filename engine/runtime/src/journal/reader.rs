@@ -21,15 +21,6 @@ pub struct TornTail {
     pub bytes: u64,
 }
 
-/// Where and what of a corruption.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Corruption {
-    /// Offset in the segment.
-    pub offset: u64,
-    /// What is wrong.
-    pub what: String,
-}
-
 /// What a pass over a journal found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -101,6 +92,12 @@ impl Reader {
     /// True if there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
+    }
+
+    /// About how many events there are, from the sizes of the files: for progress, not for arithmetic.
+    pub fn events_estimate(&self) -> u64 {
+        let bytes: u64 = self.segments.iter().filter_map(|(_, path)| std::fs::metadata(path).ok()).map(|m| m.len()).sum();
+        bytes / EVENT_LEN as u64
     }
 
     /// Calls `visit` with each event and its sequence, in order, until it returns false; verifies as it

@@ -81,6 +81,11 @@ impl ApiError {
         ApiError::new(-2010, "Duplicate order sent.")
     }
 
+    /// -2010, the symbol takes no orders.
+    pub fn closed() -> ApiError {
+        ApiError::new(-2010, "Market is closed.")
+    }
+
     /// -2011.
     pub fn unknown_order() -> ApiError {
         ApiError::new(-2011, "Unknown order sent.")
@@ -114,6 +119,14 @@ impl ApiError {
     /// -1021, too new.
     pub fn ahead() -> ApiError {
         ApiError::new(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+    }
+
+    /// -1007.
+    pub fn unknown_outcome() -> ApiError {
+        ApiError {
+            status: 504,
+            ..ApiError::new(-1007, "Timeout waiting for response from backend server. Send status unknown; execution status unknown.")
+        }
     }
 
     /// -1008.

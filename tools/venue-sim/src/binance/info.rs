@@ -33,7 +33,11 @@ impl Binance {
         self.limits.push_info_rows(object.key("rateLimits"));
         object.raw("exchangeFilters", b"[]");
         array(object.key("symbols"), markets, |out, market| {
-            let status = if self.maintenance { "BREAK" } else { "TRADING" };
+            let status = match (self.maintenance, self.cancel_only) {
+                (true, _) => "BREAK",
+                (false, true) => "CANCEL_ONLY",
+                (false, false) => "TRADING",
+            };
             push_symbol(out, self.streams.symbol(market), status, &self.exchange.markets[market].spec);
         });
         object.end();

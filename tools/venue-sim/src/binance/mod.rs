@@ -89,6 +89,7 @@ pub struct Binance {
     pace: Pace,
     random: Random,
     maintenance: bool,
+    cancel_only: bool,
     close_at_ns: Option<u64>,
     rate_limit_faults: u32,
     next_life_check_ns: u64,
@@ -130,6 +131,7 @@ impl Binance {
             pace: Pace::default(),
             random: Random::new(seed ^ 0x6964_7321),
             maintenance: false,
+            cancel_only: false,
             close_at_ns: None,
             rate_limit_faults: 0,
             next_life_check_ns: 0,
@@ -472,11 +474,9 @@ impl Venue for Binance {
         self.rest(now_ns, peer, request)
     }
 
-    fn tick(&mut self, now_ns: u64, elapsed_ms: u64, references: &References) {
-        for _ in 0..elapsed_ms.min(100) {
-            self.crowd.step_prices(&self.exchange, references);
-        }
-        self.pace.earn(self.config.venue.messages_per_s, elapsed_ms);
+    fn tick(&mut self, now_ns: u64, elapsed_us: u64, references: &References) {
+        self.crowd.advance(&self.exchange, references, elapsed_us);
+        self.pace.earn(self.config.venue.messages_per_s, elapsed_us);
         let mut fruitless = 0u32;
         while self.pace.due() {
             self.crowd.act(&mut self.exchange, now_ns);
@@ -511,6 +511,11 @@ impl Venue for Binance {
                     self.outbox.act(conn, Action::Abort);
                 }
             }
+            Fault::CloseConnections { scope } => {
+                for conn in self.scoped(scope) {
+                    self.outbox.act(conn, Action::Close(1001, "going away"));
+                }
+            }
             Fault::HalfOpen { scope } => {
                 for conn in self.scoped(scope) {
                     self.outbox.act(conn, Action::Freeze);
@@ -527,12 +532,17 @@ impl Venue for Binance {
                 self.maintenance = false;
                 self.close_at_ns = None;
             }
+            Fault::CancelOnlyOn => self.cancel_only = true,
+            Fault::CancelOnlyOff => self.cancel_only = false,
             Fault::CrossedBook => self.streams.cross_books(now_ns, &self.exchange, &mut self.outbox),
             Fault::UnknownSymbol => self.streams.unknown_symbol(now_ns, &mut self.outbox),
             Fault::UnknownEnum => self.unknown_enum(now_ns),
             // The venue has no checksum; the rest is done to its messages on their way out, or to the clock.
             Fault::BadChecksum { .. } | Fault::ClockJump { .. } => {}
             Fault::StallStreams { .. }
+            | Fault::SilencePrivate { .. }
+            | Fault::LoseExecutions { .. }
+            | Fault::UnknownOutcome { .. }
             | Fault::DelayAcks { .. }
             | Fault::DuplicateAcks { .. }
             | Fault::DuplicateExecutions { .. }

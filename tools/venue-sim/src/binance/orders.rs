@@ -188,7 +188,7 @@ impl Binance {
     pub(super) fn place(&mut self, now_ns: u64, account: AccountId, params: &Params) -> Result<Vec<u8>, ApiError> {
         let detail = Binance::detail(params)?;
         let new = self.new_order(account, params)?;
-        self.refuse_in_maintenance()?;
+        self.refuse_new()?;
         self.limits.charge_order(now_ns / 1_000_000, account)?;
         let id = self.exchange.place(now_ns, new).map_err(refused)?;
         self.placed_answer(account, id, detail)
@@ -357,7 +357,7 @@ impl Binance {
         let detail = Binance::detail(params)?;
         // Parameters and filters are checked before anything is cancelled.
         let new = self.new_order(account, params)?;
-        self.refuse_in_maintenance()?;
+        self.refuse_new()?;
         let limit = self.limits.charge_order(now_ns / 1_000_000, account);
         if !cancel_over_limit {
             limit.clone()?;
@@ -454,6 +454,12 @@ impl Binance {
             o.str("expiryReason", reason);
         }
         o.end();
+    }
+
+    /// Refuses new orders in maintenance and while only cancels are taken.
+    fn refuse_new(&self) -> Result<(), ApiError> {
+        self.refuse_in_maintenance()?;
+        if self.cancel_only { Err(ApiError::closed()) } else { Ok(()) }
     }
 
     fn refuse_in_maintenance(&self) -> Result<(), ApiError> {

@@ -116,7 +116,7 @@ impl Desk {
         for _ in 0..ms {
             self.now_ns += 1_000_000;
             self.references.step();
-            self.venue.tick(self.now_ns, 1, &self.references);
+            self.venue.tick(self.now_ns, 1_000, &self.references);
         }
     }
 }
@@ -458,6 +458,106 @@ fn faults_on_answers_and_reports_do_what_they_say() {
     assert!(desk.venue.outbox().drain().any(|output| matches!(output.action, Action::Close(1001, _)) && output.conn == API));
     desk.venue.inject(NOW, &Fault::MaintenanceOff);
     assert_eq!(Desk::error(&desk.ask("ping", json!({}))).1, 0);
+}
+
+#[test]
+fn silences_losses_closes_and_halts_do_what_they_say() {
+    let mut desk = Desk::logged_on();
+    desk.ask("userDataStream.subscribe", json!({}));
+    let reports = |messages: &[Value]| messages.iter().filter(|message| message["event"]["e"] == "executionReport").count();
+    let params = |desk: &Desk, id: &str| {
+        json!({"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "60000",
+            "quantity": "0.001", "newClientOrderId": id, "timestamp": desk.now_ns / 1_000_000})
+    };
+    desk.venue.inject(NOW, &Fault::SilencePrivate { ms: 50 });
+    let silent = desk.all("order.place", params(&desk, "silent"));
+    assert_eq!((silent[0]["status"].as_u64(), reports(&silent)), (Some(200), 0), "answered but not reported");
+    desk.tick(55);
+    assert_eq!(reports(&desk.drain(API)), 1, "late, not lost");
+    desk.venue.inject(desk.now_ns, &Fault::LoseExecutions { count: 2 });
+    assert_eq!(reports(&desk.all("order.place", params(&desk, "lost"))), 0);
+    assert_eq!(reports(&desk.all("order.place", params(&desk, "told"))), 1);
+    desk.venue.inject(desk.now_ns, &Fault::UnknownOutcome { count: 1 });
+    let unknown = desk.all("order.place", params(&desk, "unknown"));
+    assert_eq!((Desk::error(&unknown[0]).0, Desk::error(&unknown[0]).1, reports(&unknown)), (504, -1007, 1), "but it was placed");
+    desk.venue.inject(desk.now_ns, &Fault::CancelOnlyOn);
+    assert_eq!(desk.http("GET", "/api/v3/exchangeInfo", "symbol=BTCUSDT").1["symbols"][0]["status"], "CANCEL_ONLY");
+    let closed = desk.ask("order.place", params(&desk, "late"));
+    assert_eq!(Desk::error(&closed), (400, -2010, "Market is closed.".into()));
+    let cancel = json!({"symbol": "BTCUSDT", "origClientOrderId": "lost", "timestamp": desk.now_ns / 1_000_000});
+    assert_eq!(desk.ask("order.cancel", cancel)["status"], 200);
+    desk.venue.inject(desk.now_ns, &Fault::CancelOnlyOff);
+    assert_eq!(desk.ask("order.place", params(&desk, "late"))["status"], 200);
+    desk.venue.inject(desk.now_ns, &Fault::CloseConnections { scope: Scope::Private });
+    assert!(desk.venue.outbox().drain().any(|output| output.conn == API && matches!(output.action, Action::Close(1001, _))));
+}
+
+#[test]
+fn data_about_strangers_is_sent_on_command() {
+    let mut desk = Desk::new(|config| config.venue.messages_per_s = 0);
+    desk.venue.open(NOW, MARKET, &upgrade("/ws/btcusdt@depth", "")).expect("known path");
+    desk.venue.inject(NOW, &Fault::UnknownSymbol);
+    assert_eq!(desk.drain(MARKET)[0]["s"], "NOSUCHUSDT");
+    desk.venue.inject(NOW, &Fault::UnknownEnum);
+    assert_eq!(desk.drain(MARKET)[0]["e"], "mysteryEvent");
+    desk.venue.inject(NOW, &Fault::MalformedJson { count: 1 });
+    desk.venue.inject(NOW, &Fault::CrossedBook);
+    assert!(desk.drain(MARKET)[0].is_null(), "not JSON");
+}
+
+#[test]
+fn orders_are_found_by_their_client_ids_open_or_closed() {
+    let mut desk = Desk::logged_on();
+    desk.order(json!({"newClientOrderId": "open"}));
+    desk.order(json!({"newClientOrderId": "done", "timeInForce": "IOC"}));
+    let status = |desk: &mut Desk, id: &str| {
+        desk.signed_get("GET", "/api/v3/order", &format!("symbol=BTCUSDT&origClientOrderId={id}")).1["status"].clone()
+    };
+    assert_eq!((status(&mut desk, "open"), status(&mut desk, "done")), (json!("NEW"), json!("EXPIRED")));
+    let (code, unknown) = desk.signed_get("GET", "/api/v3/order", "symbol=BTCUSDT&origClientOrderId=never");
+    assert_eq!((code, unknown["code"].as_i64()), (400, Some(-2013)));
+    desk.order(json!({"newClientOrderId": "done"}));
+    assert_eq!(status(&mut desk, "done"), "NEW", "an id may be used again and names the latest order");
+    let (_, open) = desk.signed_get("GET", "/api/v3/openOrders", "symbol=BTCUSDT");
+    assert_eq!(open.as_array().map(Vec::len), Some(2));
+    assert_eq!(desk.signed_get("DELETE", "/api/v3/openOrders", "symbol=BTCUSDT").1.as_array().map(Vec::len), Some(2), "cancelled, all");
+    let (_, all) = desk.signed_get("GET", "/api/v3/allOrders", "symbol=BTCUSDT");
+    assert_eq!(all.as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn my_trades_come_in_pages_from_an_id_or_a_time() {
+    let mut desk = Desk::logged_on();
+    let mut orders = Vec::new();
+    for turn in 0..40 {
+        let side = if turn % 2 == 0 { "BUY" } else { "SELL" };
+        let market = json!({"type": "MARKET", "timeInForce": null, "price": null, "side": side, "quantity": "0.05"});
+        orders.push(desk.order(market)["result"]["orderId"].clone());
+        desk.tick(3);
+        desk.drain(API);
+    }
+    let (_, all) = desk.signed_get("GET", "/api/v3/myTrades", "symbol=BTCUSDT&limit=1000");
+    let all = all.as_array().expect("rows").clone();
+    assert!(all.len() > 40, "{}", all.len());
+    let mut paged: Vec<Value> = Vec::new();
+    let mut from = 0;
+    loop {
+        let (_, page) = desk.signed_get("GET", "/api/v3/myTrades", &format!("symbol=BTCUSDT&fromId={from}&limit=7"));
+        let page = page.as_array().expect("rows").clone();
+        assert!(page.len() <= 7);
+        let Some(last) = page.last() else { break };
+        from = last["id"].as_u64().expect("id") + 1;
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    let (_, latest) = desk.signed_get("GET", "/api/v3/myTrades", "symbol=BTCUSDT&limit=5");
+    assert_eq!(latest.as_array().map(Vec::as_slice), Some(&all[all.len() - 5..]), "without a start, the latest");
+    let start = &all[10]["time"];
+    let (_, since) = desk.signed_get("GET", "/api/v3/myTrades", &format!("symbol=BTCUSDT&startTime={start}&limit=1000"));
+    assert_eq!(since.as_array().expect("rows")[0]["time"], *start);
+    let (_, of_order) = desk.signed_get("GET", "/api/v3/myTrades", &format!("symbol=BTCUSDT&orderId={}", orders[3]));
+    let sum: f64 = of_order.as_array().expect("rows").iter().filter_map(|row| row["qty"].as_str()?.parse::<f64>().ok()).sum();
+    assert!((sum - 0.05).abs() < 1e-9, "the fills of one order");
 }
 
 #[test]

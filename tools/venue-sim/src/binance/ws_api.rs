@@ -88,6 +88,10 @@ impl Binance {
 
     fn answer(&mut self, now_ns: u64, conn: ConnId, id: &str, peer: IpAddr, rate_limits: bool, answer: Answer) {
         let now_ms = now_ns / 1_000_000;
+        let mut answer = answer;
+        if answer.class == Class::OrderAck && self.outbox.take_unknown_outcome() {
+            answer.result = Err(ApiError::unknown_outcome());
+        }
         let mut out = Vec::with_capacity(512);
         let mut object = Object::new(&mut out);
         object.raw("id", id.as_bytes());

@@ -92,14 +92,18 @@ fn push_totals(o: &mut Object<'_>, exchange: &Exchange, order: &Order) {
 
 /// Average price of an order's fills, cut to ten decimals.
 pub fn average_price(exchange: &Exchange, order: &Order) -> Amount {
-    let qty = Amount::from_fixed(order.filled_qty, exchange.markets[order.terms.market].spec.qty_scale);
+    let qty_scale = exchange.markets[order.terms.market].spec.qty_scale;
+    price_of(order.filled_cost, Amount::from_fixed(order.filled_qty, qty_scale))
+}
+
+/// `cost` per unit, cut to ten decimals; zero for nothing.
+pub fn price_of(cost: Amount, qty: Amount) -> Amount {
     if qty.0 == 0 {
         return Amount::ZERO;
     }
-    let unit = crate::decimal::pow10(8);
-    // cost / qty at ten decimals, exact in i128 for any cost below 10^18 quote units.
-    let ten = crate::decimal::pow10(10);
-    Amount(order.filled_cost.0.saturating_mul(ten) / qty.0 * unit)
+    // Exact in i128 for any cost below 10^18 quote units.
+    let (ten, unit) = (crate::decimal::pow10(10), crate::decimal::pow10(8));
+    Amount(cost.0.saturating_mul(ten) / qty.0 * unit)
 }
 
 /// The records that one change of an order gives; each is its own message.

@@ -13,6 +13,7 @@ mod orders;
 mod private_ws;
 mod public_ws;
 mod rest;
+mod rest_batch;
 
 #[cfg(test)]
 mod tests;
@@ -319,11 +320,9 @@ impl Venue for Kraken {
         self.rest(now_ns, peer, request)
     }
 
-    fn tick(&mut self, now_ns: u64, elapsed_ms: u64, references: &References) {
-        for _ in 0..elapsed_ms.min(100) {
-            self.crowd.step_prices(&self.exchange, references);
-        }
-        self.pace.earn(self.config.venue.messages_per_s, elapsed_ms);
+    fn tick(&mut self, now_ns: u64, elapsed_us: u64, references: &References) {
+        self.crowd.advance(&self.exchange, references, elapsed_us);
+        self.pace.earn(self.config.venue.messages_per_s, elapsed_us);
         let mut fruitless = 0u32;
         // In maintenance the market stands still.
         while self.pace.due() && self.system != "maintenance" {
@@ -350,6 +349,11 @@ impl Venue for Kraken {
                     self.outbox.act(conn, Action::Abort);
                 }
             }
+            Fault::CloseConnections { scope } => {
+                for conn in self.scoped(scope) {
+                    self.outbox.act(conn, Action::Close(1001, "going away"));
+                }
+            }
             Fault::HalfOpen { scope } => {
                 for conn in self.scoped(scope) {
                     self.outbox.act(conn, Action::Freeze);
@@ -359,7 +363,8 @@ impl Venue for Kraken {
             Fault::BadChecksum { count } => self.bad_checksums = count,
             Fault::RateLimit { count } => self.rate_limit_faults = count,
             Fault::MaintenanceOn => self.set_system(now_ns, "maintenance"),
-            Fault::MaintenanceOff => self.set_system(now_ns, "online"),
+            Fault::CancelOnlyOn => self.set_system(now_ns, "cancel_only"),
+            Fault::MaintenanceOff | Fault::CancelOnlyOff => self.set_system(now_ns, "online"),
             Fault::CrossedBook => self.cross_books(now_ns),
             Fault::UnknownSymbol => self.unknown_symbol(now_ns),
             Fault::UnknownEnum => self.unknown_enum(now_ns),
@@ -373,6 +378,9 @@ impl Venue for Kraken {
                 self.next_check_ns = 0;
             }
             Fault::StallStreams { .. }
+            | Fault::SilencePrivate { .. }
+            | Fault::LoseExecutions { .. }
+            | Fault::UnknownOutcome { .. }
             | Fault::DelayAcks { .. }
             | Fault::DuplicateAcks { .. }
             | Fault::DuplicateExecutions { .. }

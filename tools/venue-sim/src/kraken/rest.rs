@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::executions::{average_price, kind_text, push_time, reason_text};
+use super::executions::{average_price, kind_text, price_of, push_time, reason_text};
 use super::instruments::{PairNames, push_asset_pair, push_assets, rest_asset};
 use super::{Kraken, ids};
 use crate::book::Side;
@@ -18,11 +18,14 @@ use crate::venue::side_text;
 use crate::wire::{HttpReply, HttpRequest, Params, params_from_json, parse_form, push_i64};
 
 /// REST deadlines are at least this far ahead.
-const DEADLINE_MIN_NS: u64 = 2_000_000_000;
+pub(super) const DEADLINE_MIN_NS: u64 = 2_000_000_000;
 /// Rows of a history page.
 const PAGE: usize = 50;
+/// Calls that change orders: they do not count against the call counter, and faults on answers hit them.
+const ORDER_CALLS: &[&str] =
+    &["AddOrder", "AddOrderBatch", "AmendOrder", "EditOrder", "CancelOrder", "CancelOrderBatch", "CancelAll", "CancelAllOrdersAfter"];
 
-type Answer = Result<Vec<u8>, String>;
+pub(super) type Answer = Result<Vec<u8>, String>;
 
 /// The signature of a private call: base64 of HMAC-SHA512 over path and SHA-256 of nonce and body.
 pub fn sign(secret: &str, path: &str, nonce: &str, body: &[u8]) -> Option<String> {
@@ -58,8 +61,7 @@ impl Kraken {
         }
         let mut reply = HttpReply::json(200, out);
         self.publish(now_ns);
-        let is_order = ["AddOrder", "AmendOrder", "EditOrder", "CancelOrder", "CancelAll"].iter().any(|name| request.path.ends_with(name));
-        if is_order {
+        if request.path.strip_prefix("/0/private/").is_some_and(|name| ORDER_CALLS.contains(&name)) {
             self.outbox.filter_reply(now_ns, &mut reply);
         }
         reply
@@ -176,7 +178,7 @@ impl Kraken {
         o.str("o", &price(day.open)).end();
     }
 
-    fn rest_market(&self, params: &Params) -> Result<usize, String> {
+    pub(super) fn rest_market(&self, params: &Params) -> Result<usize, String> {
         let text = params.get("pair").ok_or("EGeneral:Invalid arguments")?;
         self.names.iter().position(|names| names.is_rest(text)).ok_or_else(|| "EQuery:Unknown asset pair".into())
     }
@@ -226,7 +228,7 @@ impl Kraken {
         let (account, key, params) = self.authorise(request)?;
         let points = match name {
             "TradesHistory" | "ClosedOrders" => 4.0,
-            "AddOrder" | "AmendOrder" | "EditOrder" | "CancelOrder" | "CancelAll" | "CancelAllOrdersAfter" => 0.0,
+            _ if ORDER_CALLS.contains(&name) => 0.0,
             _ => 1.0,
         };
         if self.take_rate_limit_fault() || !self.limits.charge_rest(now_ns, &key, points) {
@@ -273,11 +275,15 @@ impl Kraken {
             }
             "TradesHistory" => {
                 let page = Page::of(&params)?;
-                let fills: Vec<&Fill> = self.exchange.fills(account).iter().filter(|fill| page.holds(fill.at_ns)).collect();
+                let consolidate = params.get("consolidate_taker").is_none_or(|text| text != "false");
+                let mut fills: Vec<Fill> = self.exchange.fills(account).iter().filter(|fill| page.holds(fill.at_ns)).cloned().collect();
+                if consolidate {
+                    consolidate_taker(&mut fills);
+                }
                 let count = fills.len() as u64;
                 let mut object = Object::new(&mut out);
                 let mut trades = Object::new(object.key("trades"));
-                for fill in fills.into_iter().rev().skip(page.offset).take(PAGE) {
+                for fill in fills.iter().rev().skip(page.offset).take(PAGE) {
                     self.push_fill(trades.key(&ids::text('T', fill.exec_id)), account, fill);
                 }
                 trades.end();
@@ -296,6 +302,8 @@ impl Kraken {
                 }
                 object.end();
             }
+            "AddOrderBatch" => out = self.rest_batch_add(now_ns, account, &params)?,
+            "CancelOrderBatch" => out = self.rest_batch_cancel(now_ns, account, &params)?,
             "AmendOrder" => {
                 let mut common = params.clone();
                 if let Some(txid) = params.get("txid") {
@@ -381,7 +389,7 @@ impl Kraken {
         object.end();
     }
 
-    fn order_description(&self, terms: &crate::exchange::NewOrder) -> String {
+    pub(super) fn order_description(&self, terms: &crate::exchange::NewOrder) -> String {
         let spec = &self.exchange.markets[terms.market].spec;
         let qty = Amount::from_fixed(terms.qty, spec.qty_scale).to_text(spec.qty_scale);
         let pair = &PairNames::of(spec).altname;
@@ -462,20 +470,35 @@ impl Kraken {
 
     fn push_fill(&self, out: &mut Vec<u8>, account: AccountId, fill: &Fill) {
         let spec = &self.exchange.markets[fill.market].spec;
-        let fixed = |value: i64, scale: u8, places: u8| Amount::from_fixed(value, scale).to_text(places);
         let kind = self.exchange.order(account, fill.order_id).map_or("limit", |order| kind_text(order.terms.kind));
         let mut o = Object::new(out);
         o.str("ordertxid", &ids::text('O', fill.order_id)).str("postxid", "").str("pair", &self.names[fill.market].id);
         seconds(o.key("time"), fill.at_ns);
         o.str("type", side_text(fill.side)).str("ordertype", kind);
-        o.str("price", &fixed(fill.price, spec.price_scale, spec.price_scale.max(5))).amount("cost", fill.cost, 10);
-        o.amount("fee", fill.fee, 5).str("vol", &fixed(fill.qty, spec.qty_scale, 8)).str("margin", "0.0").str("misc", "");
+        // Of a consolidated row it is the average.
+        let price = price_of(fill.cost, Amount::from_fixed(fill.qty, spec.qty_scale));
+        o.str("price", &price.to_text(spec.price_scale.max(5))).amount("cost", fill.cost, 10);
+        o.amount("fee", fill.fee, 5).amount("vol", Amount::from_fixed(fill.qty, spec.qty_scale), 8).str("margin", "0.0").str("misc", "");
         o.u64("trade_id", fill.trade_id).bool("maker", fill.maker).end();
     }
 }
 
+/// Merges each run of a taker order's fills into one row, which is what the venue tells unless asked not
+/// to: totals of the run, and the ids of its first fill.
+fn consolidate_taker(fills: &mut Vec<Fill>) {
+    fills.dedup_by(|later, first| {
+        let same = !later.maker && !first.maker && later.order_id == first.order_id;
+        if same {
+            first.qty += later.qty;
+            first.cost += later.cost;
+            first.fee += later.fee;
+        }
+        same
+    });
+}
+
 /// Brings AddOrder's parameters to the WebSocket's names.
-fn rest_order_params(params: &Params) -> Result<Params, String> {
+pub(super) fn rest_order_params(params: &Params) -> Result<Params, String> {
     let mut common = Params::new();
     for (from, to) in [
         ("type", "side"),
@@ -532,6 +555,8 @@ impl Page {
     }
 
     fn holds(&self, at_ns: u64) -> bool {
+        // As precise as the times that rows tell.
+        let at_ns = at_ns - at_ns % 100_000;
         self.start_ns.is_none_or(|start| at_ns > start) && self.end_ns.is_none_or(|end| at_ns <= end)
     }
 }

@@ -52,25 +52,46 @@ impl Desk {
     }
 
     fn rest_raw(&mut self, name: &str, body: &str, key: &str, signature: Option<&str>) -> Value {
+        let body = format!("nonce={}{}{body}", self.nonce, if body.is_empty() { "" } else { "&" });
+        self.post(name, "application/x-www-form-urlencoded", body, key, signature)
+    }
+
+    fn rest_json(&mut self, name: &str, body: Value) -> Value {
+        self.nonce += 1;
+        let mut body = body;
+        body["nonce"] = json!(self.nonce.to_string());
+        let key = self.keys.key.clone();
+        self.post(name, "application/json", body.to_string(), &key, None)
+    }
+
+    fn post(&mut self, name: &str, content_type: &str, body: String, key: &str, signature: Option<&str>) -> Value {
+        let reply = self.reply(name, content_type, body, key, signature);
+        assert_eq!(reply.status, 200);
+        serde_json::from_slice(&reply.body).expect("JSON")
+    }
+
+    fn reply(&mut self, name: &str, content_type: &str, body: String, key: &str, signature: Option<&str>) -> HttpReply {
         let path = format!("/0/private/{name}");
         let nonce = self.nonce.to_string();
-        let body = format!("nonce={nonce}{}{body}", if body.is_empty() { "" } else { "&" });
         let good = rest::sign(&self.keys.secret, &path, &nonce, body.as_bytes()).expect("key");
         let headers = BTreeMap::from([
             ("api-key".to_owned(), key.to_owned()),
             ("api-sign".to_owned(), signature.map_or(good, str::to_owned)),
-            ("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()),
+            ("content-type".to_owned(), content_type.to_owned()),
         ]);
         let request = HttpRequest { method: "POST".into(), path, query: String::new(), headers, body: body.into_bytes() };
-        let reply = self.venue.http(self.now_ns, PEER, &request);
-        assert_eq!(reply.status, 200);
-        serde_json::from_slice(&reply.body).expect("JSON")
+        self.venue.http(self.now_ns, PEER, &request)
     }
 
     fn rest(&mut self, name: &str, body: &str) -> Value {
         self.nonce += 1;
         let key = self.keys.key.clone();
         self.rest_raw(name, body, &key, None)
+    }
+
+    fn public(&mut self, name: &str) -> Value {
+        let request = HttpRequest { method: "GET".into(), path: format!("/0/public/{name}"), ..HttpRequest::default() };
+        serde_json::from_slice(&self.venue.http(self.now_ns, PEER, &request).body).expect("JSON")
     }
 
     fn texts(&mut self, conn: ConnId) -> Vec<String> {
@@ -117,7 +138,7 @@ impl Desk {
         for _ in 0..ms {
             self.now_ns += 1_000_000;
             self.references.step();
-            self.venue.tick(self.now_ns, 1, &self.references);
+            self.venue.tick(self.now_ns, 1_000, &self.references);
         }
     }
 }
@@ -433,4 +454,162 @@ fn hostile_numbers_are_refused() {
         assert_eq!(desk.add(spend).remove(0)["success"], false, "{value}");
     }
     assert_eq!(desk.add(json!({})).remove(0)["success"], true);
+}
+
+#[test]
+fn rest_batches_answer_row_by_row() {
+    let mut desk = Desk::new(|_| {});
+    let row = |id: &str, volume: &str| json!({"ordertype": "limit", "type": "buy", "volume": volume, "price": "60000.0", "cl_ord_id": id});
+    let answer =
+        desk.rest_json("AddOrderBatch", json!({"pair": "XBTUSDT", "orders": [row("b1", "0.01"), row("b2", "1"), row("b3", "0.01")]}));
+    let orders = &answer["result"]["orders"];
+    assert_eq!(orders[0]["descr"]["order"], "buy 0.01000000 XBTUSDT @ limit 60000.0");
+    assert_eq!(orders[1]["error"], "EOrder:Insufficient funds", "only that row");
+    let txid = orders[2]["txid"].clone();
+    let cancelled = desk.rest_json("CancelOrderBatch", json!({"orders": [txid], "cl_ord_ids": ["b1"]}));
+    assert_eq!(cancelled["result"]["count"], 2);
+    let single = desk.rest_json("AddOrderBatch", json!({"pair": "XBTUSDT", "orders": [row("b4", "0.01")]}));
+    assert_eq!(single["error"][0], "EGeneral:Invalid arguments:orders");
+}
+
+#[test]
+fn orders_are_found_by_their_client_ids_open_or_closed() {
+    let mut desk = Desk::new(|_| {});
+    desk.add(json!({"cl_ord_id": "open"}));
+    desk.add(json!({"cl_ord_id": "done"}));
+    desk.private("cancel_order", json!({"cl_ord_id": ["done"]}));
+    let only = |answer: Value, list: &str| -> Vec<String> {
+        let rows = answer["result"][list].as_object().expect("rows").clone();
+        rows.values().map(|row| row["cl_ord_id"].as_str().unwrap_or("").to_owned()).collect()
+    };
+    assert_eq!(only(desk.rest("OpenOrders", "cl_ord_id=open"), "open"), ["open"]);
+    assert_eq!(only(desk.rest("OpenOrders", "cl_ord_id=done"), "open"), [""; 0]);
+    assert_eq!(only(desk.rest("ClosedOrders", "cl_ord_id=done"), "closed"), ["done"]);
+    assert_eq!(only(desk.rest("ClosedOrders", "cl_ord_id=open"), "closed"), [""; 0]);
+}
+
+/// All rows of a history, page by page.
+fn history(desk: &mut Desk, body: &str) -> Vec<(String, Value)> {
+    let mut rows = Vec::new();
+    loop {
+        desk.now_ns += 10_000_000_000;
+        let answer = desk.rest("TradesHistory", &format!("{body}&ofs={}", rows.len()));
+        let page = answer["result"]["trades"].as_object().expect("rows").clone();
+        assert!(page.len() <= 50, "a page holds 50");
+        rows.extend(page);
+        if rows.len() as u64 >= answer["result"]["count"].as_u64().expect("a total") {
+            return rows;
+        }
+    }
+}
+
+#[test]
+fn trade_history_comes_in_pages_and_is_consolidated_unless_asked_not_to_be() {
+    let mut desk = Desk::new(|config| config.trading_threshold = 1_000.0);
+    for turn in 0..70 {
+        desk.now_ns += 1_000_000;
+        let side = if turn % 2 == 0 { "buy" } else { "sell" };
+        let answer = desk.add(json!({"order_type": "market", "side": side, "limit_price": null, "order_qty": 0.05})).remove(0);
+        assert_eq!(answer["success"], true, "{answer}");
+        desk.tick(3);
+        desk.drain(PRIVATE);
+    }
+    let account = desk.venue.account_of(&desk.keys.key).expect("known");
+    let truth: Vec<(String, String)> =
+        desk.venue.exchange.fills(account).iter().map(|fill| (ids::text('T', fill.exec_id), fill.fee.to_text(5))).collect();
+    let rows = history(&mut desk, "consolidate_taker=false");
+    assert!(rows.len() > 70, "{} fills", rows.len());
+    assert_eq!(rows.len(), truth.len());
+    for (id, fee) in &truth {
+        assert!(rows.iter().any(|(key, row)| key == id && row["fee"] == **fee), "{id}");
+    }
+    let merged = history(&mut desk, "consolidate_taker=true");
+    assert_eq!(merged.len(), 70, "one row an order");
+    assert!(merged.iter().all(|(_, row)| row["vol"] == "0.05000000"));
+    let last = rows.iter().filter_map(|(_, row)| row["time"].as_f64()).fold(0.0, f64::max);
+    let since = desk.rest("TradesHistory", &format!("consolidate_taker=false&start={last}"));
+    assert_eq!(since["result"]["count"], 0, "start is exclusive");
+}
+
+#[test]
+fn call_counters_refuse_in_the_venues_words() {
+    let mut desk = Desk::new(|_| {});
+    let errors =
+        |answers: Vec<Value>| answers.iter().filter_map(|answer| answer["error"][0].as_str()).map(str::to_owned).collect::<Vec<_>>();
+    let private: Vec<Value> = (0..6).map(|_| desk.rest("TradesHistory", "")).collect();
+    assert_eq!(errors(private), ["EAPI:Rate limit exceeded"; 2], "4 points a call, the token's call before it");
+    let public: Vec<Value> = (0..31).map(|_| desk.public("Time")).collect();
+    assert_eq!(errors(public), ["EGeneral:Too many requests"]);
+    desk.now_ns += 60_000_000_000;
+    assert!(errors(vec![desk.rest("TradesHistory", ""), desk.public("Time")]).is_empty(), "time forgives");
+    desk.venue.inject(desk.now_ns, &Fault::RateLimit { count: 2 });
+    assert_eq!(errors(vec![desk.rest("Balance", "")]), ["EAPI:Rate limit exceeded"]);
+    assert_eq!(desk.add(json!({})).remove(0)["error"], "EOrder:Rate limit exceeded");
+    assert_eq!(desk.add(json!({})).remove(0)["success"], true);
+}
+
+#[test]
+fn faults_on_answers_and_executions_do_what_they_say() {
+    let mut desk = Desk::new(|_| {});
+    desk.private("subscribe", json!({"channel": "executions"}));
+    let answers = |messages: &[Value]| messages.iter().filter(|message| message.get("req_id").is_some()).count();
+    let kinds = |messages: &[Value]| -> Vec<(u64, String)> {
+        let reports = messages.iter().filter(|message| message["channel"] == "executions");
+        reports.map(|m| (m["sequence"].as_u64().expect("numbered"), m["data"][0]["exec_type"].as_str().unwrap_or("").to_owned())).collect()
+    };
+    desk.venue.inject(NOW, &Fault::LoseAcks { count: 1 });
+    let messages = desk.add(json!({"cl_ord_id": "lost"}));
+    assert_eq!((answers(&messages), kinds(&messages).len()), (0, 2), "placed and reported, not answered");
+    desk.venue.inject(NOW, &Fault::DuplicateAcks { count: 1 });
+    assert_eq!(answers(&desk.add(json!({"cl_ord_id": "twice"}))), 2);
+    desk.venue.inject(NOW, &Fault::DuplicateExecutions { count: 1 });
+    let twice = kinds(&desk.add(json!({"cl_ord_id": "dup"})));
+    assert_eq!((twice.len(), twice[0].clone()), (3, twice[1].clone()), "the very same message");
+    desk.venue.inject(NOW, &Fault::LoseExecutions { count: 1 });
+    let gap = kinds(&desk.add(json!({"cl_ord_id": "gap"})));
+    assert_eq!((gap.len(), gap[0].0), (1, twice[2].0 + 2), "the lost report shows in the sequence");
+    desk.venue.inject(desk.now_ns, &Fault::SilencePrivate { ms: 50 });
+    let silent = desk.add(json!({"cl_ord_id": "silent"}));
+    assert_eq!((answers(&silent), kinds(&silent).len()), (1, 0), "answered but not reported");
+    desk.tick(40);
+    assert!(kinds(&desk.drain(PRIVATE)).is_empty());
+    desk.tick(15);
+    assert_eq!(kinds(&desk.drain(PRIVATE)).len(), 2, "late, not lost");
+    desk.venue.inject(desk.now_ns, &Fault::UnknownEnum);
+    assert_eq!(kinds(&desk.drain(PRIVATE))[0].1, "mystery");
+    desk.venue.inject(desk.now_ns, &Fault::CancelOnlyOn);
+    assert_eq!(desk.drain(PRIVATE)[0]["data"][0]["system"], "cancel_only");
+    assert_eq!(desk.add(json!({"cl_ord_id": "late"})).remove(0)["error"], "EService:Market in cancel_only mode");
+    assert_eq!(desk.private("cancel_order", json!({"cl_ord_id": ["gap"]})).remove(0)["success"], true);
+    desk.venue.inject(desk.now_ns, &Fault::CancelOnlyOff);
+    desk.venue.outbox().drain();
+    assert_eq!(desk.add(json!({"cl_ord_id": "late"})).remove(0)["success"], true);
+    desk.venue.inject(desk.now_ns, &Fault::CloseConnections { scope: Scope::Private });
+    let closed: Vec<_> = desk.venue.outbox().drain().filter(|o| matches!(o.action, Action::Close(1001, _))).map(|o| o.conn).collect();
+    assert_eq!(closed, [PRIVATE]);
+}
+
+#[test]
+fn an_order_over_rest_may_be_placed_though_the_answer_knows_nothing() {
+    let mut desk = Desk::new(|_| {});
+    desk.venue.inject(NOW, &Fault::UnknownOutcome { count: 1 });
+    desk.nonce += 1;
+    let body = format!("nonce={}&pair=XBTUSDT&type=buy&ordertype=limit&volume=0.01&price=60000&cl_ord_id=u1", desk.nonce);
+    let key = desk.keys.key.clone();
+    let reply = desk.reply("AddOrder", "application/x-www-form-urlencoded", body, &key, None);
+    assert_eq!((reply.status, reply.body.starts_with(b"<html>")), (502, true));
+    assert_eq!(desk.rest("OpenOrders", "cl_ord_id=u1")["result"]["open"].as_object().map(serde_json::Map::len), Some(1));
+}
+
+#[test]
+fn data_about_strangers_is_sent_on_command() {
+    let mut desk = Desk::new(|config| config.venue.messages_per_s = 0);
+    desk.ask(PUBLIC, "subscribe", json!({"channel": "book", "symbol": ["BTC/USDT"]}));
+    desk.venue.inject(NOW, &Fault::UnknownSymbol);
+    assert_eq!(desk.drain(PUBLIC)[0]["data"][0]["symbol"], "NOSUCH/USD");
+    desk.venue.inject(NOW, &Fault::UnknownEnum);
+    assert_eq!(desk.drain(PUBLIC)[0]["channel"], "mystery");
+    desk.venue.inject(NOW, &Fault::MalformedJson { count: 1 });
+    desk.venue.inject(NOW, &Fault::CrossedBook);
+    assert!(desk.drain(PUBLIC)[0].is_null(), "not JSON");
 }

@@ -1,0 +1,447 @@
+//! The desk: everything the core knows, and the answers to what strategies ask of it.
+//!
+//! Strategies reach it through [`crate::strategy::Context`]; reports and the console read it through
+//! [`crate::core::Core::desk`].
+
+use super::counters::Counters;
+use crate::book::Book;
+use crate::config::{ConfigError, CoreConfig};
+use crate::event::{Anomaly, Event, EventKind, FeedState, HaltReason, Times};
+use crate::fixed::Money;
+use crate::ids::{AssetId, InstrumentId, OrderId, StrategyId, VenueId};
+use crate::instrument::{Instrument, InstrumentTable};
+use crate::order::{Order, OrderTable, Slot};
+use crate::position::{Pnl, Position, Positions, RateSource};
+use crate::risk::Gate;
+use crate::state_hash::StateHasher;
+use crate::strategy::{BookState, Fill, OrderUpdate};
+use crate::trades::TradeStream;
+
+/// A strategy is to be told of this.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Notice {
+    /// `on_fill`.
+    Fill(StrategyId, Fill),
+    /// `on_order`.
+    Order(StrategyId, OrderUpdate),
+}
+
+/// The session under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Session {
+    pub epoch: u16,
+    pub next_sequence: u32,
+    pub config_hash: u64,
+}
+
+/// The fee of the fill that follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PendingFee {
+    pub venue: VenueId,
+    pub order: OrderId,
+    pub trade_id: u64,
+    pub asset: AssetId,
+    pub amount: Money,
+}
+
+/// What is known of one instrument beside its rules.
+#[derive(Clone, Debug)]
+pub(super) struct Market {
+    pub book: Book,
+    pub trades: TradeStream,
+    /// Strategies were told that the book is stale.
+    pub stale_told: bool,
+    /// When a resynchronisation was asked for last.
+    pub resync_ns: u64,
+    /// The book's count of overflows at the last resynchronisation.
+    pub overflowed: u64,
+}
+
+/// A venue's reconciliation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Round {
+    /// Number of the round; 0 before the first.
+    pub number: u32,
+    /// Between begin and end.
+    pub under_way: bool,
+    /// Orders reported open in it.
+    pub open_seen: u64,
+    /// When the cancel-all was sent last.
+    pub cancel_all_ns: u64,
+}
+
+/// Everything the core knows. See the module header.
+pub struct Desk {
+    pub(super) config: CoreConfig,
+    pub(super) instruments: InstrumentTable,
+    pub(super) now_ns: u64,
+    pub(super) poll_delay_ns: u32,
+    pub(super) session: Option<Session>,
+    pub(super) markets: Vec<Market>,
+    pub(super) positions: Positions,
+    pub(super) orders: OrderTable,
+    pub(super) gate: Gate,
+    pub(super) rounds: Vec<Round>,
+    /// By `venue * assets + asset`: the last difference between our record and the venue's at the end of a round.
+    pub(super) differences: Vec<Money>,
+    pub(super) pending_fee: Option<PendingFee>,
+    pub(super) losses_seen_ns: u64,
+    pub(super) counters: Counters,
+    pub(super) outputs: Vec<Event>,
+    outputs_max: usize,
+    /// Outputs that strategies caused with this input.
+    strategy_outputs: usize,
+    pub(super) notices: Vec<Notice>,
+    notices_max: usize,
+    /// Orders being walked over; empty between uses.
+    pub(super) walk: Vec<Slot>,
+}
+
+impl Desk {
+    pub(super) fn new(config: CoreConfig) -> Result<Desk, ConfigError> {
+        config.validate()?;
+        let (instruments, venues, assets) = (config.instruments.len(), config.venues.len(), config.assets.len());
+        let mut positions = Positions::new(config.strategies.len(), instruments, venues, assets, config.reporting_asset);
+        for &(asset, value) in &config.conversion {
+            positions.rates.set_source(asset, RateSource::Fixed(value));
+        }
+        positions.rates.derive_sources(&config.instruments);
+        for (_, instrument) in config.instruments.iter() {
+            if !positions.rates.has_source(instrument.quote) {
+                let name = |asset| config.assets.name(asset).to_owned();
+                return Err(ConfigError::NoRate { asset: name(instrument.quote), reporting: name(config.reporting_asset) });
+            }
+        }
+        let market = |instrument: &Instrument| Market {
+            book: Book::new(config.venues[instrument.venue.index()].book),
+            trades: TradeStream::new(config.capacity.trades as usize, config.timing.trade_window_ns),
+            stale_told: false,
+            resync_ns: 0,
+            overflowed: 0,
+        };
+        let capacity = config.capacity.orders as usize;
+        // Per input: every open order may change state twice (a time-out, then a halt), every book may need a
+        // resynchronisation, every venue a cancel-all.
+        let outputs_max = 2 * capacity + 2 * instruments + 8 * venues + config.capacity.strategy_outputs as usize + 1_024;
+        let notices_max = 2 * capacity + 64;
+        let mut gate = Gate::new(&config)?;
+        gate.exposure.refresh(&config.instruments, &positions);
+        Ok(Desk {
+            instruments: config.instruments.clone(),
+            now_ns: 0,
+            poll_delay_ns: 0,
+            session: None,
+            markets: config.instruments.iter().map(|(_, i)| market(i)).collect(),
+            positions,
+            orders: OrderTable::new(capacity, config.capacity.fills as usize, config.strategies.len(), instruments),
+            gate,
+            rounds: vec![Round::default(); venues],
+            differences: vec![Money::ZERO; venues * assets],
+            pending_fee: None,
+            losses_seen_ns: 0,
+            counters: Counters::default(),
+            outputs: Vec::with_capacity(outputs_max),
+            outputs_max,
+            strategy_outputs: 0,
+            notices: Vec::with_capacity(notices_max),
+            notices_max,
+            walk: Vec::with_capacity(capacity),
+            config,
+        })
+    }
+
+    /// Starts on an input: takes its time, forgets the outputs of the one before.
+    #[inline]
+    pub(super) fn begin(&mut self, event: &Event) {
+        self.outputs.clear();
+        self.strategy_outputs = 0;
+        self.poll_delay_ns = event.poll_delay_ns;
+        self.counters.inputs += 1;
+        if event.core_time_ns >= self.now_ns {
+            self.now_ns = event.core_time_ns;
+        } else {
+            self.time_went_back(event);
+        }
+    }
+
+    /// The clock does not follow. Events of the cold plane may be old by the time they arrive.
+    #[cold]
+    fn time_went_back(&mut self, event: &Event) {
+        const TOLERANCE_NS: u64 = 1_000_000_000;
+        if self.now_ns - event.core_time_ns > TOLERANCE_NS && !event.has(crate::event::flags::COLD) {
+            self.anomaly(Anomaly::ClockJump, event, event.core_time_ns);
+        }
+    }
+
+    /// Times of an output.
+    #[inline]
+    pub(super) fn times(&self) -> Times {
+        Times { core_ns: self.now_ns, poll_delay_ns: self.poll_delay_ns }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, output: Event) {
+        if self.outputs.len() < self.outputs_max {
+            self.outputs.push(output);
+        } else {
+            self.counters.outputs_lost += 1;
+        }
+    }
+
+    /// True if strategies may cause `count` more outputs with this input.
+    #[inline]
+    pub(super) fn has_strategy_outputs(&self, count: usize) -> bool {
+        self.strategy_outputs + count <= self.config.capacity.strategy_outputs as usize
+    }
+
+    /// Takes room for `count` outputs out of what strategies may cause with one input; false if there is none.
+    #[inline]
+    pub(super) fn take_strategy_outputs(&mut self, count: usize) -> bool {
+        let room = self.has_strategy_outputs(count);
+        if room {
+            self.strategy_outputs += count;
+        }
+        room
+    }
+
+    #[inline]
+    pub(super) fn notify(&mut self, notice: Notice) {
+        if self.notices.len() < self.notices_max {
+            self.notices.push(notice);
+        }
+    }
+
+    /// An output about an order.
+    #[inline]
+    pub(super) fn order_output(&self, kind: EventKind, order: &Order) -> Event {
+        Event {
+            side: order.side as u8,
+            asset: u16::from(order.strategy.0),
+            ..Event::order_report(kind, order.venue, order.instrument, order.id, self.times())
+        }
+    }
+
+    /// Reports an input that cannot be placed.
+    #[cold]
+    pub(super) fn anomaly(&mut self, anomaly: Anomaly, about: &Event, value: u64) {
+        self.counters.anomalies[anomaly as usize] += 1;
+        let output = Event {
+            instrument: about.instrument,
+            asset: about.asset,
+            side: about.side,
+            code: anomaly as u32,
+            a: value,
+            b: u64::from(about.kind),
+            ..Event::new(EventKind::Anomaly, about.venue_id(), self.times())
+        };
+        self.push(output);
+    }
+
+    /// The core's time, nanoseconds since the Unix epoch.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// What the core was built from.
+    pub fn config(&self) -> &CoreConfig {
+        &self.config
+    }
+
+    /// All instruments, with the rules now in force.
+    #[inline]
+    pub fn instruments(&self) -> &InstrumentTable {
+        &self.instruments
+    }
+
+    /// The instruments of a strategy, in configured order; empty if out of range.
+    #[inline]
+    pub fn strategy_instruments(&self, strategy: StrategyId) -> &[InstrumentId] {
+        self.config.strategies.get(strategy.index()).map_or(&[], |s| &s.instruments)
+    }
+
+    /// The book of an instrument, if the id is in range.
+    #[inline]
+    pub fn book(&self, instrument: InstrumentId) -> Option<&Book> {
+        self.markets.get(instrument.index()).map(|m| &m.book)
+    }
+
+    /// Whether that book can be traded on now. Out of range: invalid.
+    #[inline]
+    pub fn book_state(&self, instrument: InstrumentId) -> BookState {
+        match self.book(instrument) {
+            Some(book) if book.is_valid() => {
+                let fresh = book.age_ns(self.now_ns) <= self.gate.stale_after_ns(instrument);
+                if fresh { BookState::Valid } else { BookState::Stale }
+            }
+            _ => BookState::Invalid,
+        }
+    }
+
+    /// Recent public trades of an instrument, if the id is in range.
+    #[inline]
+    pub fn trades(&self, instrument: InstrumentId) -> Option<&TradeStream> {
+        self.markets.get(instrument.index()).map(|m| &m.trades)
+    }
+
+    /// State of a venue's order entry.
+    #[inline]
+    pub fn order_entry(&self, venue: VenueId) -> FeedState {
+        self.gate.venue(venue).map_or(FeedState::Down, |v| v.order_entry)
+    }
+
+    /// State of a venue's market-data stream.
+    #[inline]
+    pub fn market_data(&self, venue: VenueId) -> FeedState {
+        self.gate.venue(venue).map_or(FeedState::Down, |v| v.market_data)
+    }
+
+    /// True if the venue's records were compared with ours since its order entry last came up.
+    #[inline]
+    pub fn reconciled(&self, venue: VenueId) -> bool {
+        self.gate.venue(venue).is_some_and(|v| v.reconciled)
+    }
+
+    /// True while the strategy may open orders.
+    #[inline]
+    pub fn trading_enabled(&self, strategy: StrategyId) -> bool {
+        self.session.is_some() && self.gate.is_open_to(strategy)
+    }
+
+    /// True unless the strategy is disabled.
+    #[inline]
+    pub fn strategy_enabled(&self, strategy: StrategyId) -> bool {
+        self.gate.strategy(strategy).is_some_and(|s| s.enabled)
+    }
+
+    /// Why trading stopped, if it did.
+    #[inline]
+    pub fn halted(&self) -> Option<HaltReason> {
+        self.gate.halted
+    }
+
+    /// True while the operator's pause lasts.
+    #[inline]
+    pub fn paused(&self) -> bool {
+        self.gate.paused
+    }
+
+    /// True once the engine winds down.
+    #[inline]
+    pub fn shutting_down(&self) -> bool {
+        self.gate.shutting_down
+    }
+
+    /// True if the instrument is suspended: our record and the venue's disagreed.
+    pub fn suspended(&self, instrument: InstrumentId) -> bool {
+        self.gate.is_suspended(instrument)
+    }
+
+    /// A strategy's position in an instrument, if the ids are in range.
+    #[inline]
+    pub fn strategy_position(&self, strategy: StrategyId, instrument: InstrumentId) -> Option<&Position> {
+        self.positions.strategy(strategy, instrument)
+    }
+
+    /// The position of all strategies in an instrument, if the id is in range.
+    #[inline]
+    pub fn instrument_position(&self, instrument: InstrumentId) -> Option<&Position> {
+        self.positions.total(instrument)
+    }
+
+    /// All positions, fees, accounts and rates.
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// The risk gate, with what is open and held.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Profit and loss of everything, in the reporting asset. Walks all instruments.
+    pub fn pnl(&self) -> Pnl {
+        self.positions.pnl(&self.instruments)
+    }
+
+    /// Profit and loss of one strategy, in the reporting asset. Walks all instruments.
+    pub fn strategy_pnl(&self, strategy: StrategyId) -> Pnl {
+        self.positions.strategy_pnl(strategy, &self.instruments)
+    }
+
+    /// What can still be spent of an asset on a venue: the ledger's total less what open orders hold.
+    #[inline]
+    pub fn available(&self, venue: VenueId, asset: AssetId) -> Money {
+        Money(self.positions.ledger.total(venue, asset).0.saturating_sub(self.gate.exposure.held(venue, asset).0))
+    }
+
+    /// All orders: the open ones and those closed recently.
+    pub fn orders(&self) -> &OrderTable {
+        &self.orders
+    }
+
+    /// An order, while it is in the table.
+    #[inline]
+    pub fn order(&self, order: OrderId) -> Option<&Order> {
+        self.orders.by_id(order)
+    }
+
+    /// Open orders of a strategy, oldest first.
+    #[inline]
+    pub fn open_orders_of(&self, strategy: StrategyId) -> impl Iterator<Item = &Order> {
+        self.orders.iter_strategy(strategy)
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Epoch of the session; `None` before the first.
+    pub fn epoch(&self) -> Option<u16> {
+        self.session.map(|s| s.epoch)
+    }
+
+    /// Hash of the configuration that the session started with; `None` before the first.
+    pub fn config_hash(&self) -> Option<u64> {
+        self.session.map(|s| s.config_hash)
+    }
+
+    /// Writes everything that could change an output.
+    pub(super) fn hash_state(&self, hasher: &mut StateHasher) {
+        hasher.write_u64(self.now_ns);
+        let session = self.session.unwrap_or(Session { epoch: 0, next_sequence: 0, config_hash: 0 });
+        hasher.write_u64(u64::from(session.epoch) << 32 | u64::from(session.next_sequence));
+        hasher.write_u64(session.config_hash);
+        for ((_, instrument), market) in self.instruments.iter().zip(&self.markets) {
+            hasher.write_price(instrument.tick);
+            hasher.write_qty(instrument.lot);
+            hasher.write_qty(instrument.qty_min);
+            hasher.write_money(instrument.notional_min);
+            hasher.write_u64(u64::from(instrument.status as u32) << 32 | u64::from(instrument.epoch));
+            market.book.hash_state(hasher);
+            market.trades.hash_state(hasher);
+            hasher.write_bool(market.stale_told);
+            hasher.write_u64(market.resync_ns);
+            hasher.write_u64(market.overflowed);
+        }
+        self.positions.hash_state(hasher);
+        self.orders.hash_state(hasher);
+        self.gate.hash_state(hasher);
+        for round in &self.rounds {
+            hasher.write_u64(u64::from(round.number) << 1 | u64::from(round.under_way));
+            hasher.write_u64(round.open_seen);
+            hasher.write_u64(round.cancel_all_ns);
+        }
+        for &difference in &self.differences {
+            hasher.write_money(difference);
+        }
+        if let Some(fee) = self.pending_fee {
+            hasher.write_u64(fee.order.0);
+            hasher.write_u64(fee.trade_id);
+            hasher.write_u64(u64::from(fee.asset.0));
+            hasher.write_money(fee.amount);
+        }
+        hasher.write_u64(self.losses_seen_ns);
+    }
+}

@@ -1,0 +1,375 @@
+//! The core: one event in, the outputs that it causes out.
+//!
+//! [`Core`] dispatches inputs to the [`Desk`] (which holds all state and knows all rules) and calls the strategies.
+//! The files by what comes in:
+//!
+//! | file | what |
+//! |---|---|
+//! | `desk` | the state, and the answers to what strategies and reports ask |
+//! | `requests` | place, replace, cancel |
+//! | `reports` | order reports, fills, answers to questions |
+//! | `transitions` | the one place where an order changes |
+//! | `control` | session, connections, reconciliation, balances, commands, halts |
+//! | `watch` | time: overdue answers, stale books, losses |
+//! | `counters` | what happened |
+//!
+//! All memory is taken by [`Core::new`]; [`Core::apply`] allocates nothing, and reads no clock.
+
+mod control;
+pub mod counters;
+mod desk;
+mod reports;
+mod requests;
+mod transitions;
+mod watch;
+
+pub use counters::Counters;
+pub use desk::Desk;
+
+use crate::book::BookChange;
+use crate::config::{ConfigError, CoreConfig};
+use crate::event::{Anomaly, BookInvalid, Event, EventKind, flags};
+use crate::ids::{InstrumentId, StrategyId, VenueId};
+use crate::state_hash::StateHasher;
+use crate::strategy::{Context, PublicTrade, Strategy};
+use desk::Notice;
+
+/// Instruments whose strategies are to be called, by venue.
+struct Dirty {
+    /// Preallocated for all instruments of the venue.
+    lists: Vec<Vec<InstrumentId>>,
+    /// By instrument.
+    listed: Vec<bool>,
+}
+
+impl Dirty {
+    #[inline]
+    fn add(&mut self, venue: VenueId, instrument: InstrumentId) {
+        let listed = &mut self.listed[instrument.index()];
+        if !*listed {
+            *listed = true;
+            self.lists[venue.index()].push(instrument);
+        }
+    }
+}
+
+/// The core. See the module header.
+pub struct Core {
+    desk: Desk,
+    strategies: Vec<Box<dyn Strategy>>,
+    /// Strategies by instrument: `subscribers[subscriptions[i]..subscriptions[i + 1]]`.
+    subscribers: Vec<StrategyId>,
+    subscriptions: Vec<u32>,
+    dirty: Dirty,
+    inputs: u64,
+    until_hash: u32,
+}
+
+impl Core {
+    /// Builds a core. `strategies` are in the order of `config.strategies`.
+    pub fn new(config: CoreConfig, strategies: Vec<Box<dyn Strategy>>) -> Result<Core, ConfigError> {
+        if strategies.len() != config.strategies.len() {
+            return Err(ConfigError::StrategyCount { given: strategies.len(), configured: config.strategies.len() });
+        }
+        let desk = Desk::new(config)?;
+        let config = desk.config();
+        let mut subscribers = Vec::new();
+        let mut subscriptions = vec![0];
+        for (id, _) in config.instruments.iter() {
+            for (at, strategy) in config.strategies.iter().enumerate() {
+                if strategy.instruments.contains(&id) {
+                    subscribers.push(StrategyId(at as u8));
+                }
+            }
+            subscriptions.push(subscribers.len() as u32);
+        }
+        let of_venue = |venue: usize| config.instruments.iter().filter(|(_, i)| i.venue.index() == venue).count();
+        let lists = (0..config.venues.len()).map(|venue| Vec::with_capacity(of_venue(venue))).collect();
+        let dirty = Dirty { lists, listed: vec![false; config.instruments.len()] };
+        let until_hash = config.state_hash_every;
+        Ok(Core { desk, strategies, subscribers, subscriptions, dirty, inputs: 0, until_hash })
+    }
+
+    /// Takes one input; gives the outputs that it causes, in order. They are valid until the next call.
+    #[inline]
+    pub fn apply(&mut self, event: &Event) -> &[Event] {
+        self.desk.begin(event);
+        self.inputs += 1;
+        match event.event_kind() {
+            Some(EventKind::BookLevel | EventKind::TopOfBook | EventKind::BookTouch | EventKind::BookInvalid) => self.on_book(event),
+            Some(EventKind::Trade) => self.on_trade(event),
+            kind => self.apply_rare(kind, event),
+        }
+        if self.until_hash > 0 {
+            self.until_hash -= 1;
+            if self.until_hash == 0 {
+                self.give_hash();
+            }
+        }
+        &self.desk.outputs
+    }
+
+    fn apply_rare(&mut self, kind: Option<EventKind>, event: &Event) {
+        match kind {
+            Some(EventKind::FillFee) => self.desk.on_fee(event),
+            Some(
+                kind @ (EventKind::OrderAck
+                | EventKind::OrderReject
+                | EventKind::OrderFill
+                | EventKind::OrderCanceled
+                | EventKind::CancelReject
+                | EventKind::OrderReplaced
+                | EventKind::ReplaceReject
+                | EventKind::OrderExpired
+                | EventKind::OrderUncertain
+                | EventKind::OrderStatus),
+            ) => {
+                self.desk.on_report(kind, event);
+                self.give_notices();
+            }
+            Some(EventKind::Timer) => self.on_timer(event),
+            Some(EventKind::Command) => {
+                self.desk.on_command(event);
+                self.give_notices();
+            }
+            Some(EventKind::FeedStatus) => self.on_feed_status(event),
+            Some(EventKind::Balance) => self.desk.on_balance(event),
+            Some(EventKind::Reconcile) => {
+                self.desk.on_reconcile(event);
+                self.give_notices();
+            }
+            Some(EventKind::InstrumentStatus) => {
+                let changed = self.desk.on_instrument_status(event);
+                self.instrument_changed(event, changed);
+            }
+            Some(EventKind::InstrumentRules) => {
+                let changed = self.desk.on_instrument_rules(event);
+                self.instrument_changed(event, changed);
+            }
+            Some(EventKind::SessionStart) => self.on_session_start(event),
+            _ => self.desk.anomaly(Anomaly::UnknownKind, event, u64::from(event.kind)),
+        }
+    }
+
+    /// Book events: the hot path. Strategies look when the message is over.
+    #[inline]
+    fn on_book(&mut self, event: &Event) {
+        let id = event.instrument_id();
+        let known = self.desk.instruments.get(id).is_some_and(|i| i.venue == event.venue_id());
+        if !known {
+            return self.desk.anomaly(Anomaly::UnknownId, event, u64::from(event.instrument));
+        }
+        let market = &mut self.desk.markets[id.index()];
+        match market.book.apply(event) {
+            BookChange::Ignored => {}
+            BookChange::Partial => self.dirty.add(event.venue_id(), id),
+            BookChange::Updated { top } => {
+                market.stale_told = false;
+                let overflowed = market.book.counters().overflowed != market.overflowed;
+                if top {
+                    self.mark(id);
+                }
+                if overflowed {
+                    self.overflowed(id);
+                }
+                self.dirty.add(event.venue_id(), id);
+            }
+            BookChange::Validated => {
+                market.stale_told = false;
+                market.overflowed = market.book.counters().overflowed;
+                self.mark(id);
+                self.dirty.add(event.venue_id(), id);
+            }
+            BookChange::Invalidated(reason) => self.invalidated(event, reason),
+        }
+        if event.has(flags::LAST) {
+            self.call_on_books(event.venue_id());
+        }
+    }
+
+    #[inline]
+    fn mark(&mut self, id: InstrumentId) {
+        if let (Some(mid), Some(instrument)) = (self.desk.markets[id.index()].book.mid(), self.desk.instruments.get(id)) {
+            self.desk.positions.on_mid(id, instrument, mid);
+            if !self.desk.gate.exposure.is_priced(id) {
+                self.desk.gate.exposure.refresh_unit(id, instrument, &self.desk.positions);
+            }
+        }
+    }
+
+    /// Levels were dropped for want of room. The book stays right near the top; once a side has run down to where the dropped
+    /// levels were, only a new snapshot knows what is there.
+    #[cold]
+    fn overflowed(&mut self, id: InstrumentId) {
+        use crate::event::Side;
+        let book = &self.desk.markets[id.index()].book;
+        let low = book.config().capacity / 4;
+        if book.depth(Side::Buy).min(book.depth(Side::Sell)) < low {
+            self.desk.resync(id, BookInvalid::Overflow);
+        }
+    }
+
+    #[cold]
+    fn invalidated(&mut self, event: &Event, reason: BookInvalid) {
+        let id = event.instrument_id();
+        self.dirty.add(event.venue_id(), id);
+        // The codec knows of what it said itself; what the book found out is news to it.
+        if event.kind != EventKind::BookInvalid as u8 {
+            self.desk.resync(id, reason);
+        }
+    }
+
+    /// Calls `on_book` for every instrument of a venue that changed since the last message ended.
+    #[inline]
+    fn call_on_books(&mut self, venue: VenueId) {
+        let Some(list) = self.dirty.lists.get_mut(venue.index()) else { return };
+        let mut list = std::mem::take(list);
+        for &id in &list {
+            self.dirty.listed[id.index()] = false;
+            self.call_subscribers(id, |strategy, ctx| strategy.on_book(ctx, id));
+        }
+        list.clear();
+        self.dirty.lists[venue.index()] = list;
+    }
+
+    #[inline]
+    fn call_subscribers(&mut self, id: InstrumentId, mut call: impl FnMut(&mut dyn Strategy, &mut Context<'_>)) {
+        let (from, to) = (self.subscriptions[id.index()] as usize, self.subscriptions[id.index() + 1] as usize);
+        for &subscriber in &self.subscribers[from..to] {
+            call(&mut *self.strategies[subscriber.index()], &mut Context::new(&mut self.desk, subscriber));
+        }
+    }
+
+    #[inline]
+    fn on_trade(&mut self, event: &Event) {
+        let id = event.instrument_id();
+        let known = self.desk.instruments.get(id).is_some_and(|i| i.venue == event.venue_id());
+        if !known {
+            return self.desk.anomaly(Anomaly::UnknownId, event, u64::from(event.instrument));
+        }
+        if let Some(trade) = self.desk.markets[id.index()].trades.apply(event) {
+            let public =
+                PublicTrade { instrument: id, side: trade.side, price: trade.price, qty: trade.qty, venue_time_ns: event.venue_time_ns };
+            self.call_subscribers(id, |strategy, ctx| strategy.on_trade(ctx, &public));
+        }
+        if event.has(flags::LAST) {
+            self.call_on_books(event.venue_id());
+        }
+    }
+
+    /// Tells strategies what happened to their orders.
+    #[inline]
+    fn give_notices(&mut self) {
+        let mut notices = std::mem::take(&mut self.desk.notices);
+        for notice in &notices {
+            match notice {
+                Notice::Fill(id, fill) => {
+                    self.strategies[id.index()].on_fill(&mut Context::new(&mut self.desk, *id), fill);
+                }
+                Notice::Order(id, update) => {
+                    self.strategies[id.index()].on_order(&mut Context::new(&mut self.desk, *id), update);
+                }
+            }
+        }
+        notices.clear();
+        self.desk.notices = notices;
+    }
+
+    fn on_timer(&mut self, event: &Event) {
+        let Core { desk, dirty, .. } = self;
+        let mut turned_stale = false;
+        desk.on_timer(event, |venue, id| {
+            turned_stale = true;
+            dirty.add(venue, id);
+        });
+        self.give_notices();
+        if turned_stale {
+            for venue in 0..self.dirty.lists.len() {
+                self.call_on_books(VenueId(venue as u8));
+            }
+        }
+        for (at, strategy) in self.strategies.iter_mut().enumerate() {
+            strategy.on_timer(&mut Context::new(&mut self.desk, StrategyId(at as u8)));
+        }
+    }
+
+    fn on_feed_status(&mut self, event: &Event) {
+        let books_gone = self.desk.on_feed_status(event);
+        if books_gone {
+            let venue = event.venue_id();
+            for at in 0..self.desk.markets.len() {
+                let id = InstrumentId(at as u16);
+                let of_venue = self.desk.instruments.get(id).is_some_and(|i| i.venue == venue);
+                if of_venue && self.desk.markets[at].book.invalidate(BookInvalid::Disconnected) != BookChange::Ignored {
+                    self.dirty.add(venue, id);
+                }
+            }
+        }
+        self.give_notices();
+        self.call_on_books(event.venue_id());
+    }
+
+    fn instrument_changed(&mut self, event: &Event, changed: bool) {
+        let known = self.desk.instruments.get(event.instrument_id()).is_some_and(|i| i.venue == event.venue_id());
+        if changed && known {
+            self.dirty.add(event.venue_id(), event.instrument_id());
+        }
+        if event.has(flags::LAST) {
+            self.call_on_books(event.venue_id());
+        }
+    }
+
+    fn on_session_start(&mut self, event: &Event) {
+        if !self.desk.on_session_start(event) {
+            return;
+        }
+        for list in &mut self.dirty.lists {
+            list.clear();
+        }
+        self.dirty.listed.fill(false);
+        self.give_notices();
+        for (at, strategy) in self.strategies.iter_mut().enumerate() {
+            strategy.on_start(&mut Context::new(&mut self.desk, StrategyId(at as u8)));
+        }
+    }
+
+    #[cold]
+    fn give_hash(&mut self) {
+        self.until_hash = self.desk.config().state_hash_every;
+        let output = Event::new(EventKind::StateHash, VenueId(0), self.desk.times());
+        let hash = self.state_hash();
+        self.desk.push(Event { a: hash, b: self.inputs, flags: flags::LAST, ..output });
+    }
+
+    /// Hash of everything that could change an output. Walks the state: some tens of microseconds.
+    pub fn state_hash(&self) -> u64 {
+        let mut hasher = StateHasher::new();
+        hasher.write_u64(self.inputs);
+        self.desk.hash_state(&mut hasher);
+        for list in &self.dirty.lists {
+            for id in list {
+                hasher.write_u32(u32::from(id.0));
+            }
+        }
+        for strategy in &self.strategies {
+            strategy.hash_state(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// The desk, to look at.
+    #[inline]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Inputs taken in so far.
+    pub fn inputs(&self) -> u64 {
+        self.inputs
+    }
+
+    /// The strategies, in the order of their ids.
+    pub fn strategies(&self) -> impl Iterator<Item = &dyn Strategy> {
+        self.strategies.iter().map(|s| &**s)
+    }
+}

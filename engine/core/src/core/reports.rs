@@ -1,0 +1,350 @@
+//! Order reports: what venues say about our orders, merged into the table.
+//!
+//! Reports come late, twice and in any order. The rules that make them converge:
+//!
+//! - A fill is booked once, by (order, trade id), whatever the order's state: money moved.
+//! - "Gone" counts only with all its fills: if the venue counts more filled than was booked, the order is *closing*:
+//!   unknown until the missing fills arrive, and asked for.
+//! - A snapshot older than what we saw since is no evidence ([`crate::config::Timing::reconcile_grace_ns`]).
+
+use super::desk::{Desk, Notice, PendingFee};
+use crate::event::{Anomaly, Event, EventKind, HaltReason, QTY_UNSTATED, RejectReason, VALUE_MAX, VenueOrderStatus, flags};
+use crate::fixed::{Money, Price, Qty};
+use crate::ids::{AssetId, OrderId, VenueId};
+use crate::order::{Closing, Order, OrderEvent, OrderState, Slot};
+use crate::strategy::Fill;
+
+impl Desk {
+    /// Takes the fee of the fill that follows.
+    #[inline]
+    pub(super) fn on_fee(&mut self, event: &Event) {
+        if usize::from(event.asset) >= self.config.assets.len() {
+            self.anomaly(Anomaly::UnknownId, event, u64::from(event.asset));
+            self.pending_fee = None;
+            return;
+        }
+        self.pending_fee = Some(PendingFee {
+            venue: event.venue_id(),
+            order: OrderId(event.d),
+            trade_id: event.a,
+            asset: AssetId(event.asset),
+            amount: Money::from_words(event.b, event.c),
+        });
+    }
+
+    /// Takes a report about one of our orders.
+    #[inline]
+    pub(super) fn on_report(&mut self, kind: EventKind, event: &Event) {
+        let fee = self.pending_fee.take();
+        let Some(slot) = self.orders.find(event.order_id()).filter(|&slot| self.orders.get(slot).venue == event.venue_id()) else {
+            return self.on_stranger(kind, event);
+        };
+        match kind {
+            EventKind::OrderAck => {
+                self.report(slot, OrderEvent::Ack, None, event, |_| {});
+            }
+            EventKind::OrderFill => self.on_fill(slot, event, fee),
+            EventKind::OrderReject => self.on_reject(slot, event),
+            EventKind::OrderCanceled => self.on_gone(slot, event, OrderState::Canceled),
+            EventKind::OrderExpired => self.on_gone(slot, event, OrderState::Expired),
+            EventKind::CancelReject => self.on_request_refused(slot, event, OrderEvent::CancelRejected),
+            EventKind::ReplaceReject => self.on_request_refused(slot, event, OrderEvent::ReplaceRejected),
+            EventKind::OrderReplaced => self.on_replaced(slot, event),
+            EventKind::OrderUncertain => {
+                self.report(slot, OrderEvent::Uncertain, None, event, |_| {});
+            }
+            EventKind::OrderStatus => self.on_status(slot, event),
+            _ => self.anomaly(Anomaly::UnknownKind, event, u64::from(event.kind)),
+        }
+    }
+
+    /// A report about an order that is not in the table.
+    #[cold]
+    fn on_stranger(&mut self, kind: EventKind, event: &Event) {
+        let foreign = event.order_id() == OrderId::NONE;
+        match kind {
+            EventKind::OrderStatus => {
+                let open = event.code == VenueOrderStatus::Open as u32;
+                if open {
+                    if let Some(round) = self.rounds.get_mut(event.venue_id().index()) {
+                        round.open_seen += 1;
+                    }
+                    self.anomaly(Anomaly::ForeignOrder, event, event.a);
+                    if self.config.limits.suspend_on_foreign_order {
+                        self.gate.suspend(event.instrument_id());
+                    }
+                }
+            }
+            // Old fills in a snapshot: of orders that the table has forgotten, or of an earlier life of the account.
+            EventKind::OrderFill if event.has(flags::SNAPSHOT) => self.counters.repeated_fills += 1,
+            EventKind::OrderFill => {
+                self.anomaly(if foreign { Anomaly::ForeignOrder } else { Anomaly::UnknownOrder }, event, event.a);
+                if !foreign || self.config.limits.suspend_on_foreign_order {
+                    self.gate.suspend(event.instrument_id());
+                }
+            }
+            _ => self.anomaly(Anomaly::UnknownOrder, event, event.a),
+        }
+    }
+
+    fn on_reject(&mut self, slot: Slot, event: &Event) {
+        let reason = RejectReason::from_raw(event.code).unwrap_or(RejectReason::Other);
+        if reason == RejectReason::DuplicateOrderId {
+            // Somebody's order with this id is there, and ids are used once: ask what it is.
+            self.report(slot, OrderEvent::Uncertain, Some(reason), event, |_| {});
+        } else {
+            self.report(slot, OrderEvent::Reject, Some(reason), event, |_| {});
+        }
+        // A post-only refusal is the market's doing; what was not sent is no word of the venue's.
+        let venues_own = !matches!(reason, RejectReason::PostOnlyWouldTake | RejectReason::NotSent | RejectReason::RateLimit);
+        if venues_own && self.gate.record_reject(event.venue_id(), self.now_ns) {
+            self.halt(HaltReason::RejectBurst);
+        }
+    }
+
+    fn on_request_refused(&mut self, slot: Slot, event: &Event, refused: OrderEvent) {
+        let reason = RejectReason::from_raw(event.code).unwrap_or(RejectReason::Other);
+        if reason == RejectReason::UnknownOrder {
+            self.report(slot, OrderEvent::NotKnown, Some(reason), event, |_| {});
+            return;
+        }
+        let replace = refused == OrderEvent::ReplaceRejected;
+        self.report(slot, refused, Some(reason), event, |order| {
+            if replace {
+                order.pending = None;
+            }
+        });
+    }
+
+    fn on_replaced(&mut self, slot: Slot, event: &Event) {
+        let (price, qty) = (event.order_price(), event.order_qty());
+        if !(1..=VALUE_MAX).contains(&price.0) || !(1..=VALUE_MAX).contains(&qty.0) {
+            return self.anomaly(Anomaly::OutOfBounds, event, event.a);
+        }
+        let changed = self.report(slot, OrderEvent::Replaced, None, event, |order| {
+            if !matches!(order.state, OrderState::Filled | OrderState::Canceled | OrderState::Expired) {
+                order.price = price;
+                order.qty = qty;
+                order.pending = None;
+            }
+        });
+        if !changed.from.is_final() {
+            self.counters.replaced += 1;
+            if changed.from == changed.to && changed.from.is_working() {
+                self.tell(slot, changed.from, None);
+            }
+        }
+    }
+
+    /// The venue says that the order is gone.
+    fn on_gone(&mut self, slot: Slot, event: &Event, state: OrderState) {
+        let order = self.orders.get(slot);
+        let booked = order.filled;
+        if event.b != QTY_UNSTATED {
+            let stated = Qty(event.b as i64);
+            if !(0..=VALUE_MAX).contains(&stated.0) {
+                return self.anomaly(Anomaly::OutOfBounds, event, event.a);
+            }
+            if stated > booked {
+                return self.owe(slot, event, Some(Closing { state, filled: stated }));
+            }
+            if stated < booked && !event.has(flags::SNAPSHOT) {
+                self.anomaly(Anomaly::ImpossibleTransition, event, event.a);
+            }
+        }
+        self.report(slot, closing_event(state), None, event, |_| {});
+    }
+
+    /// The venue counts more filled than was booked.
+    fn owe(&mut self, slot: Slot, event: &Event, closing: Option<Closing>) {
+        self.report(slot, OrderEvent::Owing, None, event, |order| {
+            if order.state != OrderState::Filled && closing.is_some() {
+                order.closing = closing;
+            }
+        });
+    }
+
+    #[inline]
+    fn on_fill(&mut self, slot: Slot, event: &Event, fee: Option<PendingFee>) {
+        let (price, qty, trade_id) = (event.order_price(), event.order_qty(), event.d);
+        let order = self.orders.get(slot);
+        let (id, strategy, instrument_id, side) = (order.id, order.strategy, order.instrument, order.side);
+        if self.orders.knows_fill(slot, trade_id) {
+            self.counters.repeated_fills += 1;
+            if !event.has(flags::SNAPSHOT) {
+                self.anomaly(Anomaly::DuplicateFill, event, id.0);
+            }
+            return;
+        }
+        if event.instrument_id() != instrument_id || event.side().is_some_and(|s| s != side) {
+            self.anomaly(Anomaly::ImpossibleTransition, event, id.0);
+            self.gate.suspend(instrument_id);
+            return;
+        }
+        let Some(instrument) = self.instruments.get(instrument_id) else { return };
+        let booked = match self.positions.on_fill(Some(strategy), instrument_id, instrument, side, price, qty) {
+            Ok(booked) => booked,
+            Err(_) => {
+                // It cannot be booked, so our record is wrong from here on.
+                self.anomaly(Anomaly::OutOfBounds, event, id.0);
+                self.gate.suspend(instrument_id);
+                return;
+            }
+        };
+        self.gate.exposure.on_fill(instrument, side, qty, booked.notional);
+        let fee = fee.filter(|f| f.order == id && f.trade_id == trade_id && f.venue == event.venue_id());
+        if let Some(fee) = fee
+            && self.positions.on_fee(Some(strategy), fee.venue, fee.asset, fee.amount).is_err()
+        {
+            self.anomaly(Anomaly::OutOfBounds, event, id.0);
+        }
+        if !self.orders.remember_fill(slot, trade_id) {
+            self.gate.suspend(instrument_id);
+        }
+        self.counters.fills += 1;
+        let fill = Fill {
+            order: id,
+            instrument: instrument_id,
+            side,
+            price,
+            qty,
+            trade_id,
+            fee: fee.map(|f| (f.asset, f.amount)),
+            maker: event.has(flags::MAKER),
+        };
+        self.notify(Notice::Fill(strategy, fill));
+        self.fill_order(slot, event, qty);
+        let news = !event.has(flags::SNAPSHOT) && !event.has(flags::COLD);
+        if news && self.gate.record_fill(event.venue_id(), self.now_ns) {
+            self.halt(HaltReason::FillBurst);
+        }
+        self.check_losses();
+    }
+
+    /// The order's part of a booked fill.
+    #[inline]
+    fn fill_order(&mut self, slot: Slot, event: &Event, qty: Qty) {
+        let order = self.orders.get(slot);
+        let filled = Qty(order.filled.0.saturating_add(qty.0));
+        let total = order.qty_worst();
+        if filled > total {
+            let id = order.id;
+            self.anomaly(Anomaly::Overfill, event, id.0);
+        }
+        let happened = match self.orders.get(slot).closing {
+            _ if filled >= total => OrderEvent::FullFill,
+            Some(closing) if filled >= closing.filled => closing_event(closing.state),
+            Some(_) => OrderEvent::Owing,
+            None => OrderEvent::PartFill,
+        };
+        self.report(slot, happened, None, event, |order| {
+            order.filled = filled;
+            order.acked = true;
+        });
+    }
+
+    /// What the venue says the order is, when asked.
+    fn on_status(&mut self, slot: Slot, event: &Event) {
+        let Some(status) = VenueOrderStatus::from_raw(event.code) else {
+            return self.anomaly(Anomaly::UnknownKind, event, u64::from(event.code));
+        };
+        let stated = Qty(event.b as i64);
+        if !(0..=VALUE_MAX).contains(&stated.0) {
+            return self.anomaly(Anomaly::OutOfBounds, event, event.a);
+        }
+        if let Some(round) = self.rounds.get_mut(event.venue_id().index()).filter(|r| r.under_way) {
+            round.open_seen += u64::from(status == VenueOrderStatus::Open);
+            let number = round.number;
+            self.orders.update(slot, self.now_ns, |order| order.reported_round = number);
+        }
+        let grace_ns = self.config.timing.reconcile_grace_ns;
+        let order = self.orders.get(slot);
+        let since = |then: u64| self.now_ns.saturating_sub(then);
+        let (state, happened) = match status {
+            VenueOrderStatus::Open => {
+                // Closed a moment ago, or known to be closed but for its fills: the snapshot is older.
+                let older = order.state.is_final() && since(order.closed_ns) < grace_ns;
+                if older || order.closing.is_some() {
+                    return;
+                }
+                return self.on_status_open(slot, event, stated, grace_ns);
+            }
+            VenueOrderStatus::NotFound => {
+                if since(order.created_ns) < grace_ns || order.closing.is_some() {
+                    return;
+                }
+                (OrderState::Canceled, OrderEvent::StatusNotFound)
+            }
+            VenueOrderStatus::Filled => (OrderState::Filled, OrderEvent::StatusFilled),
+            VenueOrderStatus::Canceled => (OrderState::Canceled, OrderEvent::StatusCanceled),
+            VenueOrderStatus::Expired => (OrderState::Expired, OrderEvent::StatusExpired),
+            VenueOrderStatus::Rejected => (OrderState::Rejected, OrderEvent::StatusRejected),
+        };
+        if stated > order.filled && status != VenueOrderStatus::NotFound {
+            return self.owe(slot, event, Some(Closing { state, filled: stated }));
+        }
+        self.report(slot, happened, None, event, |_| {});
+    }
+
+    fn on_status_open(&mut self, slot: Slot, event: &Event, stated: Qty, grace_ns: u64) {
+        let order = self.orders.get(slot);
+        if stated > order.filled {
+            return self.owe(slot, event, None);
+        }
+        let (price, qty) = (Price(event.c as i64), Qty(event.d as i64));
+        let sane = (1..=VALUE_MAX).contains(&price.0) && (1..=VALUE_MAX).contains(&qty.0);
+        let current = self.now_ns.saturating_sub(order.asked_ns) >= grace_ns || order.state == OrderState::Unknown;
+        self.report(slot, OrderEvent::StatusOpen, None, event, |order: &mut Order| {
+            let answers = sane && current && !order.state.is_in_flight();
+            if answers {
+                // Tells also whether a replace without an answer took effect.
+                order.price = price;
+                order.qty = qty;
+                order.pending = None;
+            }
+        });
+    }
+
+    /// Moves orders of a venue whose answers will not come any more: all that wait for one, or (after a restart) all.
+    pub(super) fn lose_link(&mut self, venue: Option<VenueId>, everything: bool, event: &Event) {
+        let mut walk = std::mem::take(&mut self.walk);
+        self.collect_open(venue, &mut walk);
+        let happened = if everything { OrderEvent::Owing } else { OrderEvent::Uncertain };
+        for &slot in &walk {
+            let changed = self.change(slot, happened, |_| {});
+            if changed.contradicts {
+                self.anomaly(Anomaly::ImpossibleTransition, event, self.orders.get(slot).id.0);
+            }
+            if changed.from != changed.to {
+                self.tell(slot, changed.from, None);
+            }
+        }
+        walk.clear();
+        self.walk = walk;
+    }
+
+    /// Open orders of a venue (`None`: of all), strategy by strategy, oldest first.
+    pub(super) fn collect_open(&self, venue: Option<VenueId>, into: &mut Vec<Slot>) {
+        into.clear();
+        for strategy in 0..self.gate.strategy_count() {
+            let strategy = crate::ids::StrategyId(strategy as u8);
+            let mut at = self.orders.next_own(strategy, None);
+            while let Some(slot) = at {
+                at = self.orders.next_own(strategy, Some(slot));
+                if venue.is_none_or(|v| self.orders.get(slot).venue == v) && into.len() < into.capacity() {
+                    into.push(slot);
+                }
+            }
+        }
+    }
+}
+
+/// The event of the table for "gone, with all its fills".
+const fn closing_event(state: OrderState) -> OrderEvent {
+    match state {
+        OrderState::Filled => OrderEvent::StatusFilled,
+        OrderState::Expired => OrderEvent::Expired,
+        OrderState::Rejected => OrderEvent::StatusRejected,
+        _ => OrderEvent::Canceled,
+    }
+}

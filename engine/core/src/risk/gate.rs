@@ -1,0 +1,660 @@
+//! The gate: switches, limits and rates, and the checks that every order and replace passes, in their order.
+//!
+//! A check reads; only [`Gate::record`], called once all have passed and the order is on its way, writes. The
+//! cost is constant: nothing here walks orders, books or tables.
+
+use super::exposure::{Exposure, bind};
+use super::loss::LossWatch;
+use super::refusal::Refusal;
+use super::window::Window;
+use crate::book::Book;
+use crate::config::{ConfigError, CoreConfig, GlobalLimits};
+use crate::event::{FeedState, HaltReason, InstrumentStatus, Side, VALUE_MAX};
+use crate::fixed::{Money, Price, Qty};
+use crate::ids::{InstrumentId, StrategyId, VenueId};
+use crate::instrument::Instrument;
+use crate::order::table::{Order, OrderTable, Reserved};
+use crate::position::{Positions, checked_notional};
+use crate::state_hash::StateHasher;
+
+/// A new order, or what an order shall become.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Whose.
+    pub strategy: StrategyId,
+    /// In what.
+    pub instrument: InstrumentId,
+    /// Buy or sell.
+    pub side: Side,
+    /// Limit price.
+    pub price: Price,
+    /// Total quantity.
+    pub qty: Qty,
+    /// Post-only.
+    pub post_only: bool,
+    /// Immediate or cancel.
+    pub ioc: bool,
+    /// The order being replaced; `None` for a new one.
+    pub replaces: Option<&'a Order>,
+}
+
+/// What the checks look at.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The core's time.
+    pub now_ns: u64,
+    /// The instrument asked for.
+    pub instrument: &'a Instrument,
+    /// Its book.
+    pub book: &'a Book,
+    /// All orders.
+    pub orders: &'a OrderTable,
+    /// All positions.
+    pub positions: &'a Positions,
+}
+
+/// Limits of one instrument, defaults filled in.
+#[derive(Clone, Debug)]
+struct InstrumentGate {
+    order_min: Qty,
+    order_max: Qty,
+    position_max: Qty,
+    notional_max: Money,
+    open_orders_max: u32,
+    price_collar_ppm: u32,
+    stale_after_ns: u64,
+    suspended: bool,
+}
+
+/// Limits and state of one venue.
+#[derive(Clone, Debug)]
+pub struct VenueGate {
+    /// Market-data stream.
+    pub market_data: FeedState,
+    /// Order entry.
+    pub order_entry: FeedState,
+    /// Its records were compared with ours since order entry last came up.
+    pub reconciled: bool,
+    /// Its clock is too far from ours.
+    pub skewed: bool,
+    /// Open orders on it.
+    pub open: u32,
+    require_reconcile: bool,
+    check_balance: bool,
+    exposure_max: Money,
+    open_orders_max: u32,
+    order_rate: Window,
+    message_rate: Window,
+    cancel_rate: Window,
+    rejects: Window,
+    fills: Window,
+}
+
+/// Limits and state of one strategy.
+#[derive(Clone, Debug)]
+pub struct StrategyGate {
+    /// It may open orders.
+    pub enabled: bool,
+    /// Its losses.
+    pub loss: LossWatch,
+    exposure_max: Option<Money>,
+    open_orders_max: u32,
+    order_rate: Window,
+}
+
+/// One strategy in one instrument.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    allowed: bool,
+    position_max: Qty,
+    /// The last new order on each side.
+    last: [LastOrder; 2],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct LastOrder {
+    price: Price,
+    qty: Qty,
+    ioc: bool,
+    at_ns: u64,
+}
+
+/// See the module header.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    limits: GlobalLimits,
+    instruments: Vec<InstrumentGate>,
+    venues: Vec<VenueGate>,
+    strategies: Vec<StrategyGate>,
+    /// `strategy * instruments + instrument`.
+    seats: Vec<Seat>,
+    /// By asset: largest net amount; `None` without a limit.
+    asset_max: Vec<Option<Money>>,
+    order_rate: Window,
+    /// What is open and held.
+    pub exposure: Exposure,
+    /// Losses of everything.
+    pub loss: LossWatch,
+    /// Stopped, and why.
+    pub halted: Option<HaltReason>,
+    /// Paused by the operator.
+    pub paused: bool,
+    /// The engine is stopping.
+    pub shutting_down: bool,
+    /// The cold plane cannot keep up.
+    pub cold_plane_behind: bool,
+}
+
+impl Gate {
+    /// Builds the gate of a validated configuration.
+    pub fn new(config: &CoreConfig) -> Result<Gate, ConfigError> {
+        let instruments = config.instruments.len();
+        let limits = config.limits.clone();
+        let mut gates = Vec::with_capacity(instruments);
+        for (id, instrument) in config.instruments.iter() {
+            let Some(Some(own)) = config.instrument_limits.get(id.index()) else {
+                return Err(ConfigError::MissingLimit { name: format!("limits of {}", instrument.symbol) });
+            };
+            gates.push(InstrumentGate {
+                order_min: own.order_min,
+                order_max: own.order_max,
+                position_max: own.position_max,
+                notional_max: own.notional_max,
+                open_orders_max: own.open_orders_max,
+                price_collar_ppm: own.price_collar_ppm.unwrap_or(limits.price_collar_ppm),
+                stale_after_ns: own.stale_after_ns.unwrap_or(limits.stale_after_ns),
+                suspended: false,
+            });
+        }
+        let venue = |v: &crate::config::VenueConfig| VenueGate {
+            market_data: FeedState::Down,
+            order_entry: FeedState::Down,
+            reconciled: false,
+            skewed: false,
+            open: 0,
+            require_reconcile: v.require_reconcile,
+            check_balance: v.check_balance,
+            exposure_max: v.exposure_max,
+            open_orders_max: v.open_orders_max,
+            order_rate: Window::new(v.order_rate),
+            message_rate: Window::new(v.message_rate),
+            cancel_rate: Window::new(limits.cancel_rate),
+            rejects: Window::new(limits.reject_burst),
+            fills: Window::new(limits.fill_burst),
+        };
+        let strategy = |s: &crate::config::StrategyConfig| StrategyGate {
+            enabled: s.enabled,
+            loss: LossWatch::new(s.limits.daily_loss_max, s.limits.drawdown_max),
+            exposure_max: s.limits.exposure_max,
+            open_orders_max: s.limits.open_orders_max,
+            order_rate: Window::new(s.limits.order_rate),
+        };
+        let mut seats = Vec::with_capacity(config.strategies.len() * instruments);
+        for s in &config.strategies {
+            for (id, instrument) in config.instruments.iter() {
+                seats.push(Seat {
+                    allowed: s.instruments.contains(&id),
+                    position_max: Qty(s.limits.position_max.to_scaled(instrument.qty_scale)),
+                    last: [LastOrder::default(); 2],
+                });
+            }
+        }
+        let mut asset_max = vec![None; config.assets.len()];
+        for limit in &config.asset_limits {
+            asset_max[limit.asset.index()] = Some(limit.exposure_max);
+        }
+        Ok(Gate {
+            instruments: gates,
+            venues: config.venues.iter().map(venue).collect(),
+            strategies: config.strategies.iter().map(strategy).collect(),
+            seats,
+            asset_max,
+            order_rate: Window::new(limits.order_rate),
+            exposure: Exposure::new(config.strategies.len(), instruments, config.venues.len(), config.assets.len()),
+            loss: LossWatch::new(limits.daily_loss_max, Some(limits.drawdown_max)),
+            halted: None,
+            paused: false,
+            shutting_down: false,
+            cold_plane_behind: false,
+            limits,
+        })
+    }
+
+    #[inline]
+    fn seat(&self, strategy: StrategyId, instrument: InstrumentId) -> usize {
+        strategy.index() * self.instruments.len() + instrument.index()
+    }
+
+    /// A venue, if the id is in range.
+    #[inline]
+    pub fn venue(&self, venue: VenueId) -> Option<&VenueGate> {
+        self.venues.get(venue.index())
+    }
+
+    /// A venue for change.
+    #[inline]
+    pub fn venue_mut(&mut self, venue: VenueId) -> Option<&mut VenueGate> {
+        self.venues.get_mut(venue.index())
+    }
+
+    /// How many venues there are.
+    #[inline]
+    pub fn venue_count(&self) -> usize {
+        self.venues.len()
+    }
+
+    /// A strategy, if the id is in range.
+    #[inline]
+    pub fn strategy(&self, strategy: StrategyId) -> Option<&StrategyGate> {
+        self.strategies.get(strategy.index())
+    }
+
+    /// A strategy for change.
+    #[inline]
+    pub fn strategy_mut(&mut self, strategy: StrategyId) -> Option<&mut StrategyGate> {
+        self.strategies.get_mut(strategy.index())
+    }
+
+    /// How many strategies there are.
+    #[inline]
+    pub fn strategy_count(&self) -> usize {
+        self.strategies.len()
+    }
+
+    /// Age beyond which the instrument's book is stale.
+    #[inline]
+    pub fn stale_after_ns(&self, instrument: InstrumentId) -> u64 {
+        self.instruments.get(instrument.index()).map_or(0, |i| i.stale_after_ns)
+    }
+
+    /// Suspends an instrument until the operator resumes. True if it was not suspended.
+    pub fn suspend(&mut self, instrument: InstrumentId) -> bool {
+        self.instruments.get_mut(instrument.index()).is_some_and(|i| !std::mem::replace(&mut i.suspended, true))
+    }
+
+    /// True if the instrument is suspended.
+    pub fn is_suspended(&self, instrument: InstrumentId) -> bool {
+        self.instruments.get(instrument.index()).is_some_and(|i| i.suspended)
+    }
+
+    /// The operator resumes: halt, pause, suspensions and breakers are lifted.
+    pub fn resume(&mut self) {
+        self.halted = None;
+        self.paused = false;
+        for instrument in &mut self.instruments {
+            instrument.suspended = false;
+        }
+        for venue in &mut self.venues {
+            venue.rejects.clear();
+            venue.fills.clear();
+        }
+    }
+
+    /// True while the strategy may open orders at all.
+    #[inline]
+    pub fn is_open_to(&self, strategy: StrategyId) -> bool {
+        self.switches(strategy).is_ok()
+    }
+
+    #[inline]
+    fn switches(&self, strategy: StrategyId) -> Result<(), Refusal> {
+        if self.halted.is_some() {
+            return Err(Refusal::Halted);
+        }
+        if self.paused {
+            return Err(Refusal::Paused);
+        }
+        if self.shutting_down {
+            return Err(Refusal::ShuttingDown);
+        }
+        if !self.strategies.get(strategy.index()).is_some_and(|s| s.enabled) {
+            return Err(Refusal::StrategyDisabled);
+        }
+        if self.cold_plane_behind {
+            return Err(Refusal::ColdPlaneBehind);
+        }
+        Ok(())
+    }
+
+    /// All checks of a new order or a replace. `Ok`: what the order binds from now on.
+    #[inline]
+    pub fn check(&self, request: &Request<'_>, view: &View<'_>) -> Result<Reserved, Refusal> {
+        self.switches(request.strategy)?;
+        let seat = &self.seats[self.seat(request.strategy, request.instrument)];
+        if !seat.allowed {
+            return Err(Refusal::InstrumentNotAllowed);
+        }
+        let (before, filled) = request.replaces.map_or((Reserved::default(), 0), |o| (o.reserved, o.filled.0));
+        let worst_qty = request.replaces.map_or(request.qty, |o| o.qty_worst().max(request.qty));
+        let open_qty = Qty(worst_qty.0.saturating_sub(filled).max(0));
+        let added = Qty(open_qty.0.saturating_sub(before.qty.0).max(0));
+        let reducing = self.reduces(request, added, view);
+        self.venue_and_market(request, reducing, view)?;
+        let reference = self.reference(request, reducing, view)?;
+        self.order_itself(request, view.instrument, reference)?;
+        self.self_trade(request, view)?;
+        self.duplicate(request, seat, view.now_ns)?;
+        self.open_orders(request, view)?;
+        self.positions(request, seat, added, view)?;
+        let worst_price = match (request.replaces, request.side) {
+            (None, _) => request.price,
+            (Some(o), Side::Buy) => o.price_worst().max(request.price),
+            (Some(o), Side::Sell) => o.price_worst().min(request.price),
+        };
+        let after = bind(view.instrument, request.side, worst_price, open_qty, request.post_only);
+        self.exposures(request, added, before, after, reference, view)?;
+        self.balance(request, before, after, view)?;
+        self.rates(request, view)?;
+        Ok(after)
+    }
+
+    /// True if the order can only bring the position nearer to zero, with all open orders of its side filled.
+    #[inline]
+    fn reduces(&self, request: &Request<'_>, added: Qty, view: &View<'_>) -> bool {
+        let position = view.positions.total(request.instrument).map_or(0, |p| p.qty.0);
+        let open = self.exposure.open(request.instrument, request.side).0;
+        let against = position.signum() == -request.side.sign();
+        against && open.saturating_add(added.0) <= position.saturating_abs()
+    }
+
+    #[inline]
+    fn venue_and_market(&self, request: &Request<'_>, reducing: bool, view: &View<'_>) -> Result<(), Refusal> {
+        let venue = &self.venues[view.instrument.venue.index()];
+        if venue.order_entry != FeedState::Up {
+            return Err(Refusal::OrderEntryDown);
+        }
+        if venue.require_reconcile && !venue.reconciled {
+            return Err(Refusal::NotReconciled);
+        }
+        if venue.skewed {
+            return Err(Refusal::ClockSkew);
+        }
+        match view.instrument.status {
+            InstrumentStatus::Trading | InstrumentStatus::LimitOnly => {}
+            InstrumentStatus::PostOnly if request.post_only => {}
+            InstrumentStatus::PostOnly => return Err(Refusal::PostOnlyMarket),
+            InstrumentStatus::ReduceOnly if reducing => {}
+            InstrumentStatus::ReduceOnly => return Err(Refusal::ReduceOnlyMarket),
+            InstrumentStatus::Halted | InstrumentStatus::CancelOnly | InstrumentStatus::Unknown => return Err(Refusal::InstrumentClosed),
+        }
+        if self.instruments[request.instrument.index()].suspended {
+            return Err(Refusal::InstrumentSuspended);
+        }
+        Ok(())
+    }
+
+    /// The price to compare with: the middle of a fresh book; for orders that reduce a position, where allowed, the
+    /// last mark.
+    #[inline]
+    fn reference(&self, request: &Request<'_>, reducing: bool, view: &View<'_>) -> Result<Price, Refusal> {
+        let stale_after = self.instruments[request.instrument.index()].stale_after_ns;
+        let on_mark = self.limits.reduce_when_stale && reducing;
+        let mark = || view.positions.mark(request.instrument).ok_or(Refusal::NoReference);
+        if !view.book.is_valid() {
+            return if on_mark { mark() } else { Err(Refusal::BookInvalid) };
+        }
+        if view.book.age_ns(view.now_ns) > stale_after {
+            return if on_mark { mark() } else { Err(Refusal::BookStale) };
+        }
+        match view.book.mid() {
+            Some(mid) if mid.0 > 0 => Ok(mid),
+            _ if on_mark => mark(),
+            _ => Err(Refusal::NoReference),
+        }
+    }
+
+    #[inline]
+    fn order_itself(&self, request: &Request<'_>, instrument: &Instrument, reference: Price) -> Result<(), Refusal> {
+        let limits = &self.instruments[request.instrument.index()];
+        let (price, qty) = (request.price, request.qty);
+        if !(1..=VALUE_MAX).contains(&price.0) {
+            return Err(Refusal::PriceOutOfBounds);
+        }
+        if price.0 % instrument.tick.0 != 0 {
+            return Err(Refusal::PriceOffTick);
+        }
+        if !(1..=VALUE_MAX).contains(&qty.0) {
+            return Err(Refusal::QtyOutOfBounds);
+        }
+        if qty.0 % instrument.lot.0 != 0 {
+            return Err(Refusal::QtyOffLot);
+        }
+        if qty < limits.order_min.max(instrument.qty_min) {
+            return Err(Refusal::QtyBelowMin);
+        }
+        if qty > limits.order_max.min(instrument.qty_max) {
+            return Err(Refusal::QtyAboveMax);
+        }
+        let notional = checked_notional(instrument, price, qty).map_err(|_| Refusal::NotionalAboveMax)?;
+        if notional < instrument.notional_min {
+            return Err(Refusal::NotionalBelowMin);
+        }
+        if notional > limits.notional_max {
+            return Err(Refusal::NotionalAboveMax);
+        }
+        if (request.post_only && request.ioc) || (request.post_only && !instrument.capabilities.post_only) {
+            return Err(Refusal::BadFlags);
+        }
+        let distance = i128::from(price.0.abs_diff(reference.0)) * 1_000_000;
+        if distance > i128::from(reference.0) * i128::from(limits.price_collar_ppm) {
+            return Err(Refusal::PriceCollar);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn self_trade(&self, request: &Request<'_>, view: &View<'_>) -> Result<(), Refusal> {
+        match view.orders.most_aggressive(request.instrument, request.side.opposite()) {
+            Some(own) if (request.price.0 - own.price_worst().0) * request.side.sign() >= 0 => Err(Refusal::SelfTrade),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn duplicate(&self, request: &Request<'_>, seat: &Seat, now_ns: u64) -> Result<(), Refusal> {
+        let last = &seat.last[request.side.index()];
+        let same = last.price == request.price && last.qty == request.qty && last.ioc == request.ioc;
+        let recent = last.at_ns != 0 && now_ns.saturating_sub(last.at_ns) < self.limits.duplicate_window_ns;
+        if request.replaces.is_none() && same && recent { Err(Refusal::Duplicate) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn open_orders(&self, request: &Request<'_>, view: &View<'_>) -> Result<(), Refusal> {
+        if request.replaces.is_some() {
+            return Ok(());
+        }
+        if view.orders.open_of_instrument(request.instrument) >= self.instruments[request.instrument.index()].open_orders_max {
+            return Err(Refusal::OpenOrdersInstrument);
+        }
+        let venue = &self.venues[view.instrument.venue.index()];
+        if venue.open >= venue.open_orders_max {
+            return Err(Refusal::OpenOrdersVenue);
+        }
+        if view.orders.open_of_strategy(request.strategy) >= self.strategies[request.strategy.index()].open_orders_max {
+            return Err(Refusal::OpenOrdersStrategy);
+        }
+        if view.orders.open_len() >= self.limits.open_orders_max {
+            return Err(Refusal::OpenOrdersTotal);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn positions(&self, request: &Request<'_>, seat: &Seat, added: Qty, view: &View<'_>) -> Result<(), Refusal> {
+        let sign = request.side.sign();
+        // What the position becomes in the direction of the order, all open orders of its side filled.
+        let becomes = |position: Option<&crate::position::Position>, open: Qty| {
+            let position = position.map_or(0, |p| p.qty.0) * sign;
+            position.saturating_add(open.0).saturating_add(added.0)
+        };
+        let open = self.exposure.open(request.instrument, request.side);
+        let limits = &self.instruments[request.instrument.index()];
+        if added.0 > 0 && becomes(view.positions.total(request.instrument), open) > limits.position_max.0 {
+            return Err(Refusal::PositionInstrument);
+        }
+        let own_open = self.exposure.own_open(request.strategy, request.instrument, request.side);
+        let own = view.positions.strategy(request.strategy, request.instrument);
+        if added.0 > 0 && becomes(own, own_open) > seat.position_max.0 {
+            return Err(Refusal::PositionStrategy);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn exposures(
+        &self,
+        request: &Request<'_>,
+        added: Qty,
+        before: Reserved,
+        after: Reserved,
+        reference: Price,
+        view: &View<'_>,
+    ) -> Result<(), Refusal> {
+        let instrument = view.instrument;
+        let buying = request.side == Side::Buy;
+        let exceeds = |asset: crate::ids::AssetId, into: bool, more: Money| {
+            let max = self.asset_max[asset.index()];
+            more.0 > 0 && max.is_some_and(|max| self.exposure.flow_worst(asset, into, more) > max)
+        };
+        let notional = Money(after.notional.0 - before.notional.0);
+        if exceeds(instrument.base, buying, Money::from_qty(added, instrument.qty_scale)) || exceeds(instrument.quote, !buying, notional) {
+            return Err(Refusal::ExposureAsset);
+        }
+        if !self.exposure.is_priced(request.instrument) {
+            return Err(Refusal::NoReference);
+        }
+        let (strategy, id) = (request.strategy, request.instrument);
+        let gross = self.exposure.gross_with(strategy, id, instrument.venue, request.side, added, reference, view.positions);
+        if gross.venue.is_some_and(|g| g > self.venues[instrument.venue.index()].exposure_max) {
+            return Err(Refusal::ExposureVenue);
+        }
+        let own_max = self.strategies[strategy.index()].exposure_max;
+        if gross.strategy.is_some_and(|g| own_max.is_some_and(|max| g > max)) {
+            return Err(Refusal::ExposureStrategy);
+        }
+        if gross.total.is_some_and(|g| g > self.limits.exposure_max) {
+            return Err(Refusal::ExposureTotal);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn balance(&self, request: &Request<'_>, before: Reserved, after: Reserved, view: &View<'_>) -> Result<(), Refusal> {
+        let instrument = view.instrument;
+        let more = after.hold.0 - before.hold.0;
+        if more <= 0 || !self.venues[instrument.venue.index()].check_balance {
+            return Ok(());
+        }
+        let asset = if request.side == Side::Buy { instrument.quote } else { instrument.base };
+        let total = view.positions.ledger.total(instrument.venue, asset);
+        let available = total.0.saturating_sub(self.exposure.held(instrument.venue, asset).0);
+        if more > available { Err(Refusal::Balance) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn rates(&self, request: &Request<'_>, view: &View<'_>) -> Result<(), Refusal> {
+        let venue = &self.venues[view.instrument.venue.index()];
+        if !self.strategies[request.strategy.index()].order_rate.allows(view.now_ns) {
+            return Err(Refusal::OrderRateStrategy);
+        }
+        if !venue.order_rate.allows(view.now_ns) {
+            return Err(Refusal::OrderRateVenue);
+        }
+        if !self.order_rate.allows(view.now_ns) {
+            return Err(Refusal::OrderRateTotal);
+        }
+        if !venue.message_rate.allows(view.now_ns) {
+            return Err(Refusal::MessageBudget);
+        }
+        if request.replaces.is_some() {
+            return Ok(());
+        }
+        if !view.orders.has_room() {
+            return Err(Refusal::TableFull);
+        }
+        if view.orders.fills_nearly_full() {
+            return Err(Refusal::FillMemoryFull);
+        }
+        Ok(())
+    }
+
+    /// Notes that the order or replace was sent.
+    #[inline]
+    pub fn record(&mut self, request: &Request<'_>, venue: VenueId, now_ns: u64) {
+        let seat = self.seat(request.strategy, request.instrument);
+        if request.replaces.is_none() {
+            let last = LastOrder { price: request.price, qty: request.qty, ioc: request.ioc, at_ns: now_ns };
+            self.seats[seat].last[request.side.index()] = last;
+        }
+        self.strategies[request.strategy.index()].order_rate.record(now_ns);
+        self.order_rate.record(now_ns);
+        let venue = &mut self.venues[venue.index()];
+        venue.order_rate.record(now_ns);
+        venue.message_rate.record(now_ns);
+    }
+
+    /// Checks the rate of cancels of a venue.
+    #[inline]
+    pub fn check_cancel(&self, venue: VenueId, now_ns: u64) -> Result<(), Refusal> {
+        if self.venues[venue.index()].cancel_rate.allows(now_ns) { Ok(()) } else { Err(Refusal::CancelRate) }
+    }
+
+    /// Notes that a cancel was sent.
+    #[inline]
+    pub fn record_cancel(&mut self, venue: VenueId, now_ns: u64) {
+        let venue = &mut self.venues[venue.index()];
+        venue.cancel_rate.record(now_ns);
+        venue.message_rate.record(now_ns);
+    }
+
+    /// Notes a venue's reject; true if it is one too many.
+    pub fn record_reject(&mut self, venue: VenueId, now_ns: u64) -> bool {
+        let rejects = &mut self.venues[venue.index()].rejects;
+        let burst = !rejects.allows(now_ns);
+        rejects.record(now_ns);
+        burst
+    }
+
+    /// Notes a fill; true if it is one too many.
+    pub fn record_fill(&mut self, venue: VenueId, now_ns: u64) -> bool {
+        let fills = &mut self.venues[venue.index()].fills;
+        let burst = !fills.allows(now_ns);
+        fills.record(now_ns);
+        burst
+    }
+
+    /// Writes the state.
+    pub fn hash_state(&self, hasher: &mut StateHasher) {
+        hasher.write_u64(self.halted.map_or(u64::MAX, |reason| reason as u64));
+        hasher.write_bool(self.paused);
+        hasher.write_bool(self.shutting_down);
+        hasher.write_bool(self.cold_plane_behind);
+        for instrument in &self.instruments {
+            hasher.write_bool(instrument.suspended);
+        }
+        for venue in &self.venues {
+            hasher.write_u32(venue.market_data as u32);
+            hasher.write_u32(venue.order_entry as u32);
+            hasher.write_bool(venue.reconciled);
+            hasher.write_bool(venue.skewed);
+            hasher.write_u32(venue.open);
+            for window in [&venue.order_rate, &venue.message_rate, &venue.cancel_rate, &venue.rejects, &venue.fills] {
+                window.hash_state(hasher);
+            }
+        }
+        for strategy in &self.strategies {
+            hasher.write_bool(strategy.enabled);
+            strategy.loss.hash_state(hasher);
+            strategy.order_rate.hash_state(hasher);
+        }
+        for last in self.seats.iter().flat_map(|seat| &seat.last) {
+            hasher.write_price(last.price);
+            hasher.write_qty(last.qty);
+            hasher.write_bool(last.ioc);
+            hasher.write_u64(last.at_ns);
+        }
+        self.order_rate.hash_state(hasher);
+        self.loss.hash_state(hasher);
+        self.exposure.hash_state(hasher);
+    }
+}

@@ -1,0 +1,7 @@
+//! The strategies that come with the engine.
+
+pub mod arbitrage;
+pub mod market_making;
+
+pub use arbitrage::{Arbitrage, ArbitrageParameters};
+pub use market_making::{MarketMaking, MarketMakingParameters};

@@ -1,0 +1,98 @@
+//! Reference data at start: what the venues say about the configured instruments, before there is a core.
+
+use super::http::{HttpClient, HttpError};
+use super::log::{Level, Log};
+use super::rest_worker::{RestCaller, RestCounters};
+use crate::config::network::{VenueSetup, pinned_hosts};
+use crate::config::tables::{ReferenceData, VenueReference, assemble};
+use crate::config::{ConfigError, Document};
+use engine_core::instrument::{AssetTable, InstrumentTable};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use venues::rest::{RestQuery, RestReply};
+
+/// Why the reference data is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// The configuration and what the venues say do not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A venue did not answer usably, after several tries.
+    #[error("{venue}: {reason}")]
+    Venue {
+        /// The venue.
+        venue: String,
+        /// What it said, or what went wrong.
+        reason: String,
+    },
+    /// No client can be made for the venue.
+    #[error("{venue}: {source}")]
+    Client {
+        /// The venue.
+        venue: String,
+        /// Why.
+        source: HttpError,
+    },
+}
+
+/// A REST caller of a venue, with its own connection.
+///
+/// # Errors
+/// If the CA file is not usable.
+pub fn caller(
+    setup: &VenueSetup,
+    pinned: &[(String, IpAddr)],
+    instruments: &InstrumentTable,
+    assets: &AssetTable,
+    log: &Log,
+    stop: &Arc<AtomicBool>,
+) -> Result<RestCaller, ReferenceError> {
+    let client = HttpClient::new(setup.rest_host(), setup.ca_pem.as_deref(), pinned)
+        .map_err(|source| ReferenceError::Client { venue: setup.name.clone(), source })?;
+    let rest = venues::any::any_rest(&setup.name, setup.settings.clone());
+    let rest = rest.ok_or_else(|| ReferenceError::Venue { venue: setup.name.clone(), reason: "has no REST dialect".into() })?;
+    Ok(RestCaller {
+        venue_name: setup.name.clone(),
+        rest,
+        client,
+        instruments: instruments.clone(),
+        assets: assets.clone(),
+        log: log.clone(),
+        stop: Arc::clone(stop),
+        counters: Arc::new(RestCounters::default()),
+    })
+}
+
+/// Asks every venue for its configured instruments, with retries, and joins the answers with the
+/// configuration. What is quarantined is logged.
+///
+/// # Errors
+/// If a venue cannot be asked, or does not know a configured symbol. `stop` ends the waiting early.
+pub fn fetch_reference_data(
+    document: &Document,
+    setups: &[VenueSetup],
+    log: &Log,
+    stop: &Arc<AtomicBool>,
+) -> Result<ReferenceData, ReferenceError> {
+    let pinned = pinned_hosts(document);
+    let mut assets = AssetTable::new();
+    let mut found = Vec::new();
+    for (setup, table) in setups.iter().zip(&document.file.venues) {
+        let mut caller = caller(setup, &pinned, &InstrumentTable::new(), &assets, log, stop)?;
+        let symbols: Vec<String> = table.instruments.iter().map(|i| i.symbol.clone()).collect();
+        let failed = |reason: String| ReferenceError::Venue { venue: setup.name.clone(), reason };
+        let reply = caller.query(&RestQuery::Instruments { symbols }).map_err(failed)?;
+        let RestReply::Instruments { instruments, quarantined } = reply else {
+            return Err(failed("unexpected answer to a request for instruments".into()));
+        };
+        assets = caller.assets;
+        found.push(VenueReference { instruments, quarantined });
+    }
+    let data = assemble(document, &found, &assets)?;
+    for q in &data.quarantined {
+        let fields = [("venue", q.venue.clone().into()), ("instrument", q.symbol.clone().into()), ("reason", q.reason.clone().into())];
+        log.now(Level::Warn, "instrument_quarantined", &fields);
+    }
+    Ok(data)
+}

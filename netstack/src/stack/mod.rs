@@ -1,0 +1,721 @@
+//! IP over a port: ARP, routing to a gateway, ICMP echo, UDP for DNS and DHCP, and TCP behind
+//! [`Transport`].
+//!
+//! The caller's loop, one pass of it:
+//!
+//! ```text
+//! stack.receive(now_ns);                                 // one burst from the port
+//! while let Some(fed) = stack.ingress_next(now_ns) {     // one frame
+//!     if let Some(socket) = fed { work_off(socket) }     // read, decide, write: while the frame is hot
+//!     stack.transmit(now_ns);                            // what was written becomes frames, orders first
+//!     stack.flush(now_ns)?;                              // one kick
+//! }
+//! stack.maintain(now_ns);                                // timers; then transmit and flush what they woke
+//! ```
+//!
+//! TCP is smoltcp's, one interface per socket (see [`slot`](self) in `slot.rs`): a segment finds its socket by
+//! its local port, and a socket sends by itself, so orders never stand behind another socket's segments.
+//! Ethernet headers, the ARP table, ICMP and UDP are ours, on smoltcp's wire formats.
+//!
+//! After [`Stack::new`] nothing allocates. Time never goes back: an earlier `now_ns` counts as the latest
+//! seen. No frame, however wrong, ends in a panic; each is counted in [`StackStatistics`].
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod` | the stack: its pass, its timers, [`Transport`] |
+//! | `ingress` | one received frame and what becomes of it |
+//! | `slot` | one connection: a smoltcp socket and the books beside it |
+//! | `device` | what smoltcp sees instead of a network card |
+//! | `neighbours` | the ARP table, refreshed ahead of time |
+//! | `dhcp` | the address, if nobody gave one |
+//! | `ports` | local ports and their owners |
+//! | `wire`, `tcp_wire` | frames by the byte |
+//! | `config`, `statistics`, `random` | settings; counters; chance from a seed |
+
+mod config;
+mod device;
+mod dhcp;
+mod ingress;
+mod neighbours;
+mod ports;
+pub(crate) mod random;
+mod slot;
+mod statistics;
+mod tcp_wire;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use drivers::port::{Burst, Port};
+use smoltcp::wire::ArpOperation;
+
+pub use config::{BUFFER_MAX, MTU_MIN, SOCKETS_MAX, StackConfig, StackError};
+use config::{in_network, is_interface_address};
+pub use neighbours::{REFRESH_NS, SEARCH_QUESTIONS, SEARCH_RETRY_NS};
+pub use statistics::StackStatistics;
+
+use crate::dns::{QUESTIONS_MAX, Resolver};
+use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
+use dhcp::{Action, Dhcp};
+use neighbours::{Due, Neighbours};
+use ports::Ports;
+use random::{Random, RateLimit, mix};
+use slot::{LINGER_NS, Life, ScaledClock, Slot, SlotSizes};
+use wire::{ETHERNET_HEADER, Outbox, ethernet_header};
+
+/// Small frames that may wait for room in the port.
+const OUTBOX_FRAMES: usize = 64;
+/// RST and challenges: so many at once, then one in so many nanoseconds.
+const RESET_BURST: u64 = 20;
+const RESET_INTERVAL_NS: u64 = 10_000_000;
+/// Answers to pings: likewise.
+const ECHO_BURST: u64 = 50;
+const ECHO_INTERVAL_NS: u64 = 1_000_000;
+/// A datagram whose next hop is not known yet is tried again after this time.
+const DATAGRAM_RETRY_NS: u64 = 10_000_000;
+const DNS_PORT: u16 = 53;
+
+/// Who we are on the link.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    mac: [u8; 6],
+    address: Option<(Ipv4Addr, u8)>,
+    gateway: Option<Ipv4Addr>,
+}
+
+impl Host {
+    /// Where a packet to `destination` goes first.
+    fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        let (address, prefix) = self.address?;
+        if destination == address || !is_interface_address(destination) {
+            None
+        } else if in_network(destination, address, prefix) {
+            Some(destination)
+        } else {
+            self.gateway
+        }
+    }
+}
+
+/// A set of slots, one bit each.
+#[derive(Debug)]
+struct SlotSet {
+    words: Box<[u64]>,
+}
+
+impl SlotSet {
+    fn new(slots: usize) -> SlotSet {
+        SlotSet { words: vec![0; slots.div_ceil(64)].into_boxed_slice() }
+    }
+
+    #[inline]
+    fn set(&mut self, index: usize) {
+        self.words[index / 64] |= 1 << (index % 64);
+    }
+
+    #[inline]
+    fn clear(&mut self, index: usize) {
+        self.words[index / 64] &= !(1 << (index % 64));
+    }
+}
+
+/// An IP stack over one port. See the module's head.
+pub struct Stack<P: Port> {
+    port: P,
+    burst: Burst,
+    cursor: usize,
+    host: Host,
+    neighbours: Neighbours,
+    slots: Box<[Slot]>,
+    /// Slots that may have something to send.
+    dirty: SlotSet,
+    /// Slots whose segments leave first.
+    urgent: SlotSet,
+    ports: Ports,
+    outbox: Outbox,
+    resolver: Resolver,
+    /// Local port of each DNS question under way; 0: none.
+    question_ports: [u16; QUESTIONS_MAX],
+    dhcp: Option<Dhcp>,
+    scratch: Box<[u8]>,
+    random: Random,
+    /// Makes initial sequence numbers unguessable (RFC 6528).
+    secret: u64,
+    reset_limit: RateLimit,
+    echo_limit: RateLimit,
+    user_timeout_ns: u64,
+    now_ns: u64,
+    next_maintain_ns: u64,
+    /// Frames committed since the last transmit returned.
+    committed: usize,
+    statistics: StackStatistics,
+}
+
+impl<P: Port> Stack<P> {
+    /// A stack over `port`. Allocates all that it will ever need.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or the port.
+    pub fn new(port: P, config: &StackConfig, now_ns: u64) -> Result<Stack<P>, StackError> {
+        let (mac, mtu) = (port.info().mac, port.info().mtu);
+        config.validate(mtu)?;
+        let mut random = Random::new(config.seed);
+        let secret = random.next();
+        let resolver = Resolver::new(&config.dns_servers, &config.hosts, random.next()).map_err(StackError::HostName)?;
+        let clock = ScaledClock { start_ns: now_ns, scale: config.time_scale };
+        let sizes = SlotSizes { receive_buffer: config.receive_buffer, send_buffer: config.send_buffer, mtu };
+        let mut stack = Stack {
+            burst: Burst::new(),
+            cursor: 0,
+            host: Host { mac, address: config.address, gateway: config.gateway },
+            neighbours: Neighbours::new(&config.neighbours, config.sockets_max + QUESTIONS_MAX + 1),
+            slots: (0..config.sockets_max).map(|_| Slot::new(sizes, clock)).collect(),
+            dirty: SlotSet::new(config.sockets_max),
+            urgent: SlotSet::new(config.sockets_max),
+            ports: Ports::new(config.ports.0, config.ports.1, &mut random),
+            outbox: Outbox::new(OUTBOX_FRAMES),
+            resolver,
+            question_ports: [0; QUESTIONS_MAX],
+            dhcp: config.address.is_none().then(|| Dhcp::new(mac, random.next(), now_ns)),
+            scratch: vec![0; config.send_buffer.max(mtu + ETHERNET_HEADER)].into_boxed_slice(),
+            secret,
+            random,
+            reset_limit: RateLimit::new(RESET_INTERVAL_NS, RESET_BURST),
+            echo_limit: RateLimit::new(ECHO_INTERVAL_NS, ECHO_BURST),
+            user_timeout_ns: config.user_timeout_ns,
+            now_ns,
+            next_maintain_ns: 0,
+            committed: 0,
+            statistics: StackStatistics::default(),
+            port,
+        };
+        stack.settle();
+        stack.maintain(now_ns);
+        Ok(stack)
+    }
+
+    /// Takes a burst from the port, unless frames of the last one are left; returns how many there are for
+    /// [`Stack::ingress_next`].
+    #[inline]
+    pub fn receive(&mut self, now_ns: u64) -> usize {
+        self.advance(now_ns);
+        if self.cursor < self.burst.len() {
+            return self.burst.len() - self.cursor;
+        }
+        self.recycle();
+        self.port.receive(now_ns, &mut self.burst)
+    }
+
+    /// Works off the next frame of the burst: `None` if there is none (the burst's frames go back to the
+    /// port); `Some(Some(socket))` if it changed what the socket has to read, its room, or its state.
+    #[inline]
+    pub fn ingress_next(&mut self, now_ns: u64) -> Option<Option<SocketId>> {
+        self.advance(now_ns);
+        let Some(&frame) = self.burst.frames().get(self.cursor) else {
+            self.recycle();
+            return None;
+        };
+        self.cursor += 1;
+        Some(self.ingress(frame))
+    }
+
+    fn recycle(&mut self) {
+        if !self.burst.is_empty() {
+            self.port.recycle(&mut self.burst);
+        }
+        self.cursor = 0;
+    }
+
+    /// Makes frames of everything that was written and of the acknowledgements that are due, urgent sockets
+    /// first; returns how many frames were committed since the last call.
+    #[inline]
+    pub fn transmit(&mut self, now_ns: u64) -> usize {
+        self.advance(now_ns);
+        let mut room = true;
+        for word in 0..self.dirty.words.len() {
+            room = room && self.transmit_set(word, self.dirty.words[word] & self.urgent.words[word]);
+        }
+        for word in 0..self.dirty.words.len() {
+            room = room && self.transmit_set(word, self.dirty.words[word] & !self.urgent.words[word]);
+        }
+        if room && !self.outbox.is_empty() {
+            self.transmit_outbox();
+        }
+        std::mem::take(&mut self.committed)
+    }
+
+    /// Gives the slots of one word of the set their turn; false if the port has no free frame.
+    #[inline]
+    fn transmit_set(&mut self, word: usize, mut bits: u64) -> bool {
+        while bits != 0 {
+            let index = word * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if !self.transmit_slot(index) {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[inline]
+    fn transmit_slot(&mut self, index: usize) -> bool {
+        let slot = &mut self.slots[index];
+        if !slot.reachable {
+            // It gets its turn when its next hop is found.
+            self.dirty.clear(index);
+            self.retire(index);
+            return true;
+        }
+        let turn = slot.egress(&mut self.port, self.now_ns);
+        let (segments, resent) = slot.take_sent_counts();
+        self.statistics.segments_sent += segments;
+        self.statistics.segments_resent += resent;
+        self.committed += turn.committed;
+        if !turn.more {
+            self.dirty.clear(index);
+        }
+        let slot = &mut self.slots[index];
+        slot.wake_ns = slot.wake_ns.min(slot.time_out_ns(self.user_timeout_ns));
+        if slot.life != Life::Held {
+            self.retire(index);
+        }
+        self.next_maintain_ns = self.next_maintain_ns.min(self.slots[index].wake_ns);
+        self.statistics.transmit_exhausted += u64::from(turn.exhausted);
+        !turn.exhausted
+    }
+
+    fn transmit_outbox(&mut self) {
+        while let Some(waiting) = self.outbox.front() {
+            let Some(frame) = self.port.allocate() else { return };
+            let len = waiting.len();
+            match self.port.buffer(&frame).get_mut(..len) {
+                Some(room) => {
+                    room.copy_from_slice(waiting);
+                    self.port.commit(frame, len);
+                    self.committed += 1;
+                }
+                None => self.port.abandon(frame),
+            }
+            self.outbox.pop();
+        }
+    }
+
+    /// Sends the first `len` bytes of the scratch buffer as a frame; false if the port has no room.
+    fn send_scratch(&mut self, len: usize) -> bool {
+        let Some(frame) = self.port.allocate() else { return false };
+        match self.port.buffer(&frame).get_mut(..len) {
+            Some(room) => {
+                room.copy_from_slice(&self.scratch[..len]);
+                self.port.commit(frame, len);
+                self.committed += 1;
+                true
+            }
+            None => {
+                self.port.abandon(frame);
+                false
+            }
+        }
+    }
+
+    /// Makes the port's hardware look at what was committed: at most one system call. Call it also when
+    /// nothing was: a kick that the kernel refused for the moment is repeated.
+    ///
+    /// # Errors
+    /// If the port is gone.
+    #[inline]
+    pub fn flush(&mut self, now_ns: u64) -> io::Result<()> {
+        self.port.flush(now_ns)
+    }
+
+    /// Timers: retransmissions, time-outs, ARP, DNS, DHCP. Returns at once if none is due; what becomes due
+    /// leaves with the next [`Stack::transmit`]. Call it every pass, or every millisecond.
+    #[inline]
+    pub fn maintain(&mut self, now_ns: u64) {
+        self.advance(now_ns);
+        if self.now_ns >= self.next_maintain_ns {
+            self.maintain_due();
+        }
+    }
+
+    /// When [`Stack::maintain`] has something to do, if no frame comes and nothing is written before.
+    pub fn next_deadline_ns(&self) -> u64 {
+        self.next_maintain_ns
+    }
+
+    #[cold]
+    fn maintain_due(&mut self) {
+        let now_ns = self.now_ns;
+        let mut next_ns = u64::MAX;
+        self.maintain_dhcp();
+        self.maintain_resolver();
+        self.maintain_neighbours();
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.life == Life::Free {
+                continue;
+            }
+            if slot.time_out_ns(self.user_timeout_ns) <= now_ns {
+                slot.abort(CloseReason::TimedOut);
+                self.statistics.timeouts += 1;
+            }
+            let linger_over = matches!(slot.life, Life::Lingering { until_ns } if until_ns <= now_ns);
+            if linger_over {
+                self.free(index);
+                continue;
+            }
+            if slot.wake_ns <= now_ns {
+                slot.wake_ns = u64::MAX;
+                self.dirty.set(index);
+            }
+            next_ns = next_ns.min(slot.wake_ns).min(slot.time_out_ns(self.user_timeout_ns));
+            if let Life::Lingering { until_ns } = slot.life {
+                next_ns = next_ns.min(until_ns);
+            }
+        }
+        next_ns = next_ns.min(self.neighbours.next_ns()).min(self.resolver.next_ns());
+        if let Some(client) = &self.dhcp {
+            next_ns = next_ns.min(client.next_ns());
+        }
+        // What had no room in the port is tried again, but not in every pass.
+        self.next_maintain_ns = next_ns.max(now_ns.saturating_add(1));
+    }
+
+    fn maintain_neighbours(&mut self) {
+        // Each entry is due at most twice in a row.
+        while let Some(due) = self.neighbours.poll(self.now_ns) {
+            match due {
+                Due::Ask(question) => {
+                    let Some((address, _)) = self.host.address else { continue };
+                    let us = (self.host.mac, address);
+                    let to = question.to.unwrap_or(wire::BROADCAST);
+                    let target = (question.to.unwrap_or([0; 6]), question.target);
+                    if self.outbox.push(|out| wire::arp(out, ArpOperation::Request, us, target, to)) {
+                        self.statistics.arp_questions += 1;
+                    }
+                }
+                Due::Silent(_) => self.statistics.neighbour_silences += 1,
+                Due::Unreachable(address) => {
+                    for index in 0..self.slots.len() {
+                        let slot = &mut self.slots[index];
+                        if slot.life != Life::Free && !slot.reachable && slot.next_hop == address {
+                            slot.abort(CloseReason::Unreachable);
+                            self.dirty.set(index);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A neighbour has been found, or has moved.
+    fn neighbour_found(&mut self, address: Ipv4Addr, mac: [u8; 6]) {
+        let header = ethernet_header(mac, self.host.mac);
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.life != Life::Free && slot.next_hop == address {
+                slot.header = header;
+                slot.reachable = true;
+                self.dirty.set(index);
+            }
+        }
+        self.resolver.retry_now(self.now_ns);
+        self.next_maintain_ns = 0;
+    }
+
+    fn maintain_resolver(&mut self) {
+        for question in 0..QUESTIONS_MAX {
+            if !self.resolver.is_open(question) && self.question_ports[question] != 0 {
+                self.ports.release(std::mem::take(&mut self.question_ports[question]));
+            }
+        }
+        for _ in 0..QUESTIONS_MAX {
+            let Some((question, server)) = self.resolver.due(self.now_ns) else { return };
+            let next_hop = self.host.next_hop(server);
+            let mac = next_hop.and_then(|next_hop| self.neighbours.want(next_hop, self.now_ns));
+            let (Some((address, _)), Some(mac)) = (self.host.address, mac) else {
+                self.resolver.postpone(question, self.now_ns.saturating_add(DATAGRAM_RETRY_NS));
+                continue;
+            };
+            // A new port and identifier for every attempt: an answer must guess both.
+            if self.question_ports[question] != 0 {
+                self.ports.release(std::mem::take(&mut self.question_ports[question]));
+            }
+            let Some(port) = self.ports.take_random(question, &mut self.random) else {
+                self.resolver.postpone(question, self.now_ns.saturating_add(DATAGRAM_RETRY_NS));
+                continue;
+            };
+            self.question_ports[question] = port;
+            let header = ethernet_header(mac, self.host.mac);
+            let message = self.resolver.message(question, self.now_ns);
+            let len = wire::udp(&mut self.scratch, &header, (address, port), (server, DNS_PORT), message);
+            if len.is_some_and(|len| self.send_scratch(len)) {
+                self.statistics.dns_questions += 1;
+            }
+        }
+    }
+
+    fn maintain_dhcp(&mut self) {
+        let Some(client) = &mut self.dhcp else { return };
+        // A round of it has few steps: an answer taken, an address set, a request sent.
+        for _ in 0..4 {
+            match client.poll(self.now_ns) {
+                None => return,
+                Some(Action::Send { source, destination, mac, payload }) => {
+                    let header = ethernet_header(mac.unwrap_or(wire::BROADCAST), self.host.mac);
+                    let (from, to) = ((source, dhcp::CLIENT_PORT), (destination, dhcp::SERVER_PORT));
+                    if let Some(len) = wire::udp(&mut self.scratch, &header, from, to, payload)
+                        && let Some(frame) = self.port.allocate()
+                    {
+                        match self.port.buffer(&frame).get_mut(..len) {
+                            Some(room) => {
+                                room.copy_from_slice(&self.scratch[..len]);
+                                self.port.commit(frame, len);
+                                self.committed += 1;
+                            }
+                            None => self.port.abandon(frame),
+                        }
+                    }
+                }
+                Some(Action::Configure(lease)) => {
+                    let same = self.host.address == Some((lease.address, lease.prefix)) && self.host.gateway == lease.gateway;
+                    self.resolver.set_learnt_servers(lease.dns_servers());
+                    if !same {
+                        let address = Some((lease.address, lease.prefix));
+                        self.host = Host { address, gateway: lease.gateway, ..self.host };
+                        self.address_changed();
+                        return;
+                    }
+                }
+                Some(Action::Deconfigure) => {
+                    self.host = Host { address: None, gateway: None, ..self.host };
+                    self.address_changed();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The address is not what it was: connections from the old one are lost.
+    fn address_changed(&mut self) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.life != Life::Free {
+                slot.reachable = false;
+                slot.abort(CloseReason::Unreachable);
+            }
+        }
+        self.neighbours.clear();
+        self.settle();
+    }
+
+    /// Makes our address known on the link and begins to look for the gateway.
+    fn settle(&mut self) {
+        let Some((address, _)) = self.host.address else { return };
+        let us = (self.host.mac, address);
+        self.outbox.push(|out| wire::arp(out, ArpOperation::Request, us, ([0; 6], address), wire::BROADCAST));
+        if let Some(gateway) = self.host.gateway {
+            self.neighbours.keep(gateway, self.now_ns);
+        }
+        self.next_maintain_ns = 0;
+    }
+
+    #[inline]
+    fn advance(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+    }
+
+    #[inline]
+    fn id(&self, index: usize) -> SocketId {
+        SocketId { index: index as u16, generation: self.slots[index].generation }
+    }
+
+    /// The slot of a socket that is still the caller's.
+    #[inline]
+    fn held(&self, socket: SocketId) -> Option<usize> {
+        let index = usize::from(socket.index);
+        let slot = self.slots.get(index)?;
+        (slot.generation == socket.generation && slot.life == Life::Held).then_some(index)
+    }
+
+    /// Frees a slot that nobody holds and whose connection is over.
+    fn retire(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        if matches!(slot.life, Life::Lingering { .. }) && (slot.is_over() || !slot.reachable) {
+            self.free(index);
+        }
+    }
+
+    fn free(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.life = Life::Free;
+        slot.wake_ns = u64::MAX;
+        let port = slot.local.1;
+        self.ports.release(port);
+        self.dirty.clear(index);
+        self.urgent.clear(index);
+    }
+
+    /// Lets the socket's segments leave before those of other sockets in each [`Stack::transmit`]: for
+    /// connections that carry orders.
+    pub fn set_priority(&mut self, socket: SocketId) {
+        if let Some(index) = self.held(socket) {
+            self.urgent.set(index);
+        }
+    }
+
+    /// Takes a neighbour's hardware address from elsewhere (the kernel's table, on a shared address).
+    pub fn set_neighbour(&mut self, address: Ipv4Addr, mac: [u8; 6], now_ns: u64) {
+        self.advance(now_ns);
+        self.neighbours.want(address, self.now_ns);
+        self.neighbours.learn(address, mac, self.now_ns);
+        self.neighbour_found(address, mac);
+    }
+
+    /// The port below.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// The port below, for its faults or its recorder.
+    pub fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// The counters.
+    pub fn statistics(&self) -> &StackStatistics {
+        &self.statistics
+    }
+
+    /// Our address, once there is one.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.host.address.map(|(address, _)| address)
+    }
+
+    /// True if the gateway's hardware address is known (or there is no gateway): the first connection will
+    /// not have to wait for it.
+    pub fn is_ready(&mut self, now_ns: u64) -> bool {
+        self.advance(now_ns);
+        match (self.host.address, self.host.gateway) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(_), Some(gateway)) => self.neighbours.want(gateway, self.now_ns).is_some(),
+        }
+    }
+
+    /// A slot for a new connection: a free one, or the one that has lingered longest.
+    fn free_slot(&mut self) -> Option<usize> {
+        if let Some(index) = self.slots.iter().position(|slot| slot.life == Life::Free) {
+            return Some(index);
+        }
+        let lingering = self.slots.iter().enumerate().filter_map(|(index, slot)| match slot.life {
+            Life::Lingering { until_ns } => Some((until_ns, index)),
+            _ => None,
+        });
+        let (_, index) = lingering.min()?;
+        self.slots[index].abort(CloseReason::Aborted);
+        if self.slots[index].reachable {
+            self.transmit_slot(index);
+        }
+        self.free(index);
+        Some(index)
+    }
+}
+
+impl<P: Port> Transport for Stack<P> {
+    fn resolve(&mut self, host: &str, now_ns: u64) -> Resolution {
+        self.advance(now_ns);
+        let resolution = self.resolver.resolve(host, self.now_ns);
+        self.next_maintain_ns = self.next_maintain_ns.min(self.resolver.next_ns());
+        resolution
+    }
+
+    fn connect(&mut self, remote: SocketAddrV4, now_ns: u64) -> Result<SocketId, ConnectError> {
+        self.advance(now_ns);
+        let (address, _) = self.host.address.ok_or(ConnectError::NoAddress)?;
+        let index = self.free_slot().ok_or(ConnectError::NoSocket)?;
+        let port = self.ports.take_next(index).ok_or(ConnectError::NoPort)?;
+        let tuple = (u64::from(remote.ip().to_bits()) << 32) | (u64::from(remote.port()) << 16) | u64::from(port);
+        let seed = mix(self.secret ^ mix(tuple ^ mix(self.now_ns)));
+        self.statistics.connects += 1;
+        let next_hop = self.host.next_hop(*remote.ip());
+        let slot = &mut self.slots[index];
+        let begun = slot.connect((address, port), remote, seed, self.now_ns);
+        slot.reachable = false;
+        slot.next_hop = Ipv4Addr::UNSPECIFIED;
+        match next_hop {
+            Some(next_hop) if begun => {
+                slot.next_hop = next_hop;
+                if let Some(mac) = self.neighbours.want(next_hop, self.now_ns) {
+                    slot.header = ethernet_header(mac, self.host.mac);
+                    slot.reachable = true;
+                }
+            }
+            _ => slot.abort(CloseReason::Unreachable),
+        }
+        self.dirty.set(index);
+        self.next_maintain_ns = 0;
+        Ok(self.id(index))
+    }
+
+    fn state(&self, socket: SocketId) -> SocketState {
+        match self.held(socket) {
+            Some(index) => self.slots[index].state(),
+            None => SocketState::Closed(CloseReason::Aborted),
+        }
+    }
+
+    #[inline]
+    fn read<R>(&mut self, socket: SocketId, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> R {
+        let Some(index) = self.held(socket) else { return take(&mut []).1 };
+        let (used, result) = self.slots[index].read(take);
+        if used > 0 {
+            // The window may have grown enough to tell the peer.
+            self.dirty.set(index);
+        }
+        result
+    }
+
+    #[inline]
+    fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        let index = self.held(socket)?;
+        let result = self.slots[index].write(room, &mut self.scratch, fill, self.now_ns);
+        self.dirty.set(index);
+        result
+    }
+
+    fn unacknowledged(&self, socket: SocketId) -> usize {
+        self.held(socket).map_or(0, |index| self.slots[index].unacknowledged())
+    }
+
+    fn close(&mut self, socket: SocketId) {
+        if let Some(index) = self.held(socket) {
+            self.slots[index].close(self.now_ns);
+            self.dirty.set(index);
+        }
+    }
+
+    fn abort(&mut self, socket: SocketId) {
+        if let Some(index) = self.held(socket) {
+            self.slots[index].abort(CloseReason::Aborted);
+            self.dirty.set(index);
+        }
+    }
+
+    fn release(&mut self, socket: SocketId) {
+        let Some(index) = self.held(socket) else { return };
+        let slot = &mut self.slots[index];
+        if !matches!(slot.state(), SocketState::Closed(_)) {
+            slot.abort(CloseReason::Aborted);
+        }
+        let until_ns = self.now_ns.saturating_add(LINGER_NS);
+        slot.life = Life::Lingering { until_ns };
+        self.urgent.clear(index);
+        self.dirty.set(index);
+        self.next_maintain_ns = self.next_maintain_ns.min(until_ns);
+        self.retire(index);
+    }
+}
