@@ -106,7 +106,8 @@ pub trait Transport {
     fn state(&self, socket: SocketId) -> SocketState;
 
     /// Lends received bytes, in order, where they lie (empty if there are none; not always all that are there).
-    /// `take` returns how many bytes it has used up, and its result.
+    /// `take` returns how many bytes it has used up, and its result. The rest is lent again, as it was left:
+    /// a record that was opened in place stays opened.
     fn read<R>(&mut self, socket: SocketId, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> R;
 
     /// Lends room for `room` bytes that will follow what was written before. `fill` returns how many bytes

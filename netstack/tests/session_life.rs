@@ -233,7 +233,8 @@ fn every_way_to_fail_on_the_way_has_its_counter() {
 
 #[test]
 fn an_attempt_that_hangs_is_given_up_at_whatever_stage() {
-    let stages: [(&str, fn(&mut World)); 3] = [
+    type Hang = fn(&mut World);
+    let stages: [(&str, Hang); 3] = [
         ("resolving", |world| world.transport.resolution = Resolution::Pending),
         ("connecting", |world| world.transport.first_state = SocketState::Connecting),
         ("upgrade", |world| world.silent = true),
@@ -241,6 +242,7 @@ fn an_attempt_that_hangs_is_given_up_at_whatever_stage() {
     for (stage, hang) in stages {
         let mut world = World::with_tls(Versions::Tls13, |config| config.connect_timeout_ns = 3 * SECOND);
         hang(&mut world);
+        world.settle();
         world.advance_until(4 * SECOND, |world| world.closes(CauseKind::ConnectTimeout) == 1);
         assert_eq!(world.now_ns, 3 * SECOND);
         let error = &world.session.statistics().last_error;
@@ -293,7 +295,9 @@ fn a_refusal_whose_body_never_ends_is_still_a_refusal() {
     world.settle();
     assert!(world.handler.told.is_empty());
     world.advance(SECOND);
-    assert!(matches!(&world.handler.told[0], Told::Failed(CloseCause::Upgrade(UpgradeError::Refused { status: 403, body, .. }), _) if body == "blocked"));
+    assert!(
+        matches!(&world.handler.told[0], Told::Failed(CloseCause::Upgrade(UpgradeError::Refused { status: 403, body, .. }), _) if body == "blocked")
+    );
     // The same if the server hangs up.
     let mut world = World::new(|_| {});
     world.refusal = Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nblocked".into());

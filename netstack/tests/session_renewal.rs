@@ -29,10 +29,7 @@ fn the_new_link_is_up_before_the_old_one_goes() {
     world.settle();
     let mut told = world.handler.take();
     told.sort_by_key(|told| matches!(told, Told::Message(2, ..)));
-    assert_eq!(
-        told,
-        [Told::Message(1, Kind::Text, b"from the old".to_vec()), Told::Message(2, Kind::Text, b"from the new".to_vec())]
-    );
+    assert_eq!(told, [Told::Message(1, Kind::Text, b"from the old".to_vec()), Told::Message(2, Kind::Text, b"from the new".to_vec())]);
     assert_eq!(world.session.send(&mut world.transport, Kind::Text, b"logon"), Ok(2));
     assert_eq!(world.session.send_to(1, &mut world.transport, Kind::Text, b"unsubscribe"), Ok(1));
     world.serve();

@@ -315,7 +315,11 @@ impl CoreConfig {
         range("instruments", !self.instruments.is_empty(), "at least one instrument")?;
         let c = &self.capacity;
         let room = u64::from(self.limits.open_orders_max) * 2;
-        range("capacity.orders", u64::from(c.orders) >= room && c.orders <= 1 << 22, "at least twice limits.open_orders_max, at most 2^22")?;
+        range(
+            "capacity.orders",
+            u64::from(c.orders) >= room && c.orders <= 1 << 22,
+            "at least twice limits.open_orders_max, at most 2^22",
+        )?;
         range("capacity.fills", c.fills >= c.orders && c.fills <= 1 << 24, "at least capacity.orders, at most 2^24")?;
         range("capacity.strategy_outputs", (16..=1 << 20).contains(&c.strategy_outputs), "16 to 2^20")?;
         range("capacity.trades", (1..=1 << 20).contains(&c.trades), "1 to 2^20")?;

@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(hash(&[1, 2, 3]), PINNED_123);
     }
 
-    const PINNED_EMPTY: u64 = 0;
-    const PINNED_123: u64 = 0;
+    const PINNED_EMPTY: u64 = 7_902_520_986_585_275_004;
+    const PINNED_123: u64 = 15_971_793_186_223_400_203;
 }

@@ -241,6 +241,12 @@ impl<'a> Context<'a> {
         self.desk.available(venue, asset)
     }
 
+    /// Value of one unit of an asset in the reporting asset, if known.
+    #[inline]
+    pub fn value_of(&self, asset: AssetId) -> Option<Money> {
+        self.desk.positions().rates.value(asset)
+    }
+
     /// One of this strategy's orders, while it is in the table.
     #[inline]
     pub fn order(&self, order: OrderId) -> Option<&Order> {
@@ -251,6 +257,19 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
         self.desk.open_orders_of(self.strategy)
+    }
+
+    /// The most aggressive price at which an order of ours (of any strategy) may be resting on a side: going through it
+    /// would trade with ourselves.
+    #[inline]
+    pub fn own_best(&self, instrument: InstrumentId, side: Side) -> Option<Price> {
+        self.desk.orders().most_aggressive(instrument, side).map(Order::price_worst)
+    }
+
+    /// What risk would say to an order now. Nothing is sent and nothing counted.
+    #[inline]
+    pub fn check(&self, order: NewOrder) -> Result<(), Refusal> {
+        self.desk.check(self.strategy, order)
     }
 
     /// Asks for a new order. `Ok`: it passed risk and is on its way to the venue.

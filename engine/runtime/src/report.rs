@@ -87,6 +87,10 @@ pub struct VenueReport {
     pub reconciliations: u64,
     /// Messages that a connection would not take.
     pub not_sent: u64,
+    /// REST requests, retries included.
+    pub rest_requests: u64,
+    /// REST requests that got no usable answer.
+    pub rest_failures: u64,
 }
 
 /// Orders, over the whole journal (earlier runs included).

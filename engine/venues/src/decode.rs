@@ -85,6 +85,7 @@ pub struct UnknownVenue(pub String);
 fn dialect(venue: &str, channel: Channel) -> Option<Box<dyn LineDecoder + Send>> {
     match venue {
         "binance" => Some(Box::new(crate::binance::decoder::BinanceDecoder::new(channel))),
+        "kraken" => Some(Box::new(crate::kraken::decoder::KrakenDecoder::new(channel))),
         _ => None,
     }
 }

@@ -15,9 +15,16 @@
 //! quarantined (book invalid, resync), and the session goes on.
 #![forbid(unsafe_code)]
 
+pub mod any;
+pub mod batch;
+pub mod binance;
+pub mod decode;
 pub mod json;
 pub mod kraken;
 pub mod limits;
+pub mod links;
+pub mod names;
+pub mod notice;
 pub mod outbox;
 pub mod rest;
 pub mod symbols;

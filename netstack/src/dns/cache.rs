@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(seen, [Some(Known::Address(first)), Some(Known::Address(second)), Some(Known::Address(first))]);
         assert_eq!(cache.look_up(&name("a.example"), 10 * SECOND_NS), None);
         cache.no_answer(&name("a.example"), 11 * SECOND_NS);
-        assert_eq!(cache.look_up(&name("a.example"), 12 * SECOND_NS), Some(Known::Address(first)), "old beats none");
+        assert_eq!(cache.look_up(&name("a.example"), 12 * SECOND_NS), Some(Known::Address(second)), "old beats none");
         cache.no_answer(&name("a.example"), 12 * SECOND_NS + STALE_NS);
         assert_eq!(cache.look_up(&name("a.example"), 12 * SECOND_NS + STALE_NS), Some(Known::TimedOut));
     }

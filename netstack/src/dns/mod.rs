@@ -131,7 +131,8 @@ impl Resolver {
         let Some(free) = self.questions.iter_mut().find(|question| question.is_none()) else {
             return Resolution::Failed(ResolveError::Busy);
         };
-        *free = Some(Question { name, attempts: 0, asked: None, due_ns: now_ns, give_up_ns: now_ns.saturating_add(GIVE_UP_NS), edns: true });
+        *free =
+            Some(Question { name, attempts: 0, asked: None, due_ns: now_ns, give_up_ns: now_ns.saturating_add(GIVE_UP_NS), edns: true });
         self.next_ns = self.next_ns.min(now_ns);
         Resolution::Pending
     }

@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(retry_after_s("Sun, 06 Nov 1994 08:49:37 GMT", 1_800_000_000), Some(0));
         assert_eq!(retry_after_s("Thu, 29 Feb 2024 23:59:59 GMT", 1_709_251_199), Some(0));
         assert_eq!(retry_after_s("Fri, 01 Mar 2024 00:00:00 GMT", 1_709_251_199), Some(1));
-        for wrong in ["", "soon", "-1", "1.5", "Sun, 06 Nov 1994 08:49:37", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT"] {
+        for wrong in ["", "soon", "-1", "1.5", "Sun, 06 Nov 1994 08:49:37", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT"]
+        {
             assert_eq!(retry_after_s(wrong, 0), None, "{wrong}");
         }
     }

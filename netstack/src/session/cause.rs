@@ -244,9 +244,6 @@ mod tests {
         let cause = CloseCause::PeerClose { code: Some(1001), reason: "maintenance".into() };
         assert_eq!(cause.to_string(), "the peer closed with code 1001 maintenance");
         assert_eq!(CloseCause::Socket(CloseReason::Refused).to_string(), "TCP: connection refused");
-        assert_eq!(
-            CloseCause::PeerClosed { orderly: false }.to_string(),
-            "the peer closed the connection without a close frame (FIN)"
-        );
+        assert_eq!(CloseCause::PeerClosed { orderly: false }.to_string(), "the peer closed the connection without a close frame (FIN)");
     }
 }

@@ -104,16 +104,15 @@ impl Channel {
                     return Ok(());
                 }
                 if self.plain_left == 0 && self.trailer_left > 0 {
-                    let skipped = self.trailer_left.min(lent.len());
-                    self.trailer_left -= skipped;
-                    intake.bytes += skipped;
+                    intake.bytes += self.skip_trailer(lent.len());
                     continue;
                 }
                 if self.plain_left > 0 || self.tls.is_none() {
                     let count = if self.tls.is_none() { lent.len() } else { self.plain_left.min(lent.len()) };
                     let (used, flow) = take(lent.get(..count).unwrap_or(&[]))?;
+                    let behind = lent.len() - used;
                     self.plain_left = self.plain_left.saturating_sub(used);
-                    intake.bytes += used;
+                    intake.bytes += used + self.skip_trailer(behind);
                     (used, flow)
                 } else {
                     match self.open(bytes, records, take, intake)? {
@@ -131,6 +130,17 @@ impl Channel {
             }
         }
         Ok(())
+    }
+
+    /// Once a record's plaintext is used up, the rest of the record is skipped, as far as it is lent.
+    #[inline]
+    fn skip_trailer(&mut self, lent: usize) -> usize {
+        if self.plain_left > 0 {
+            return 0;
+        }
+        let skipped = self.trailer_left.min(lent);
+        self.trailer_left -= skipped;
+        skipped
     }
 
     /// Opens the record at the front; `None` if there is nothing more to do with this input.

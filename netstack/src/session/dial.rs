@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use super::Progress;
 use super::cause::CloseCause;
 use super::channel::{Channel, Flow};
 use crate::tls::{RecordBuffer, TlsClient, TlsConfig};
@@ -51,7 +52,7 @@ impl Peer<'_> {
 }
 
 impl Channel {
-    /// One step of the way. The same stage again means that it waits for the network.
+    /// One step of the way: the stage it leads to, and whether anything was done.
     #[cold]
     pub(super) fn dial<T: Transport>(
         &mut self,
@@ -61,42 +62,43 @@ impl Channel {
         records: &mut RecordBuffer,
         now_ns: u64,
         unix_s: u64,
-    ) -> Result<Dial, CloseCause> {
+    ) -> Result<(Dial, Progress), CloseCause> {
         match stage {
             Dial::Resolving => {
                 let address = match transport.resolve(peer.host, now_ns) {
-                    Resolution::Pending => return Ok(stage),
+                    Resolution::Pending => return Ok((stage, Progress::Idle)),
                     Resolution::Address(address) => address,
                     Resolution::Failed(error) => return Err(CloseCause::Resolve { host: peer.host.to_owned(), error }),
                 };
                 *self = Channel::new(transport.connect(SocketAddrV4::new(address, peer.port), now_ns)?);
-                Ok(Dial::Connecting)
+                Ok((Dial::Connecting, Progress::Worked))
             }
             Dial::Connecting => {
                 match self.state(transport) {
-                    SocketState::Connecting => return Ok(stage),
+                    SocketState::Connecting => return Ok((stage, Progress::Idle)),
                     SocketState::Open | SocketState::PeerClosed => {}
                     SocketState::Closed(reason) => return Err(CloseCause::Socket(reason)),
                 }
                 let Some(tls) = peer.tls else {
-                    return Ok(Dial::Done);
+                    return Ok((Dial::Done, Progress::Worked));
                 };
                 self.secure(TlsClient::new(tls, peer.host, unix_s)?);
                 self.flush(transport);
-                Ok(Dial::Securing)
+                Ok((Dial::Securing, Progress::Worked))
             }
             Dial::Securing => {
                 let intake = self.receive(transport, records, |_| Ok((0, Flow::Stop)))?;
                 self.flush(transport);
                 if intake.established {
-                    return Ok(Dial::Done);
+                    return Ok((Dial::Done, Progress::Worked));
                 }
-                if intake.bytes == 0 {
-                    self.still_connected(transport)?;
+                if intake.bytes > 0 {
+                    return Ok((stage, Progress::Worked));
                 }
-                Ok(stage)
+                self.still_connected(transport)?;
+                Ok((stage, Progress::Idle))
             }
-            Dial::Done => Ok(stage),
+            Dial::Done => Ok((stage, Progress::Idle)),
         }
     }
 

@@ -273,14 +273,15 @@ impl HttpClient {
                 self.records.clear();
                 self.reused = false;
                 self.statistics.connects += 1;
+                self.dial = Some(Dial::Resolving);
                 Dial::Resolving
             }
             Some(stage) => stage,
         };
         if stage != Dial::Done {
-            let next = self.channel.dial(stage, self.config.peer(), transport, &mut self.records, now_ns, unix_s)?;
+            let (next, progress) = self.channel.dial(stage, self.config.peer(), transport, &mut self.records, now_ns, unix_s)?;
             self.dial = Some(next);
-            return Ok(if next == stage { Progress::Idle } else { Progress::Worked });
+            return Ok(progress);
         }
         if let Asked::Sending(sent) = self.asked {
             if self.channel.state(transport) != SocketState::Open {

@@ -4,7 +4,7 @@ use super::cause::CloseCause;
 use super::channel::{Channel, Flow, Refusal};
 use super::dial::Dial;
 use super::random::Random;
-use super::{SendError, SessionConfig, SessionStatistics};
+use super::{Progress, SendError, SessionConfig, SessionStatistics};
 use crate::tls::{RecordBuffer, TlsClient};
 use crate::transport::{SocketState, Transport};
 use crate::websocket::{Event, Kind, Message, MessageBuffer, Upgrade, UpgradeRequest, WebSocket, frame_header_len};
@@ -142,16 +142,18 @@ impl Link {
         unix_s: u64,
         statistics: &mut SessionStatistics,
     ) -> Result<Step, CloseCause> {
-        let next = self.channel.dial(stage, config.peer(), transport, &mut self.records, now_ns, unix_s)?;
-        if next == stage {
-            return Ok(Step::Idle);
-        }
-        statistics.connects += u64::from(stage == Dial::Connecting);
+        let (next, progress) = self.channel.dial(stage, config.peer(), transport, &mut self.records, now_ns, unix_s)?;
+        statistics.connects += u64::from(stage == Dial::Connecting && next != stage);
         self.stage = Stage::Dialing(next);
-        Ok(Step::Worked)
+        Ok(if progress == Progress::Worked { Step::Worked } else { Step::Idle })
     }
 
-    fn request_upgrade<T: Transport>(&mut self, config: &SessionConfig, transport: &mut T, random: &mut Random) -> Result<Step, CloseCause> {
+    fn request_upgrade<T: Transport>(
+        &mut self,
+        config: &SessionConfig,
+        transport: &mut T,
+        random: &mut Random,
+    ) -> Result<Step, CloseCause> {
         let headers: Vec<(&str, &str)> = config.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let headers_len: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         let host = config.peer().host_header();
@@ -332,7 +334,14 @@ impl Link {
     }
 
     /// Begins the closing handshake.
-    pub(super) fn begin_close<T: Transport>(&mut self, transport: &mut T, code: u16, cause: CloseCause, deadline_ns: u64, random: &mut Random) {
+    pub(super) fn begin_close<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        code: u16,
+        cause: CloseCause,
+        deadline_ns: u64,
+        random: &mut Random,
+    ) {
         // Refused only if the peer closed first, and then its close frame is answered already.
         let _ = self.websocket.queue_close(code, "");
         self.stage = Stage::Closing(cause);

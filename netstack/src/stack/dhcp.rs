@@ -253,7 +253,8 @@ impl Dhcp {
             return false;
         }
         // Several routers may be named: the first is the best (RFC 2132 section 3.5).
-        let router = packet.options().find(|option| option.kind == OPTION_ROUTER).and_then(|option| option.data.first_chunk::<4>().copied());
+        let router =
+            packet.options().find(|option| option.kind == OPTION_ROUTER).and_then(|option| option.data.first_chunk::<4>().copied());
         let mut lease = Lease {
             address: repr.your_ip,
             prefix: prefix as u8,

@@ -44,9 +44,6 @@ mod statistics;
 mod tcp_wire;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 

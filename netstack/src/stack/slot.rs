@@ -318,8 +318,7 @@ impl Slot {
     #[inline]
     pub(super) fn egress<P: Port>(&mut self, port: &mut P, now_ns: u64) -> Turn {
         let now = self.clock.instant(now_ns);
-        let mut device =
-            Egress { port, header: &self.header, mtu: self.mtu, sent: &mut self.sent, committed: 0, exhausted: false };
+        let mut device = Egress { port, header: &self.header, mtu: self.mtu, sent: &mut self.sent, committed: 0, exhausted: false };
         let mut more = false;
         for turn in 1..=SEGMENTS_PER_TURN {
             if self.interface.poll_egress(now, &mut device, &mut self.set) == PollResult::None || device.exhausted {

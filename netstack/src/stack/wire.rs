@@ -8,7 +8,7 @@ use smoltcp::wire::{
     Ipv4Repr, UdpPacket, UdpRepr,
 };
 
-pub(super) use super::tcp_wire::{Reset, Segment, Sent, challenge, before};
+pub(super) use super::tcp_wire::{Reset, Segment, Sent, before, challenge};
 
 /// Bytes of an Ethernet header.
 pub(super) const ETHERNET_HEADER: usize = 14;

@@ -163,9 +163,16 @@ impl TlsClient {
             State::Failed(error) => return Err(error.clone()),
             State::Closed | State::Established(_) => return Ok(Received { consumed: input.len(), event: Event::PeerClosed }),
         };
+        let queued = self.flight.len();
         let (consumed, step) = match handshake.receive(input, &mut self.flight) {
             Ok(progress) => progress,
-            Err(error) => return Err(self.fail(error)),
+            Err(error) => {
+                // rustls says nothing to what it cannot even take for a record or a message.
+                if self.flight.len() == queued && matches!(error, TlsError::Handshake(_)) {
+                    self.queue_plain_alert(Alert::DECODE_ERROR);
+                }
+                return Err(self.fail(error));
+            }
         };
         let event = match step {
             Step::NeedMore => Event::NeedMore,
@@ -197,10 +204,14 @@ impl TlsClient {
     /// get to see, and unprotected (no keys are agreed, or none that the peer must have yet).
     fn fail(&mut self, error: TlsError) -> TlsError {
         if let Some(alert) = error.alert() {
-            self.flight.extend_from_slice(&[record::ALERT, 3, 3, 0, 2, 2, alert.0]);
+            self.queue_plain_alert(alert);
         }
         self.state = State::Failed(error.clone());
         error
+    }
+
+    fn queue_plain_alert(&mut self, alert: Alert) {
+        self.flight.extend_from_slice(&[record::ALERT, 3, 3, 0, 2, 2, alert.0]);
     }
 
     /// True if bytes wait for [`TlsClient::write_pending`].

@@ -16,8 +16,8 @@ use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RECO
 pub const MAX_LATE_HANDSHAKE_MESSAGE: usize = 16 * 1024;
 /// Tickets kept per connection; further ones are counted and dropped (RFC 8446 allows ignoring them).
 pub const MAX_TICKETS: u32 = 8;
-/// Records without content in a row before the peer is considered hostile.
-const MAX_EMPTY_RECORDS: u8 = 32;
+/// Empty records, warnings and key updates in a row before the peer is considered hostile (as in rustls).
+const MAX_QUIET_RECORDS: u8 = 32;
 /// Refused renegotiations (TLS 1.2) before the peer is considered hostile.
 const MAX_RENEGOTIATION_REQUESTS: u8 = 4;
 
@@ -116,7 +116,7 @@ pub struct RecordLayer<S> {
     sending_closed: bool,
     /// A handshake message that is split over records.
     split_handshake: Vec<u8>,
-    empty_records: u8,
+    quiet_records: u8,
     renegotiation_requests: u8,
     record_limit: u64,
     statistics: RecordStatistics,
@@ -147,7 +147,7 @@ impl<S: KeySchedule> RecordLayer<S> {
             due: Due::default(),
             sending_closed: false,
             split_handshake: Vec::with_capacity(MAX_LATE_HANDSHAKE_MESSAGE),
-            empty_records: 0,
+            quiet_records: 0,
             renegotiation_requests: 0,
             record_limit,
             statistics: RecordStatistics::default(),
@@ -258,7 +258,7 @@ impl<S: KeySchedule> RecordLayer<S> {
         let opened = self.opener.open(record)?;
         self.statistics.records_in += 1;
         if opened.content_type == APPLICATION_DATA && self.split_handshake.is_empty() && !opened.plaintext.is_empty() {
-            self.empty_records = 0;
+            self.quiet_records = 0;
             return Ok(Content::Plaintext(opened.plaintext));
         }
         self.control(opened.content_type, record.get(opened.plaintext).unwrap_or(&[]))
@@ -270,15 +270,9 @@ impl<S: KeySchedule> RecordLayer<S> {
         if !self.split_handshake.is_empty() && content_type != HANDSHAKE {
             return Err(TlsError::UnexpectedMessage("a record between the parts of a handshake message"));
         }
-        if !content.is_empty() {
-            self.empty_records = 0;
-        }
         match content_type {
             APPLICATION_DATA => {
-                self.empty_records += 1;
-                if self.empty_records > MAX_EMPTY_RECORDS {
-                    return Err(TlsError::UnexpectedMessage("too many empty records in a row"));
-                }
+                self.quiet("too many empty records in a row")?;
                 Ok(Content::None)
             }
             ALERT => self.alert(content),
@@ -308,13 +302,20 @@ impl<S: KeySchedule> RecordLayer<S> {
         }
     }
 
-    /// A warning says nothing and costs nothing, but an endless row of them is an attack.
+    /// A warning says nothing.
     fn warning(&mut self) -> Result<Content, TlsError> {
-        self.empty_records += 1;
-        if self.empty_records > MAX_EMPTY_RECORDS {
-            return Err(TlsError::UnexpectedMessage("too many warnings in a row"));
-        }
+        self.quiet("too many warnings in a row")?;
         Ok(Content::None)
+    }
+
+    /// A record that carries no data costs the peer nothing, but an endless row of them is an attack. Data
+    /// begins the count anew.
+    fn quiet(&mut self, what: &'static str) -> Result<(), TlsError> {
+        self.quiet_records += 1;
+        if self.quiet_records > MAX_QUIET_RECORDS {
+            return Err(TlsError::UnexpectedMessage(what));
+        }
+        Ok(())
     }
 
     /// Takes the content of a handshake record: part of a message, one, or several.
@@ -393,6 +394,7 @@ impl<S: KeySchedule> RecordLayer<S> {
         if !last {
             return Err(TlsError::UnexpectedMessage("data behind a key update in its record"));
         }
+        self.quiet("too many key updates in a row")?;
         self.opener = RecordKey::new(self.version, &self.schedule.next_receive_keys()?)?;
         self.statistics.key_updates_in += 1;
         if requested && !self.sending_closed {

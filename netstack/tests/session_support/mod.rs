@@ -260,7 +260,8 @@ impl Peer {
 
     /// Takes what the client has sent and answers what the protocol demands.
     pub fn serve(&mut self, socket: &mut FakeSocket) {
-        let bytes = std::mem::take(&mut socket.outgoing);
+        let bytes = socket.outgoing.clone();
+        socket.outgoing.clear();
         match &mut self.tls {
             None => self.plaintext.extend_from_slice(&bytes),
             Some(server) => {
@@ -293,6 +294,8 @@ impl Peer {
     pub fn send(&mut self, socket: &mut FakeSocket, plaintext: &[u8]) {
         match &mut self.tls {
             None => socket.incoming.extend_from_slice(plaintext),
+            // A server that met an error has nothing more to say.
+            Some(server) if server.error.is_some() => {}
             Some(server) => server.write(plaintext),
         }
         self.flush(socket);

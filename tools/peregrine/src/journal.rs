@@ -8,6 +8,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Options of the subcommand.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// A journal directory, or one segment (.pgj) of it.
@@ -29,6 +30,7 @@ pub struct Arguments {
     until: u64,
 }
 
+/// Inspects, verifies or exports a journal.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(&arguments.journal).with_context(|| format!("opening {}", arguments.journal.display()))?;
     anyhow::ensure!(!reader.is_empty(), "{} holds no journal segment (*.pgj)", arguments.journal.display());

@@ -84,7 +84,7 @@ pub fn launch(launch: Launch<'_>) -> anyhow::Result<Running> {
         let (port, relay) = memory_link(&venues, &mut stack, document)?;
         (LinkSource::Port(port), Some(relay))
     } else {
-        (LinkSource::Open(link, network::capture(document)), None)
+        (LinkSource::Open(Box::new(link), network::capture(document)), None)
     };
     let init = EngineInit {
         name: file.engine.name.clone(),

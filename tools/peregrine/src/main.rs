@@ -1,11 +1,8 @@
 //! `peregrine`: the command. Runs the engine, the demonstration and the simulated venues, and works on
-//! journals and recorded messages. Each subcommand is a module of the same name.
-
-mod journal;
-mod names;
-mod relay;
+//! journals and recorded messages. Each subcommand is a module of the library of the same name.
 
 use clap::{Parser, Subcommand};
+use peregrine::{decode, demo, journal, replay, run, sim};
 use std::process::ExitCode;
 
 /// The global allocator counts what the hot thread allocates (nothing, after warm-up).
@@ -35,13 +32,28 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// See it trade: two simulated venues, the engine and both strategies over its own network path.
+    Demo(demo::Arguments),
+    /// Trade, as a configuration file says.
+    Run(run::Arguments),
+    /// The simulated venues alone, for any client.
+    Sim(sim::Arguments),
+    /// Rebuild the state from a journal and compare every output.
+    Replay(replay::Arguments),
     /// Inspect, verify or export a journal.
     Journal(journal::Arguments),
+    /// Recorded venue messages as normalised events.
+    Decode(decode::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
+        Command::Decode(arguments) => decode::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

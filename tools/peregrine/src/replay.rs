@@ -5,7 +5,7 @@ use engine_core::core::Core;
 use engine_core::event::{Event, EventKind};
 use runtime::config::build;
 use runtime::journal::export::{self, Names};
-use runtime::journal::{Reader, Summary};
+use runtime::journal::{Reader, Summary, read_segment_header, segments};
 use runtime::replay::{Mismatch, ReplaySummary, Replayer};
 use runtime::session_file::{FILE_NAME, SessionFile};
 use std::io::{IsTerminal, Write};
@@ -75,6 +75,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn replay(journal: &Path, session: &SessionFile, until: u64) -> anyhow::Result<Outcome> {
     let reader = Reader::open(journal).with_context(|| format!("opening {}", journal.display()))?;
     anyhow::ensure!(!reader.is_empty(), "{} holds no journal segment (*.pgj)", journal.display());
+    check_session(journal, session)?;
     let total = reader.events_estimate();
     let parts = build::core_of_session(session, &journal.join(FILE_NAME))?;
     let core = Core::new(parts.config, parts.strategies).context("building the core")?;
@@ -94,6 +95,21 @@ fn replay(journal: &Path, session: &SessionFile, until: u64) -> anyhow::Result<O
     // An interrupted pass holds back the outputs after `until` on purpose.
     let unrecorded = if replayed.last_sequence >= until { 0 } else { unrecorded.len() };
     Ok(Outcome { core, journal: summary, replayed, unrecorded, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// Refuses a session file that is not the one that the journal was made with.
+fn check_session(journal: &Path, session: &SessionFile) -> anyhow::Result<()> {
+    for (_, path) in segments(journal)? {
+        let Some(header) = read_segment_header(&path)? else { continue };
+        anyhow::ensure!(
+            header.session_hash == session.hash(),
+            "{} was made with another {FILE_NAME} (hash {:016x}) than the one beside it ({:016x})",
+            path.display(),
+            header.session_hash,
+            session.hash()
+        );
+    }
+    Ok(())
 }
 
 /// A line on a terminal that says how far the replay is.
@@ -181,4 +197,60 @@ fn to_json(outcome: &Outcome, session: &SessionFile) -> serde_json::Value {
         "mismatch": mismatch,
         "seconds": outcome.seconds,
     })
+}
+
+/// Open orders, positions and results at the point where the replay ended.
+fn print_state(core: &Core, session: &SessionFile) {
+    let desk = core.desk();
+    let (config, instruments) = (desk.config(), desk.instruments());
+    let asset = |id| config.assets.name(id);
+    let venue = |id: engine_core::ids::VenueId| config.venues.get(id.index()).map_or("?", |v| v.name.as_str());
+    if let Some(reason) = desk.halted() {
+        println!("halted      {}", reason.as_str());
+    }
+    println!("books");
+    for (id, instrument) in instruments.iter() {
+        let best = desk.book(id).and_then(|book| book.top());
+        let price = |p: engine_core::fixed::Price| p.display(instrument.price_scale).to_string();
+        let best = best.map_or_else(|| "no best prices".to_owned(), |(bid, ask)| format!("{} / {}", price(bid.price), price(ask.price)));
+        println!("  {:<10} {:<12} {:?}  {best}", venue(instrument.venue), instrument.symbol, desk.book_state(id));
+    }
+    println!("orders      {} open, {} of them unknown", desk.orders().open_len(), desk.orders().unknown_len());
+    for order in desk.orders().iter_open() {
+        let Some(instrument) = instruments.get(order.instrument) else { continue };
+        println!(
+            "  {} {:<10} {:<12} {:<4} {} @ {} filled {} {} ({})",
+            order.id,
+            venue(order.venue),
+            instrument.symbol,
+            order.side.as_str(),
+            order.qty.display(instrument.qty_scale),
+            order.price.display(instrument.price_scale),
+            order.filled.display(instrument.qty_scale),
+            order.state.as_str(),
+            session.strategies.get(order.strategy.index()).map_or("?", String::as_str),
+        );
+    }
+    println!("positions");
+    for (id, instrument) in instruments.iter() {
+        let Some(position) = desk.instrument_position(id).filter(|p| p.fills > 0) else { continue };
+        let average = position.average_price(instrument).map_or_else(String::new, |p| format!(" at {}", p.display(instrument.price_scale)));
+        println!(
+            "  {:<10} {:<12} {} {}{average}, {} fills, realised {} {}",
+            venue(instrument.venue),
+            instrument.symbol,
+            position.qty.display(instrument.qty_scale),
+            asset(instrument.base),
+            position.fills,
+            position.realised,
+            asset(instrument.quote),
+        );
+    }
+    let pnl = desk.pnl();
+    let reporting = asset(config.reporting_asset);
+    println!("result      {} {reporting} (realised {}, unrealised {}, fees {})", pnl.net(), pnl.realised, pnl.unrealised, pnl.fees);
+    for (place, name) in session.strategies.iter().enumerate() {
+        let net = desk.strategy_pnl(engine_core::ids::StrategyId(place as u8)).net();
+        println!("  {name:<24} {net} {reporting}");
+    }
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Options of the subcommand.
 #[derive(clap::Args)]
 #[command(after_help = "Ctrl-C (or SIGTERM) cancels all open orders, waits for the venues to confirm, and ends with a summary; \
     a second one ends at once, and the next start recovers from the journal.\n\n\
@@ -39,6 +40,7 @@ pub struct Arguments {
     check: bool,
 }
 
+/// Trades until told to stop.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let document = Document::read(&arguments.config)?;
     if arguments.check {

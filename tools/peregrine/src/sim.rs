@@ -58,8 +58,10 @@ enum VenueArgument {
 /// An address with or without the first port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    address: IpAddr,
-    first_port: u16,
+    /// The address.
+    pub address: IpAddr,
+    /// The first port; 0 lets the system choose each.
+    pub first_port: u16,
 }
 
 impl FromStr for Listen {

@@ -63,7 +63,9 @@ fn core() -> (Core, runtime::session_file::SessionFile) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/engine.toml");
     let document = Document::read(&path).expect("the sample is right");
     let mut assets = AssetTable::new();
-    ["USD", "BTC", "USDT", "BNB"].iter().for_each(|name| drop(assets.intern(name)));
+    for name in ["USD", "BTC", "USDT", "BNB"] {
+        assets.intern(name);
+    }
     let mut instruments = InstrumentTable::new();
     for i in [instrument(0, "BTCUSDT", 2, 2), instrument(1, "BTC/USDT", 2, 1), instrument(1, "BTC/USD", 0, 1)] {
         instruments.add(i).expect("a good instrument");

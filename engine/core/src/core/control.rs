@@ -253,13 +253,7 @@ impl Desk {
         gate.enabled = false;
         self.counters.halts += 1;
         let output = Event::new(EventKind::Halt, VenueId(0), self.times());
-        self.push(Event {
-            code: reason as u32,
-            asset: u16::from(strategy.0),
-            a: u64::from(strategy.0) + 1,
-            flags: flags::LAST,
-            ..output
-        });
+        self.push(Event { code: reason as u32, asset: u16::from(strategy.0), a: u64::from(strategy.0) + 1, flags: flags::LAST, ..output });
         self.pull_orders_of(strategy);
     }
 

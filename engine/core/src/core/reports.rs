@@ -158,6 +158,7 @@ impl Desk {
     /// The venue counts more filled than was booked.
     fn owe(&mut self, slot: Slot, event: &Event, closing: Option<Closing>) {
         self.report(slot, OrderEvent::Owing, None, event, |order| {
+            order.acked = true;
             if order.state != OrderState::Filled && closing.is_some() {
                 order.closing = closing;
             }

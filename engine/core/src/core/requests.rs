@@ -4,6 +4,7 @@ use super::desk::Desk;
 use crate::event::{Event, EventKind, FeedState, flags};
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
+use crate::order::table::Reserved;
 use crate::order::{Order, OrderEvent, OrderState, Slot};
 use crate::risk::{Refusal, Request, View};
 use crate::strategy::NewOrder;
@@ -11,28 +12,44 @@ use crate::strategy::NewOrder;
 /// Outputs of one request: the command and the transition.
 const OUTPUTS: usize = 2;
 
+#[inline]
+fn request(strategy: StrategyId, order: NewOrder) -> Request<'static> {
+    Request {
+        strategy,
+        instrument: order.instrument,
+        side: order.side,
+        price: order.price,
+        qty: order.qty,
+        post_only: order.post_only,
+        ioc: order.ioc,
+        replaces: None,
+    }
+}
+
+/// What an order is now, as a request: for refusals of what was asked about it.
+fn request_of(order: &Order) -> Request<'static> {
+    Request {
+        strategy: order.strategy,
+        instrument: order.instrument,
+        side: order.side,
+        price: order.price,
+        qty: order.qty,
+        post_only: order.post_only,
+        ioc: order.ioc,
+        replaces: None,
+    }
+}
+
 impl Desk {
-    /// A new order of a strategy.
-    #[inline]
-    pub fn place(&mut self, strategy: StrategyId, order: NewOrder) -> Result<OrderId, Refusal> {
-        let request = Request {
-            strategy,
-            instrument: order.instrument,
-            side: order.side,
-            price: order.price,
-            qty: order.qty,
-            post_only: order.post_only,
-            ioc: order.ioc,
-            replaces: None,
-        };
-        self.try_place(&request).inspect_err(|&refusal| self.refuse(&request, OrderId::NONE, refusal))
+    /// What risk would say to a new order. Nothing is sent and nothing counted.
+    pub fn check(&self, strategy: StrategyId, order: NewOrder) -> Result<(), Refusal> {
+        self.session.ok_or(Refusal::NoSession)?;
+        self.check_new(&request(strategy, order)).map(|_| ())
     }
 
     #[inline]
-    fn try_place(&mut self, request: &Request<'_>) -> Result<OrderId, Refusal> {
-        let session = self.session.ok_or(Refusal::NoSession)?;
+    fn check_new(&self, request: &Request<'_>) -> Result<(Reserved, VenueId), Refusal> {
         let instrument = self.instruments.get(request.instrument).ok_or(Refusal::UnknownInstrument)?;
-        let venue = instrument.venue;
         let view = View {
             now_ns: self.now_ns,
             instrument,
@@ -40,7 +57,20 @@ impl Desk {
             orders: &self.orders,
             positions: &self.positions,
         };
-        let reserved = self.gate.check(request, &view)?;
+        Ok((self.gate.check(request, &view)?, instrument.venue))
+    }
+
+    /// A new order of a strategy.
+    #[inline]
+    pub fn place(&mut self, strategy: StrategyId, order: NewOrder) -> Result<OrderId, Refusal> {
+        let request = request(strategy, order);
+        self.try_place(&request).inspect_err(|&refusal| self.refuse(&request, OrderId::NONE, refusal))
+    }
+
+    #[inline]
+    fn try_place(&mut self, request: &Request<'_>) -> Result<OrderId, Refusal> {
+        let session = self.session.ok_or(Refusal::NoSession)?;
+        let (reserved, venue) = self.check_new(request)?;
         if session.next_sequence == u32::MAX {
             return Err(Refusal::IdsExhausted);
         }
@@ -48,8 +78,7 @@ impl Desk {
             return Err(Refusal::OutputFull);
         }
         let id = OrderId::new(session.epoch, session.next_sequence);
-        let mut order =
-            Order::new(id, request.strategy, request.instrument, venue, request.side, request.price, request.qty, self.now_ns);
+        let mut order = Order::new(id, request.strategy, request.instrument, venue, request.side, request.price, request.qty, self.now_ns);
         order.post_only = request.post_only;
         order.ioc = request.ioc;
         let slot = self.orders.insert(order).ok_or(Refusal::TableFull)?;
@@ -72,17 +101,7 @@ impl Desk {
             self.refuse_unknown(strategy, order);
             return Err(Refusal::UnknownOrder);
         };
-        let old = self.orders.get(slot);
-        let request = Request {
-            strategy,
-            instrument: old.instrument,
-            side: old.side,
-            price,
-            qty,
-            post_only: old.post_only,
-            ioc: old.ioc,
-            replaces: None,
-        };
+        let request = Request { price, qty, ..request_of(self.orders.get(slot)) };
         self.try_replace(slot, &request).inspect_err(|&refusal| self.refuse(&request, order, refusal))
     }
 
@@ -136,17 +155,7 @@ impl Desk {
             return Err(Refusal::UnknownOrder);
         };
         self.try_cancel(slot).map(|_| ()).inspect_err(|&refusal| {
-            let old = self.orders.get(slot);
-            let request = Request {
-                strategy,
-                instrument: old.instrument,
-                side: old.side,
-                price: old.price,
-                qty: old.qty,
-                post_only: old.post_only,
-                ioc: old.ioc,
-                replaces: None,
-            };
+            let request = request_of(self.orders.get(slot));
             self.refuse(&request, order, refusal);
         })
     }

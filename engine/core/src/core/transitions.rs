@@ -46,7 +46,7 @@ pub(super) fn resolve(order: &Order, event: OrderEvent) -> (OrderState, bool) {
 const fn shows_acceptance(event: OrderEvent) -> bool {
     matches!(
         event,
-        OrderEvent::Ack | OrderEvent::PartFill | OrderEvent::FullFill | OrderEvent::Replaced | OrderEvent::StatusOpen | OrderEvent::Owing
+        OrderEvent::Ack | OrderEvent::PartFill | OrderEvent::FullFill | OrderEvent::Replaced | OrderEvent::StatusOpen
     )
 }
 

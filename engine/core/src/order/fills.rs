@@ -6,7 +6,6 @@
 //! are chained per order, so that recycling an order's slot frees exactly its entries.
 
 use crate::ids::OrderId;
-use crate::state_hash::StateHasher;
 
 /// No entry.
 pub(crate) const NIL: u32 = u32::MAX;
@@ -129,15 +128,6 @@ impl FillMemory {
             }
         }
         self.index[hole] = NIL;
-    }
-
-    /// Writes the chain of one order.
-    pub(crate) fn hash_chain(&self, mut head: u32, hasher: &mut StateHasher) {
-        while head != NIL {
-            let entry = &self.entries[head as usize];
-            hasher.write_u64(entry.trade_id);
-            head = entry.next;
-        }
     }
 
     /// How many fills are remembered.

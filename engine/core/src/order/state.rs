@@ -260,3 +260,88 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Next {
         (S::Rejected, E::CancelAsked | E::ReplaceAsked)     => Impossible,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row a state, one word an event: `-` stay, `!` impossible, `!x` impossible to x, a letter the state gone to, and
+    /// `work`, `resume`, `first`, `unless`, `gone` for what depends on the order.
+    const TABLE: &str = "
+                     send  ack   reject  part  full  cancel c_rej  notkn repl replaced r_rej  cancld expird uncert open  filled s_can s_exp s_rej  none  owing
+    new              P     !     !       !     !     !      !      !     !    !        !      !      !      !      !     !      !     !     !      !     !
+    pending          !     A     R       F     D     C      -      U     !    work     -      X      E      U      work  D      X     E     R      gone  U
+    acked            !     -     !U      F     D     C      -      U     Q    work     -      X      E      -      work  D      X     E     R      gone  U
+    partially_filled !     -     !U      F     D     C      -      U     Q    work     -      X      E      -      work  D      X     E     R      gone  U
+    pending_cancel   !     -     unless  -     D     -      resume U     !    -        -      X      E      U      -     D      X     E     R      gone  U
+    pending_replace  !     -     unless  -     D     C      -      U     !    work     resume X      E      U      -     D      X     E     R      gone  U
+    filled           !     -     !       -     -     !      -      -     !    -        -      !      !      -      -     -      !     !     !      -     !
+    canceled         !     -     !       -     D     !      -      -     !    -        -      -      -      -      !U    !      -     -     -      -     U
+    rejected         !     !U    -       !U    !D    !      -      -     !    !U       -      -      -      -      !U    !      -     -     -      -     !U
+    expired          !     -     !       -     D     !      -      -     !    -        -      -      -      -      !U    !      -     -     -      -     U
+    unknown          !     first unless  F     D     -      -      -     !    work     -      X      E      -      work  D      X     E     R      gone  U
+    ";
+
+    fn state(letter: &str) -> OrderState {
+        match letter {
+            "P" => OrderState::Pending,
+            "A" => OrderState::Acked,
+            "F" => OrderState::PartiallyFilled,
+            "C" => OrderState::PendingCancel,
+            "Q" => OrderState::PendingReplace,
+            "D" => OrderState::Filled,
+            "X" => OrderState::Canceled,
+            "R" => OrderState::Rejected,
+            "E" => OrderState::Expired,
+            "U" => OrderState::Unknown,
+            other => panic!("{other} is no state"),
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_as_written_down_here() {
+        let rows: Vec<Vec<&str>> =
+            TABLE.lines().skip(2).map(|l| l.split_whitespace().collect()).filter(|r: &Vec<&str>| !r.is_empty()).collect();
+        assert_eq!(rows.len(), OrderState::ALL.len());
+        for (row, &from) in rows.iter().zip(OrderState::ALL) {
+            assert_eq!(row[0], from.as_str());
+            assert_eq!(row.len(), 1 + OrderEvent::ALL.len(), "{}", row[0]);
+            for (word, &event) in row[1..].iter().zip(OrderEvent::ALL) {
+                let want = match *word {
+                    "-" => Next::Stay,
+                    "!" => Next::Impossible,
+                    "work" => Next::Working,
+                    "resume" => Next::Resume,
+                    "first" => Next::FirstAck,
+                    "unless" => Next::RejectedUnlessAcked,
+                    "gone" => Next::Gone,
+                    word => word.strip_prefix('!').map_or_else(|| Next::To(state(word)), |to| Next::ImpossibleTo(state(to))),
+                };
+                assert_eq!(next(from, event), want, "{from:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn silence_never_ends_an_order() {
+        for &from in OrderState::ALL.iter().filter(|s| !s.is_final()) {
+            for event in [OrderEvent::Uncertain, OrderEvent::NotKnown, OrderEvent::Owing, OrderEvent::CancelRejected] {
+                assert!(!matches!(next(from, event), Next::To(to) if to.is_final()), "{from:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_final_leaves_only_by_a_fill_or_a_contradiction() {
+        for &from in OrderState::ALL.iter().filter(|s| s.is_final()) {
+            for &event in OrderEvent::ALL {
+                match next(from, event) {
+                    Next::Stay | Next::Impossible | Next::ImpossibleTo(OrderState::Unknown) => {}
+                    Next::To(OrderState::Filled) | Next::ImpossibleTo(OrderState::Filled) => assert_eq!(event, OrderEvent::FullFill),
+                    Next::To(OrderState::Unknown) => assert_eq!(event, OrderEvent::Owing),
+                    other => panic!("{from:?} {event:?} {other:?}"),
+                }
+            }
+        }
+    }
+}

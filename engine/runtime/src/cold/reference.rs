@@ -50,8 +50,8 @@ pub fn caller(
 ) -> Result<RestCaller, ReferenceError> {
     let client = HttpClient::new(setup.rest_host(), setup.ca_pem.as_deref(), pinned)
         .map_err(|source| ReferenceError::Client { venue: setup.name.clone(), source })?;
-    let rest = venues::any::any_rest(&setup.name, setup.settings.clone());
-    let rest = rest.ok_or_else(|| ReferenceError::Venue { venue: setup.name.clone(), reason: "has no REST dialect".into() })?;
+    let rest = venues::any::any_rest(&setup.name, &setup.settings)
+        .map_err(|e| ReferenceError::Venue { venue: setup.name.clone(), reason: e.to_string() })?;
     Ok(RestCaller {
         venue_name: setup.name.clone(),
         rest,

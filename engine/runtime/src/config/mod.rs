@@ -94,3 +94,6 @@ impl Document {
         ConfigError { path: self.path.clone(), line: 0, message: message.into() }
     }
 }
+
+#[cfg(test)]
+mod config_tests;

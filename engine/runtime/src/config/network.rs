@@ -24,8 +24,6 @@ const SEND_BUFFER: usize = 256 << 10;
 const USER_TIMEOUT_NS: u64 = 10_000_000_000;
 /// Largest reserve for cancels.
 const RESERVE_PERCENT_MAX: i64 = 90;
-/// Binance' host of SBE streams.
-const BINANCE_SBE_HOST: (&str, u16) = ("stream-sbe.binance.com", 9443);
 
 /// One venue, as the runtime needs it.
 #[derive(Clone, Debug)]
@@ -61,15 +59,13 @@ pub fn venues(document: &Document) -> Result<Vec<VenueSetup>, ConfigError> {
 fn venue(document: &Document, index: usize, table: &VenueTable) -> Result<VenueSetup, ConfigError> {
     let name = table.name.get_ref().as_str();
     let error = |key: &str, message: String| document.error_at_key(&["venue", name, key], message);
-    let Some(mut hosts) = venues::any::default_hosts(name) else {
+    let Some(hosts) = venues::any::default_hosts(name) else {
         return Err(error("name", format!("unknown venue \"{name}\"; expected binance or kraken")));
     };
     let encoding = match table.encoding {
         EncodingName::Json => Encoding::Json,
-        EncodingName::Sbe if name == "binance" => {
-            hosts.market_data = (BINANCE_SBE_HOST.0.to_owned(), BINANCE_SBE_HOST.1);
-            Encoding::Sbe
-        }
+        // The codec knows the production host of these streams.
+        EncodingName::Sbe if name == "binance" => Encoding::Sbe,
         EncodingName::Sbe => return Err(error("encoding", format!("{name} has no SBE streams; expected \"json\""))),
     };
     let hosts = Hosts {
@@ -198,7 +194,8 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
         let message = format!("lacks {gateway}; on a shared address the kernel hears the answers to ARP: expected the gateway's MAC here");
         return Err(document.error_at_key(&["link", "neighbours"], message));
     }
-    if link.address.is_some() && dns.servers.is_empty() {
+    // On the in-process link the program itself says where the venues are.
+    if link.address.is_some() && dns.servers.is_empty() && link.kind != LinkKind::Memory {
         require_pinned(document)?;
     }
     Ok(StackConfig {
@@ -226,7 +223,7 @@ fn same_network(a: Ipv4Addr, b: Ipv4Addr, prefix_len: u8) -> bool {
 fn require_pinned(document: &Document) -> Result<(), ConfigError> {
     for table in &document.file.venues {
         let name = table.name.get_ref();
-        let Some(default) = venues::any::default_hosts(name) else { continue };
+        let Some(default) = venues::any::default_hosts(name).filter(|_| table.encoding == EncodingName::Json) else { continue };
         for (host, _) in [host(&table.market_data, default.market_data), host(&table.order_entry, default.order_entry)] {
             if !document.file.dns.hosts.contains_key(&host) && host.parse::<Ipv4Addr>().is_err() {
                 let message = format!("no way to find {host} of {name}; expected dns.servers, or its address in [dns.hosts]");

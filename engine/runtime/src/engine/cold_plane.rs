@@ -72,8 +72,8 @@ pub(super) struct ColdPlane {
     clock: JoinHandle<()>,
     stop_workers: Arc<AtomicBool>,
     stop_journal: Arc<AtomicBool>,
-    pub(super) progress: Arc<WriterProgress>,
-    pub(super) rest: Vec<Arc<RestCounters>>,
+    progress: Arc<WriterProgress>,
+    rest: Vec<Arc<RestCounters>>,
     log: Log,
 }
 
@@ -86,7 +86,7 @@ impl ColdPlane {
         let place = Place { hot_cpu: setup.hot_cpu };
 
         // What can fail without a thread comes first, so that a failure leaves none behind.
-        let (instruments, assets) = (setup.core.desk().instruments(), &setup.core.config().assets);
+        let (instruments, assets) = (setup.core.desk().instruments(), &setup.core.desk().config().assets);
         let mut workers = Vec::new();
         for (venue, ends) in setup.venues.iter().zip(setup.ends) {
             let caller = reference::caller(venue, setup.pinned_hosts, instruments, assets, &setup.log, &stop_workers)
@@ -129,6 +129,12 @@ impl ColdPlane {
             }
         })?;
         Ok(ColdPlane { journal, workers, clock, stop_workers, stop_journal, progress: setup.progress, rest, log: setup.log })
+    }
+
+    /// REST requests and failures, by venue.
+    pub(super) fn rest_counts(&self) -> Vec<(u64, u64)> {
+        let count = |c: &Arc<RestCounters>| (c.requests.load(Ordering::Relaxed), c.failures.load(Ordering::Relaxed));
+        self.rest.iter().map(count).collect()
     }
 
     /// Ends the threads: workers first, then the journal writer, which drains the ring. Returns whether the

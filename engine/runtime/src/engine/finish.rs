@@ -17,8 +17,20 @@ use engine_core::fixed::Money;
 use engine_core::ids::{AssetId, StrategyId};
 use venues::venue::Venue;
 
-/// Builds the report. `whole` says whether the journal holds everything.
-pub(super) fn report<N, S, V>(hot: &HotLoop<N, S, V>, facts: &Facts, refusals: &[String], whole: bool, seconds: f64) -> Report
+/// What is known besides, once all threads have ended.
+pub(super) struct Ended {
+    /// What the machine refused the hot thread.
+    pub refusals: Vec<String>,
+    /// REST requests and failures, by venue.
+    pub rest: Vec<(u64, u64)>,
+    /// The journal holds everything.
+    pub whole: bool,
+    /// How long it ran.
+    pub seconds: f64,
+}
+
+/// Builds the report.
+pub(super) fn report<N, S, V>(hot: &HotLoop<N, S, V>, facts: &Facts, ended: &Ended) -> Report
 where
     N: Network,
     S: Channel<N>,
@@ -29,7 +41,7 @@ where
     let (positions_match, differences) = compare(hot, desk, facts);
     let mut report = Report {
         link: hot.network.link(),
-        venues: hot.venues.iter().map(|slot| venue(slot, facts)).collect(),
+        venues: hot.venues.iter().map(|slot| venue(slot, facts, ended)).collect(),
         orders: orders(desk),
         positions_match,
         differences,
@@ -39,21 +51,22 @@ where
             stages: Stage::ALL.iter().map(|s| (s.as_str().to_owned(), hot.latency.stage(*s))).collect(),
             kick: hot.latency.kick(),
         },
-        hot: hot_report(hot, facts, refusals),
-        journal: journal(hot, facts, whole),
-        seconds,
+        hot: hot_report(hot, facts, &ended.refusals),
+        journal: journal(hot, facts, ended.whole),
+        seconds: ended.seconds,
         failures: Vec::new(),
     };
-    report.failures = failures(hot, &report, whole);
+    report.failures = failures(hot, &report, ended.whole);
     report
 }
 
-fn venue<N, S, V>(slot: &VenueSlot<S, V>, facts: &Facts) -> VenueReport
+fn venue<N, S, V>(slot: &VenueSlot<S, V>, facts: &Facts, ended: &Ended) -> VenueReport
 where
     S: Channel<N>,
     V: Venue,
 {
     let (codec, channels) = (slot.venue.counters(), slot.channel_counters());
+    let (rest_requests, rest_failures) = ended.rest.get(slot.id.index()).copied().unwrap_or_default();
     VenueReport {
         name: facts.venues.get(slot.id.index()).cloned().unwrap_or_else(|| slot.venue.name().to_owned()),
         connected: slot.was_connected,
@@ -74,6 +87,8 @@ where
         venue_errors: codec.venue_errors,
         reconciliations: slot.counters.reconciliations,
         not_sent: slot.counters.not_sent,
+        rest_requests,
+        rest_failures,
     }
 }
 
@@ -127,7 +142,7 @@ where
 }
 
 fn pnl(core: &Core, facts: &Facts) -> PnlReport {
-    let (desk, config) = (core.desk(), core.config());
+    let (desk, config) = (core.desk(), core.desk().config());
     let pnl = desk.pnl();
     let strategies = config.strategies.iter().enumerate().map(|(i, s)| StrategyReport {
         name: s.name.clone(),

@@ -11,7 +11,6 @@ use crate::cold::log::{Level, Log};
 use crate::host::hot_memory::Arena;
 use crate::latency::Percentiles;
 use crate::report::Report;
-use crate::session_file::SessionFile;
 use drivers::spsc::Producer;
 use engine_core::event::CommandKind;
 use std::path::PathBuf;
@@ -22,7 +21,6 @@ use std::time::Instant;
 pub(super) struct Facts {
     pub name: String,
     pub journal: PathBuf,
-    pub session: SessionFile,
     pub build_core: CoreBuilder,
     pub venues: Vec<String>,
     pub verify_replay: bool,
@@ -114,10 +112,11 @@ impl EngineHandle {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let ended: Result<Box<LiveLoop>, _> = hot.thread.join();
+        let rest = cold.rest_counts();
         let whole = cold.stop();
         let seconds = self.started.elapsed().as_secs_f64();
         match ended {
-            Ok(hot_loop) => finish::report(&hot_loop, &facts, &hot.refusals, whole, seconds),
+            Ok(hot_loop) => finish::report(&hot_loop, &facts, &finish::Ended { refusals: hot.refusals, rest, whole, seconds }),
             Err(_) => {
                 // Nothing on the hot thread panics on outside input; this is a bug, and the record stays.
                 facts.log.now(Level::Error, "hot_thread_panicked", &[("name", facts.name.clone().into())]);

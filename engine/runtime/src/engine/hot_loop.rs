@@ -131,6 +131,8 @@ struct Tick {
     seen_ns: u64,
     /// When this message's turn came.
     turn_ns: u64,
+    /// It is known when its frame was seen, so its way to an order can be measured.
+    measured: bool,
 }
 
 /// The loop. See the module header.
@@ -324,7 +326,7 @@ where
             match self.owner(socket) {
                 Some((venue, role)) => {
                     self.venues[venue].counters.frames += 1;
-                    let tick = Tick { seen_ns, turn_ns: clock.now_ns() };
+                    let tick = Tick { seen_ns, turn_ns: clock.now_ns(), measured: true };
                     self.read_channel(venue, role, tick, clock);
                 }
                 None => self.counters.strays += 1,
@@ -402,7 +404,7 @@ where
         }
         self.committed += self.network.transmit(decided_ns);
         let ready_ns = clock.now_ns();
-        if let (true, Some(complete_ns)) = (of_market, complete_ns) {
+        if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
             let whole = self.latency.record([
                 tick.turn_ns - tick.seen_ns,
                 complete_ns.saturating_sub(tick.turn_ns),
@@ -594,7 +596,8 @@ where
             for role in Role::ALL {
                 if let Some(slot) = &self.venues[venue].channels[role.index()] {
                     let now = clock.now_ns();
-                    let tick = Tick { seen_ns: slot.waiting_since.unwrap_or(now), turn_ns: now };
+                    let waited = slot.waiting_since;
+                    let tick = Tick { seen_ns: waited.unwrap_or(now), turn_ns: now, measured: waited.is_some() };
                     self.read_channel(venue, role, tick, clock);
                 }
             }

@@ -4,7 +4,7 @@ use super::adapters::SessionChannel;
 use super::cold_plane::{ColdEnds, ColdPlane, ColdSetup};
 use super::core_side::CoreSide;
 use super::handle::{EngineHandle, Facts};
-use super::hot_loop::{Control, HotLoop, Parts, VenueParts};
+use super::hot_loop::{HotLoop, Parts, VenueParts};
 use super::init::{EngineError, EngineInit, LinkSource};
 use super::recovery::{Places, Recovered, recover};
 use super::status::{StatusBoard, VENUES_MAX};
@@ -65,9 +65,9 @@ impl Engine {
         let progress = Arc::new(WriterProgress::default());
         let (producer, consumer) = ring::start(opened, writer.next_sequence(), init.session.hash());
         let instruments = core.desk().instruments().clone();
-        let assets = core.config().assets.clone();
-        if init.venues.len() > VENUES_MAX || init.venues.len() != core.config().venues.len() {
-            let (given, known) = (init.venues.len(), core.config().venues.len());
+        let assets = core.desk().config().assets.clone();
+        if init.venues.len() > VENUES_MAX || init.venues.len() != core.desk().config().venues.len() {
+            let (given, known) = (init.venues.len(), core.desk().config().venues.len());
             return Err(EngineError::Core(format!("{given} venues given, the core knows {known} (at most {VENUES_MAX})")));
         }
 
@@ -123,7 +123,6 @@ impl Engine {
         let facts = Facts {
             name: init.name,
             journal: init.journal,
-            session: init.session,
             build_core: init.build_core,
             venues: init.venues.iter().map(|v| v.name.clone()).collect(),
             verify_replay: init.verify_replay,

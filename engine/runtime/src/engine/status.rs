@@ -82,8 +82,8 @@ pub struct VenueStatus {
     pub books: u64,
     /// Instruments whose book can be traded on.
     pub books_valid: u64,
-    market_data: u64,
-    order_entry: u64,
+    pub(super) market_data: u64,
+    pub(super) order_entry: u64,
     /// Reconciliations completed.
     pub reconciliations: u64,
     /// Nonzero while nothing may be opened there until a reconciliation completes.
@@ -114,7 +114,7 @@ pub struct Status {
     pub now_ns: u64,
     /// When its loop began.
     pub started_ns: u64,
-    phase: u64,
+    pub(super) phase: u64,
     /// This run's epoch.
     pub epoch: u64,
     /// Passes of the loop.
@@ -145,8 +145,8 @@ pub struct Status {
     pub unknown: u64,
     /// Orders open now.
     pub open: u64,
-    halted: u64,
-    pnl: [u64; 8],
+    pub(super) halted: u64,
+    pub(super) pnl: [u64; 8],
     /// Allocator calls of the hot thread after warm-up.
     pub allocations: u64,
     /// Of these, while connections were being made.

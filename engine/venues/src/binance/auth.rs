@@ -7,6 +7,7 @@
 //!
 //! A session log-on (`session.logon`) takes Ed25519 only; with it, later requests carry no signature
 //! at all, which is why an Ed25519 key is the one to trade with: an order then costs no cryptography.
+//! (The library's Ed25519 allocates 64 bytes for a moment: at each log-on, never for an order.)
 
 use crate::venue::Credentials;
 use aws_lc_rs::{hmac, signature};

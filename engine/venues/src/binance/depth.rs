@@ -299,7 +299,7 @@ impl BookSync {
         }
         while self.diffs.len() == BUFFER_DIFFS_MAX || self.rows.len() + diff.rows.len() > BUFFER_ROWS_MAX {
             let drop = self.diffs.len().div_ceil(2);
-            let rows = self.diffs.drain(..drop).map(|kept| kept.rows).sum();
+            let rows: usize = self.diffs.drain(..drop).map(|kept| kept.rows).sum();
             self.rows.drain(..rows);
         }
         self.diffs.push(Kept { first: diff.first, last: diff.last, time_ns: diff.time_ns, rows: diff.rows.len() });

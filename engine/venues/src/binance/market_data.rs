@@ -392,14 +392,15 @@ impl MarketData {
             }
             Message::Refused { id, code, text } => {
                 tools.counters.venue_errors += 1;
-                let (mut digits, mut symbol) = (Digits::new(), &b""[..]);
+                let (mut digits, mut single) = (Digits::new(), None);
                 if let Some(chunk) = self.subscriptions.chunk_of(id) {
                     let first = self.subscriptions.chunks[chunk].first;
                     if !self.subscriptions.split(chunk) {
-                        symbol = &self.subscriptions.names[first];
+                        single = Some(first);
                     }
                     self.subscriptions.pump(times.core_ns, tools.out);
                 }
+                let symbol = single.and_then(|at| self.subscriptions.names.get(at)).map_or(&b""[..], |name| name);
                 tools.notice.set(&[b"market data request refused: ", text, b" (code ", digits.of(code), b") ", symbol]);
                 self.settle(times, sink);
             }

@@ -250,12 +250,11 @@ impl OrderEntry {
         let subject = match report.subject(&mut Tables { symbols: &mut self.symbols, names: &mut self.names }) {
             Ok(subject) => subject,
             Err(stranger) => {
-                let (symbol, client) = report.texts();
+                // Another client of the account may trade a lot: counted, not said each time.
                 match stranger {
                     Stranger::Order => tools.counters.uncorrelated += 1,
                     Stranger::Symbol => tools.counters.unknown_symbols += 1,
                 }
-                tools.notice.set(&[b"report about an order that is not ours: ", symbol, b" ", client]);
                 return;
             }
         };
@@ -324,8 +323,8 @@ impl OrderEntry {
 
     #[inline]
     fn on_answer(&mut self, link: Link, answer: Answer<'_>, times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
-        if let Some(mut limits) = answer.rate_limits
-            && tools.ledger.read(&mut limits, times.core_ns).is_err()
+        if let Some(limits) = &answer.rate_limits
+            && tools.ledger.read(&mut limits.clone(), times.core_ns).is_err()
         {
             tools.counters.malformed += 1;
         }
@@ -361,9 +360,16 @@ impl OrderEntry {
         let mut digits = Digits::new();
         tools.notice.set(&[b"the venue says: ", refusal.text, b" (code ", digits.of(refusal.code), b")"]);
         apply_wait(tools.ledger, answer.status, &refusal, times.core_ns);
-        if answer.status == 401 && self.links.newest() == Some(link.generation) {
-            // The key was revoked, or the session has ended.
-            self.links.set_ready(link.generation, false);
+        if answer.status == 401 {
+            self.session_lost(link.generation, times, sink);
+        }
+    }
+
+    /// The venue no longer takes us for logged on (the key was revoked, the session has ended).
+    #[cold]
+    fn session_lost(&mut self, generation: u32, times: Times, sink: &mut impl EventSink) {
+        if self.links.newest() == Some(generation) {
+            self.links.set_ready(generation, false);
             self.stage = Stage::LoggingOn;
             self.session_failed(times.core_ns);
             self.report_down(times, sink);
@@ -494,6 +500,9 @@ impl OrderEntry {
         let reason = if kind == EventKind::OrderUncertain { RejectReason::Other } else { reason };
         let event = Event::refusal(kind, self.venue, subject.instrument, subject.order, reason, times);
         sink.event(&event.with(flags::LAST));
+        if status == 401 {
+            self.session_lost(request.generation, times, sink);
+        }
     }
 
     /// A request that got no answer.

@@ -399,11 +399,6 @@ impl Report<'_> {
         tables.subject(self.symbol, client)
     }
 
-    /// The symbol's and the client id's text, for a notice.
-    pub fn texts(&self) -> (&[u8], &[u8]) {
-        (self.symbol.unwrap_or_default(), self.client.unwrap_or_default())
-    }
-
     /// The report in numbers.
     #[inline]
     pub fn resolve(&self, subject: &Subject, names: &mut Names) -> Result<Resolved, BadField> {
@@ -462,8 +457,6 @@ pub struct OrderAnswer<'a> {
     time: Raw<'a>,
     /// It is the answer to an amendment.
     pub amended: bool,
-    /// It is the record of an order (`order.status`), not of something that was done.
-    pub is_record: bool,
     /// It says more than that the order was accepted.
     pub is_full: bool,
 }
@@ -494,10 +487,7 @@ impl<'a> OrderAnswer<'a> {
                 b"status" => &mut self.status,
                 b"side" => &mut self.side,
                 b"transactTime" => &mut self.time,
-                b"updateTime" => {
-                    self.is_record = true;
-                    &mut self.time
-                }
+                b"updateTime" => &mut self.time,
                 b"amendedOrder" if s.peek() == Some(b'{') && !self.amended => {
                     self.amended = true;
                     self.read(s)?;
@@ -512,6 +502,11 @@ impl<'a> OrderAnswer<'a> {
         }
         self.is_full = self.status.is_some();
         Ok(())
+    }
+
+    /// It is the answer to a cancel: only there the venue names the order's own id beside the cancel's.
+    pub fn is_cancel(&self) -> bool {
+        !self.amended && self.original.is_some()
     }
 
     /// The venue's id; 0 if it said none.

@@ -8,6 +8,8 @@ use engine_core::ids::OrderId;
 
 /// Requests that may be unanswered at a time. A power of two.
 pub const REQUESTS_MAX: usize = 4_096;
+/// Places in use that a new request passes over before it gives up.
+const PROBES_MAX: u32 = 64;
 /// Length of a request id's text.
 pub const ID_LEN: usize = OrderId::TEXT_LEN;
 
@@ -88,16 +90,25 @@ impl Requests {
     /// Notes a request and gives its id; `None` if the ring is full.
     #[inline]
     pub fn add(&mut self, request: Request) -> Option<[u8; ID_LEN]> {
-        let place = &mut self.ring[Self::place(self.next)];
-        if place.is_some() {
-            return None;
+        // One that waits long must not stop those behind it: its place is passed over.
+        let (mut sequence, mut probes) = (self.next, PROBES_MAX);
+        while self.ring[Self::place(sequence)].is_some() {
+            probes = probes.checked_sub(1)?;
+            sequence = Self::after(sequence);
         }
-        *place = Some((self.next, request));
-        let mut id = OrderId::new(self.epoch, self.next).to_text();
+        self.ring[Self::place(sequence)] = Some((sequence, request));
+        let mut id = OrderId::new(self.epoch, sequence).to_text();
         id[0] = request.asked.letter();
-        // Sequence 0 is skipped: with it an id of epoch 0 would not be one.
-        self.next = self.next.checked_add(1).unwrap_or(1);
+        self.next = Self::after(sequence);
         Some(id)
+    }
+
+    /// The sequence that follows. 0 is left out: with it an id of epoch 0 would not be one.
+    const fn after(sequence: u32) -> u32 {
+        match sequence.checked_add(1) {
+            Some(next) => next,
+            None => 1,
+        }
     }
 
     /// Takes the request that an answer's id names.
@@ -129,7 +140,7 @@ impl Requests {
                     *place = None;
                     return Some(request);
                 }
-                _ => self.oldest = self.oldest.checked_add(1).unwrap_or(1),
+                _ => self.oldest = Self::after(self.oldest),
             }
         }
         None
@@ -168,12 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn one_that_waits_long_does_not_stop_those_behind_it() {
+        let mut requests = Requests::new(1);
+        let slow = requests.add(request(1)).unwrap();
+        for at in 0..3 * REQUESTS_MAX as u64 {
+            let id = requests.add(request(at + 2)).unwrap();
+            assert!(requests.take(&id).is_some());
+        }
+        assert_eq!(requests.take_older(2), Some(request(1)));
+        assert_eq!(requests.take(&slow), None);
+        assert_eq!(requests.take_older(u64::MAX), None);
+    }
+
+    #[test]
     fn overdue_requests_come_oldest_first_and_a_full_ring_refuses() {
         let mut requests = Requests::new(1);
         for at in 0..REQUESTS_MAX as u64 {
             assert!(requests.add(request(at)).is_some());
         }
         assert_eq!(requests.add(request(1)), None);
+        assert_eq!(requests.take_older(0), None);
         assert_eq!(requests.take_older(2), Some(request(0)));
         assert_eq!(requests.take_older(2), Some(request(1)));
         assert_eq!(requests.take_older(2), None);

@@ -46,6 +46,8 @@ pub struct BinanceRest {
     /// Weight used, as the venue last said, and in which minute.
     used: u64,
     minute: u64,
+    /// In which minute the last request was built.
+    asked_minute: u64,
     scratch: Scratch,
 }
 
@@ -59,7 +61,7 @@ impl BinanceRest {
                 Some(Account { key: credentials.api_key.clone(), signer: Signer::from_credentials(credentials).map_err(error)? })
             }
         };
-        Ok(BinanceRest { venue: settings.id, account, window_ms: window_ms(settings)?, used: 0, minute: 0, scratch: Scratch::default() })
+        Ok(BinanceRest { venue: settings.id, account, window_ms: window_ms(settings)?, used: 0, minute: 0, asked_minute: 0, scratch: Scratch::default() })
     }
 
     fn public(method: &'static str, path: String) -> HttpRequest {
@@ -114,6 +116,7 @@ fn symbol_query(tables: &Tables<'_>, instrument: InstrumentId) -> Result<String,
 
 impl VenueRest for BinanceRest {
     fn request(&mut self, query: &RestQuery, tables: Tables<'_>, now_ns: u64) -> Result<HttpRequest, RestError> {
+        self.asked_minute = now_ns / MINUTE_NS;
         match query {
             RestQuery::ServerTime => Ok(Self::public("GET", "/api/v3/time".into())),
             RestQuery::Instruments { symbols } => {
@@ -164,8 +167,7 @@ impl VenueRest for BinanceRest {
     ) -> Result<RestReply, RestError> {
         let header = |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
         if let Some(used) = header("x-mbx-used-weight-1m").and_then(|value| value.parse().ok()) {
-            self.used = used;
-            self.minute = date_minute(header("date")).unwrap_or(self.minute);
+            (self.used, self.minute) = (used, self.asked_minute);
         }
         if status != 200 {
             return refusal(query, status, header("retry-after"), body);
@@ -277,13 +279,6 @@ const fn snapshot_weight(depth: u32) -> u64 {
         501..=1_000 => 50,
         _ => 250,
     }
-}
-
-/// The minute of an HTTP date (`Tue, 25 Nov 2026 20:45:55 GMT`) within the hour cannot tell hours apart, and
-/// need not: the weight is only compared within the minute that follows. Full date arithmetic is left out
-/// by asking the caller's clock: `None` without a date.
-fn date_minute(_date: Option<&str>) -> Option<u64> {
-    None
 }
 
 fn malformed(what: &str) -> RestError {

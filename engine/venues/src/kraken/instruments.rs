@@ -5,7 +5,7 @@
 
 use super::message::{missing, number, parse_number};
 use super::stream;
-use crate::json::{JsonError, Scanner, What};
+use crate::json::{Elements, JsonError, Scanner, What};
 use crate::symbols::SymbolIndex;
 use engine_core::event::InstrumentStatus;
 use engine_core::fixed::{DecimalError, Money, Price, Qty, SCALE_MAX};
@@ -121,28 +121,40 @@ pub struct BadPair {
     pub error: JsonError,
 }
 
-/// Reads the `data` object of the `instrument` channel; `each` gets every pair that we hold.
-pub fn read_pairs(
-    mut data: Scanner<'_>,
-    symbols: &mut SymbolIndex,
-    mut each: impl FnMut(Result<Pair, BadPair>),
-) -> Result<(), JsonError> {
-    let mut members = data.object()?;
-    while let Some(key) = members.next(&mut data)? {
-        if key != b"pairs" {
-            data.skip()?;
-            continue;
+/// Walks the pairs of the `instrument` channel's `data` object.
+pub struct Pairs<'a> {
+    s: Scanner<'a>,
+    elements: Option<Elements>,
+}
+
+impl<'a> Pairs<'a> {
+    /// In front of the first pair.
+    pub fn new(data: Scanner<'a>) -> Result<Pairs<'a>, JsonError> {
+        let mut s = data;
+        let mut members = s.object()?;
+        while let Some(key) = members.next(&mut s)? {
+            if key == b"pairs" {
+                let elements = Some(s.array()?);
+                return Ok(Pairs { s, elements });
+            }
+            s.skip()?;
         }
-        let mut pairs = data.array()?;
-        while pairs.next(&mut data)? {
-            let start = data.clone();
-            data.skip()?;
+        Ok(Pairs { s, elements: None })
+    }
+
+    /// The next pair that we hold; `None` after the last.
+    pub fn next(&mut self, symbols: &mut SymbolIndex) -> Result<Option<Result<Pair, BadPair>>, JsonError> {
+        let Some(elements) = &mut self.elements else { return Ok(None) };
+        while elements.next(&mut self.s)? {
+            let start = self.s.clone();
+            self.s.skip()?;
             if let Some(pair) = read_pair(start, symbols) {
-                each(pair);
+                return Ok(Some(pair));
             }
         }
+        self.elements = None;
+        Ok(None)
     }
-    Ok(())
 }
 
 /// One pair; `None` if it is not ours (or so broken that it does not say whose it is).
@@ -415,8 +427,10 @@ mod tests {
             {"symbol":"ETH/USD","status":"online","qty_precision":8,"qty_increment":1e-08,"price_precision":3,"price_increment":0.001,"qty_min":0.002},
             {"symbol":"BTC/USD","base":"BTC","quote":"USD","status":"post_only","qty_precision":8,"qty_increment":1e-08,"price_precision":1,
              "price_increment":0.1,"cost_precision":5,"cost_min":"0.55","qty_min":5e-05,"marginable":true,"has_index":true}]}"#;
-        let mut got = Vec::new();
-        read_pairs(Scanner::new(text), &mut index(), |pair| got.push(pair)).unwrap();
+        let (mut pairs, mut index, mut got) = (Pairs::new(Scanner::new(text)).unwrap(), index(), Vec::new());
+        while let Some(pair) = pairs.next(&mut index).unwrap() {
+            got.push(pair);
+        }
         let bad = got[0].unwrap_err();
         assert_eq!((bad.symbol, bad.error.what), (1, What::Decimal(DecimalError::Precision)));
         let rules = Rules { tick: 1, lot: 1, qty_min: 5_000, notional_min: 6 };

@@ -14,13 +14,15 @@
 //! comes in on the new one.
 
 use super::book::{Book, Decimals, Proof};
-use super::instruments::{self, Rules, System};
+use super::instruments::{Pair, Pairs, Rules, System};
 use super::message::{Envelope, Scratch};
 use super::stream::{self, Message};
+use super::writer::Writer;
 use super::{Cx, S};
+use crate::json::Scanner;
 use crate::outbox::ColdRequest;
 use crate::symbols::SymbolIndex;
-use crate::venue::{Role, VenueError};
+use crate::venue::Role;
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, InstrumentStatus, Side, Times, flags};
 use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -147,7 +149,7 @@ pub fn emit_book<S: EventSink>(
 
 impl MarketData {
     /// Over the venue's instruments of the table.
-    pub fn new(venue: VenueId, instruments: &InstrumentTable) -> Result<MarketData, VenueError> {
+    pub fn new(venue: VenueId, instruments: &InstrumentTable) -> MarketData {
         let symbols = SymbolIndex::new(instruments, venue);
         let feeds = symbols.symbols().iter().map(|symbol| {
             let instrument = &instruments[symbol.instrument];
@@ -167,7 +169,7 @@ impl MarketData {
                 rules: Rules::of(instrument),
             }
         });
-        Ok(MarketData {
+        MarketData {
             venue,
             feeds: feeds.collect(),
             places: places(&symbols, instruments),
@@ -179,7 +181,7 @@ impl MarketData {
             told: FeedState::Down,
             ready: false,
             sent_ns: 0,
-        })
+        }
     }
 
     /// True once every book that the venue has is live on the newest connection.
@@ -214,7 +216,9 @@ impl MarketData {
         if self.feeds.iter().all(|feed| feed.live_on.is_none()) {
             self.subscribed = false;
         }
-        self.send(cx, &[br#"{"method":"subscribe","params":{"channel":"instrument","snapshot":true},"req_id":"#, &digits(ID_INSTRUMENT), b"}"]);
+        self.send(cx, |message| {
+            message.put(br#"{"method":"subscribe","params":{"channel":"instrument","snapshot":true},"req_id":"#).integer(ID_INSTRUMENT).put(b"}");
+        });
         for first in (0..self.feeds.len()).step_by(SYMBOLS_PER_REQUEST) {
             let end = (first + SYMBOLS_PER_REQUEST).min(self.feeds.len());
             let books = self.subscribe("book", first..end, ID_ALL_BOOKS, cx);
@@ -235,7 +239,7 @@ impl MarketData {
     fn subscribe<K: EventSink>(&mut self, channel: &str, places: core::ops::Range<usize>, id: u64, cx: &mut Cx<'_, K>) -> bool {
         let symbols = &self.symbols;
         let sent = cx.out.send(Role::MarketData, |space| {
-            let mut message = super::orders::Writer::new(space);
+            let mut message = Writer::new(space);
             message.put(br#"{"method":"subscribe","params":{"channel":""#).put(channel.as_bytes()).put(br#"","symbol":["#);
             for (at, symbol) in symbols.symbols()[places.clone()].iter().enumerate() {
                 message.put(if at == 0 { b"\"" } else { b",\"" }).put(symbol.text.as_bytes()).put(b"\"");
@@ -247,14 +251,12 @@ impl MarketData {
         sent
     }
 
-    /// Sends a small message made of pieces.
-    fn send<K: EventSink>(&mut self, cx: &mut Cx<'_, K>, pieces: &[&[u8]]) -> bool {
+    /// Sends a message; false if there was no room.
+    fn send<K: EventSink>(&mut self, cx: &mut Cx<'_, K>, build: impl FnOnce(&mut Writer<'_>)) -> bool {
         self.sent_ns = cx.times.core_ns;
         cx.out.send(Role::MarketData, |space| {
-            let mut message = super::orders::Writer::new(space);
-            pieces.iter().for_each(|piece| {
-                message.put(piece);
-            });
+            let mut message = Writer::new(space);
+            build(&mut message);
             message.finish()
         })
     }
@@ -281,7 +283,7 @@ impl MarketData {
 
     fn invalidate<K: EventSink>(&mut self, place: usize, reason: BookInvalid, cx: &mut Cx<'_, K>) {
         let feed = &mut self.feeds[place];
-        if feed.live_on.take().is_some() || reason != BookInvalid::Disconnected {
+        if feed.live_on.take().is_some() {
             feed.book.clear();
             let instrument = self.symbols.symbols()[place].instrument;
             cx.emit(&Event::book_invalid(self.venue, instrument, reason, cx.times));
@@ -290,9 +292,7 @@ impl MarketData {
 
     /// The book of `place` is not to be trusted: say so, and synchronise it anew unless that is under way.
     fn lose<K: EventSink>(&mut self, place: usize, reason: BookInvalid, cx: &mut Cx<'_, K>) {
-        if self.feeds[place].live_on.is_some() {
-            self.invalidate(place, reason, cx);
-        }
+        self.invalidate(place, reason, cx);
         self.retry(place, cx);
     }
 
@@ -318,12 +318,11 @@ impl MarketData {
     }
 
     fn resubscribe<K: EventSink>(&mut self, place: usize, cx: &mut Cx<'_, K>) {
-        let id = digits(ID_UNSUBSCRIBE + place as u64);
         let text = &self.symbols.symbols()[place].text;
         let unsubscribed = cx.out.send(Role::MarketData, |space| {
-            let mut message = super::orders::Writer::new(space);
+            let mut message = Writer::new(space);
             message.put(br#"{"method":"unsubscribe","params":{"channel":"book","symbol":[""#).put(text.as_bytes());
-            message.put(br#""],"depth":10},"req_id":"#).put(&id).put(b"}").finish()
+            message.put(br#""],"depth":10},"req_id":"#).integer(ID_UNSUBSCRIBE + place as u64).put(b"}").finish()
         });
         let sent = unsubscribed && self.subscribe("book", place..place + 1, ID_BOOK + place as u64, cx);
         let feed = &mut self.feeds[place];
@@ -334,9 +333,7 @@ impl MarketData {
     /// The core found the book wrong.
     pub fn resync<K: EventSink>(&mut self, instrument: InstrumentId, reason: BookInvalid, cx: &mut Cx<'_, K>) {
         let Some(place) = self.places.get(instrument.index()).copied().flatten() else { return };
-        let place = usize::from(place);
-        self.invalidate(place, reason, cx);
-        self.retry(place, cx);
+        self.lose(usize::from(place), reason, cx);
     }
 
     /// A complete message.
@@ -358,9 +355,8 @@ impl MarketData {
             Err(error) => {
                 cx.counters.malformed += 1;
                 if let Some(place) = error.symbol
-                    && (self.feeds[place].live_on == Some(generation) || self.link == Some(generation))
+                    && self.feeds[place].live_on == Some(generation)
                 {
-                    self.feeds[place].awaiting_since_ns = 0;
                     self.lose(place, BookInvalid::Malformed, cx);
                 }
             }
@@ -463,16 +459,126 @@ impl MarketData {
         }
     }
 
-    fn on_instruments<K: EventSink>(&mut self, data: crate::json::Scanner<'_>, cx: &mut Cx<'_, K>) {
-        // The pairs are read while the index is borrowed; each is then applied by itself.
-        let mut symbols = core::mem::replace(&mut self.symbols, SymbolIndex::empty());
-        let result = instruments::read_pairs(data, &mut symbols, |pair| match pair {
-            Ok(pair) => self.on_pair(&symbols_view(&pair), cx),
-            Err(_) => {}
-        });
-        self.symbols = symbols;
-        if result.is_err() {
-            cx.counters.malformed += 1;
+    fn on_instruments<K: EventSink>(&mut self, data: Scanner<'_>, cx: &mut Cx<'_, K>) {
+        let mut pairs = match Pairs::new(data) {
+            Ok(pairs) => pairs,
+            Err(_) => {
+                cx.counters.malformed += 1;
+                return;
+            }
+        };
+        loop {
+            match pairs.next(&mut self.symbols) {
+                Ok(Some(Ok(pair))) => self.on_pair(&pair, cx),
+                Ok(Some(Err(bad))) => self.on_bad_pair(bad.symbol, cx),
+                Ok(None) => return,
+                Err(_) => {
+                    cx.counters.malformed += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_pair<K: EventSink>(&mut self, pair: &Pair, cx: &mut Cx<'_, K>) {
+        let place = pair.symbol;
+        let instrument = self.symbols.symbols()[place].instrument;
+        let feed = &mut self.feeds[place];
+        cx.counters.unknown_values += u64::from(pair.status == InstrumentStatus::Unknown && feed.pair_status != pair.status);
+        feed.pair_status = pair.status;
+        let (price, qty) = feed.book.decimals();
+        if (price.printed, qty.printed) != (pair.price_decimals, pair.qty_decimals) {
+            feed.book.set_printed(pair.price_decimals, pair.qty_decimals);
+        }
+        if feed.rules != pair.rules {
+            feed.rules = pair.rules;
+            let rules = Event {
+                instrument: instrument.0,
+                a: pair.rules.tick as u64,
+                b: pair.rules.lot as u64,
+                c: pair.rules.qty_min as u64,
+                d: pair.rules.notional_min as u64,
+                ..Event::new(EventKind::InstrumentRules, self.venue, cx.times)
+            };
+            cx.emit(&rules.with(flags::LAST));
+            // The cold plane's copy of the table is stale now.
+            cx.out.request(ColdRequest::Instruments);
+        }
+        self.tell_status(place, cx);
+    }
+
+    /// An instrument whose reference data cannot be read (its decimals became finer than our numbers, for one) is
+    /// quarantined: no trading, no book, until the venue says something that we understand.
+    fn on_bad_pair<K: EventSink>(&mut self, place: usize, cx: &mut Cx<'_, K>) {
+        cx.counters.malformed += 1;
+        cx.notice.set(&[b"reference data cannot be read: ", self.symbols.symbols()[place].text.as_bytes()]);
+        self.feeds[place].pair_status = InstrumentStatus::Unknown;
+        self.tell_status(place, cx);
+        self.lose(place, BookInvalid::RulesChanged, cx);
+        cx.out.request(ColdRequest::Instruments);
+    }
+
+    fn on_answer<K: EventSink>(&mut self, generation: u32, answer: &Envelope<'_>, cx: &mut Cx<'_, K>) {
+        let Some(error) = answer.error.filter(|_| answer.success != Some(true)) else { return };
+        let unsubscribe = answer.method.is_some_and(|method| method.is(b"unsubscribe"));
+        if unsubscribe || self.link != Some(generation) {
+            return; // Of a subscription that was not there, or of a connection that is on its way out.
+        }
+        cx.counters.venue_errors += 1;
+        let id = answer.req_id.unwrap_or(0);
+        let named = answer.symbol.and_then(|symbol| self.symbols.position(symbol.raw()));
+        let single = |base: u64| id.checked_sub(base).and_then(|at| usize::try_from(at).ok()).filter(|&at| at < self.feeds.len());
+        let trade = id == ID_ALL_TRADES || single(ID_TRADE).is_some();
+        let book = id == ID_ALL_BOOKS || single(ID_BOOK).is_some();
+        let place = named.or_else(|| single(ID_TRADE)).or_else(|| single(ID_BOOK));
+        let symbol = place.map_or(&b""[..], |place| self.symbols.symbols()[place].text.as_bytes());
+        cx.notice.set(&[b"subscription refused: ", error.raw(), b" ", symbol]);
+        let Some(place) = place else { return }; // The time-out of the snapshot will find out whose it was.
+        let now_ns = cx.times.core_ns;
+        let unsupported = error.raw().starts_with(b"Currency pair not supported");
+        if trade {
+            self.feeds[place].trade_retry_at_ns = now_ns + if unsupported { REFUSED_RETRY_NS } else { 30 * S };
+        } else if book && self.feeds[place].live_on != Some(generation) {
+            self.feeds[place].awaiting_since_ns = 0;
+            if unsupported {
+                let feed = &mut self.feeds[place];
+                (feed.refused, feed.retry_at_ns) = (true, now_ns + REFUSED_RETRY_NS);
+                feed.pair_status = InstrumentStatus::Unknown;
+                self.tell_status(place, cx);
+                self.update_ready();
+            } else {
+                // At least one step of back-off: the venue has just said no.
+                self.feeds[place].failures = self.feeds[place].failures.max(1);
+                self.retry(place, cx);
+            }
+        }
+    }
+
+    /// Time went by: pings, snapshots that did not come, retries that are due.
+    pub fn on_timer<K: EventSink>(&mut self, cx: &mut Cx<'_, K>) {
+        let now_ns = cx.times.core_ns;
+        if self.link.is_none() {
+            return;
+        }
+        for place in 0..self.feeds.len() {
+            let feed = &mut self.feeds[place];
+            if feed.awaiting_since_ns != 0 && now_ns.saturating_sub(feed.awaiting_since_ns) >= SNAPSHOT_TIMEOUT_NS {
+                feed.awaiting_since_ns = 0;
+                feed.failures = feed.failures.max(1);
+                self.retry(place, cx);
+            } else if feed.retry_at_ns != 0 && now_ns >= feed.retry_at_ns {
+                feed.retry_at_ns = 0;
+                self.resubscribe(place, cx);
+            }
+            if self.feeds[place].trade_retry_at_ns != 0 && now_ns >= self.feeds[place].trade_retry_at_ns {
+                self.feeds[place].trade_retry_at_ns = 0;
+                self.subscribe("trade", place..place + 1, ID_TRADE + place as u64, cx);
+            }
+        }
+        if now_ns.saturating_sub(self.sent_ns) >= PING_NS {
+            self.send(cx, |message| {
+                message.put(br#"{"method":"ping","req_id":"#).integer(ID_PING).put(b"}");
+            });
         }
     }
 }

@@ -311,6 +311,8 @@ pub struct Envelope<'a> {
     pub symbol: Option<Text<'a>>,
     /// In front of the value of `result`.
     pub result: Option<Scanner<'a>>,
+    /// `time_out` of an answer: when the venue sent it; 0 if not stated.
+    pub time_ns: u64,
 }
 
 impl<'a> Envelope<'a> {
@@ -334,6 +336,7 @@ impl<'a> Envelope<'a> {
                 self.result = Some(s.clone());
                 s.skip()?;
             }
+            b"time_out" => self.time_ns = time(s)?,
             _ => s.skip()?,
         }
         Ok(())
@@ -355,39 +358,6 @@ impl<'a> Envelope<'a> {
     #[inline]
     pub fn is_channel(&self, name: &[u8]) -> bool {
         self.channel.is_some_and(|channel| channel.is(name))
-    }
-}
-
-/// The last thing that the venue said which somebody should read. Bounded; kept until taken.
-#[derive(Debug)]
-pub struct Notice {
-    text: String,
-    fresh: bool,
-}
-
-/// Bytes of a notice at most.
-const NOTICE_MAX: usize = 240;
-
-impl Default for Notice {
-    fn default() -> Self {
-        Notice { text: String::with_capacity(NOTICE_MAX), fresh: false }
-    }
-}
-
-impl Notice {
-    /// Keeps `parts`, joined; what is not printable ASCII becomes `?`, what does not fit is cut.
-    pub fn set(&mut self, parts: &[&[u8]]) {
-        self.text.clear();
-        let bytes = parts.iter().flat_map(|part| part.iter());
-        for &byte in bytes.take(NOTICE_MAX) {
-            self.text.push(if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '?' });
-        }
-        self.fresh = true;
-    }
-
-    /// The text, if there is a new one.
-    pub fn take(&mut self) -> Option<&str> {
-        core::mem::take(&mut self.fresh).then_some(self.text.as_str())
     }
 }
 

@@ -165,39 +165,48 @@ fn add(symbols: &mut SymbolIndex, text: &[u8], (price_scale, qty_scale): (u8, u8
     Some(symbols.symbols().len() - 1)
 }
 
-/// Scales for the symbol of the object that `s` stands at: as many decimals as its numbers are printed with.
+/// Scales for the symbol of the object that `s` stands at, by the size of its numbers: as fine as they can be.
 #[cold]
-fn printed_scales(s: &Scanner<'_>) -> (u8, u8) {
-    fn widest(s: &mut Scanner<'_>, found: &mut (u8, u8), rows: u32) -> Result<(), JsonError> {
+fn scales_of(s: &Scanner<'_>) -> (u8, u8) {
+    fn largest(s: &mut Scanner<'_>, found: &mut (u8, u8), rows: bool) -> Result<(), JsonError> {
         let mut members = s.object()?;
         while let Some(key) = members.next(s)? {
             match key {
-                b"bids" | b"asks" if rows == 0 => {
+                b"bids" | b"asks" if !rows => {
                     let mut rows = s.array()?;
                     while rows.next(s)? {
-                        widest(s, found, 1)?;
+                        largest(s, found, true)?;
                     }
                 }
-                b"price" | b"qty" => {
-                    let price = key == b"price";
-                    let text = s.decimal_text()?;
-                    let decimals = text.iter().position(|&c| c == b'.').map_or(0, |point| text.len() - point - 1).min(10) as u8;
-                    let slot = if price { &mut found.0 } else { &mut found.1 };
-                    *slot = (*slot).max(decimals);
-                }
+                b"price" => found.0 = found.0.max(integer_digits(s.decimal_text()?)),
+                b"qty" => found.1 = found.1.max(integer_digits(s.decimal_text()?)),
                 _ => s.skip()?,
             }
         }
         Ok(())
     }
     let mut found = (0, 0);
-    match widest(&mut s.clone(), &mut found, 0) {
-        Ok(()) if found != (0, 0) => found,
-        _ => OPEN_SCALES,
+    match largest(&mut s.clone(), &mut found, false) {
+        Ok(()) => (scale_for(found.0, PRICE_SCALE_MAX), scale_for(found.1, QTY_SCALE_MAX)),
+        Err(_) => OPEN_SCALES,
     }
 }
 
-/// Scales of a symbol of which no book has told them, in open mode.
+/// Digits in front of the point.
+pub fn integer_digits(text: &[u8]) -> u8 {
+    text.iter().take_while(|c| c.is_ascii_digit()).count().min(18) as u8
+}
+
+/// The finest scale, up to `max`, at which numbers ten times as large as one with so many digits still fit.
+pub fn scale_for(integer_digits: u8, max: u8) -> u8 {
+    16u8.saturating_sub(integer_digits).min(max)
+}
+
+/// Finest price scale in open mode.
+pub const PRICE_SCALE_MAX: u8 = 10;
+/// Finest quantity scale in open mode.
+pub const QTY_SCALE_MAX: u8 = 8;
+/// Scales of a symbol whose numbers are not known yet, in open mode.
 pub const OPEN_SCALES: (u8, u8) = (8, 8);
 
 /// Reads the array of a `book` message: exactly one element.
@@ -208,7 +217,7 @@ fn book(s: &mut Scanner<'_>, symbols: &mut SymbolIndex, scratch: &mut Scratch) -
         return Err(missing(s, "data").into());
     }
     let name = symbol_of(s)?;
-    let at = position(symbols, name, || printed_scales(s));
+    let at = position(symbols, name, || scales_of(s));
     let Some(symbol) = at else {
         s.skip()?;
         while elements.next(s)? {
@@ -218,7 +227,7 @@ fn book(s: &mut Scanner<'_>, symbols: &mut SymbolIndex, scratch: &mut Scratch) -
     };
     let entry = &symbols.symbols()[symbol];
     let scales = (entry.price_scale, entry.qty_scale);
-    let read = |s: &mut Scanner<'_>, scratch: &mut Scratch| {
+    let mut read = |s: &mut Scanner<'_>, scratch: &mut Scratch| {
         let body = element(s, symbol, scales, scratch)?;
         if elements.next(s)? { Err(s.error(What::Field("data"))) } else { Ok(body) }
     };
@@ -285,7 +294,7 @@ fn trades(s: &mut Scanner<'_>, symbols: &mut SymbolIndex, scratch: &mut Scratch)
     let mut elements = s.array()?;
     while elements.next(s)? {
         let name = symbol_of(s)?;
-        let Some(symbol) = position(symbols, name, || OPEN_SCALES) else {
+        let Some(symbol) = position(symbols, name, || scales_of(s)) else {
             unknown_symbols += 1;
             s.skip()?;
             continue;

@@ -26,6 +26,8 @@ pub enum InFlight {
         price: i64,
         /// New total quantity.
         qty: i64,
+        /// An execution record has reported it already, ahead of the answer.
+        told: bool,
     },
 }
 
@@ -56,6 +58,8 @@ pub struct Tracked {
     pub in_flight: InFlight,
     /// A cancel waits for the answer to the request on its way: the venue does not keep their order.
     pub cancel_waits: bool,
+    /// The last snapshot that listed it.
+    pub seen: u32,
     venue_id: [u8; VENUE_ID_MAX],
     venue_id_len: u8,
 }
@@ -75,6 +79,7 @@ impl Tracked {
             closed: false,
             in_flight: InFlight::Nothing,
             cancel_waits: false,
+            seen: 0,
             venue_id: [0; VENUE_ID_MAX],
             venue_id_len: 0,
         }
@@ -245,6 +250,15 @@ impl TrackedOrders {
             entry.closed = true;
             (entry.in_flight, entry.cancel_waits) = (InFlight::Nothing, false);
             self.closed.push_back(at as u32);
+        }
+    }
+
+    /// Closes every open entry that `ended` says has ended.
+    pub fn close_where(&mut self, ended: impl Fn(&Tracked) -> bool) {
+        for at in 0..self.entries.len() {
+            if !self.entries[at].closed && ended(&self.entries[at]) {
+                self.close(at);
+            }
         }
     }
 

@@ -5,13 +5,13 @@
 //! takes the wire's place. At the end the engine's positions, open orders and balances are compared with the
 //! venues' own records.
 
-mod config;
-mod records;
+pub mod config;
+pub mod records;
 
 use crate::launch::{Launch, Running, launch};
 use crate::live::LiveLine;
 use crate::run::write_report;
-use crate::sim::Accounts;
+use crate::sim::{Accounts, Listen};
 use crate::{signals, summary};
 use anyhow::Context;
 use drivers::testbed::{self, Testbed, TestbedConfig};
@@ -33,6 +33,7 @@ const DIRECTORY_PREFIX: &str = "peregrine-demo-";
 /// First port of the venues.
 const FIRST_PORT: u16 = 9_443;
 
+/// Options of the subcommand.
 #[derive(clap::Args)]
 #[command(after_help = "Needs nothing: no keys, no network, no configuration. As root it makes two network namespaces and runs over \
     AF_XDP; without root it says so and uses an in-process link. Everything it makes is removed at the end, and what \
@@ -164,6 +165,7 @@ impl Wire {
     }
 }
 
+/// Runs the demonstration.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!((1..=1_000_000).contains(&arguments.rate), "--rate {} is not between 1 and 1000000 messages a second", arguments.rate);
     for swept in sweep() {
@@ -181,8 +183,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let sim = start_venues(arguments, &wire, &place, &accounts)?;
 
     let (binance_keys, kraken_keys) = accounts.write_key_files(&place.path)?;
+    let ring = config::ring_path();
     let settings = config::Settings {
         directory: &place.path,
+        ring: &ring,
         link: &arguments.link,
         testbed: match &wire {
             Wire::Veth(bed) => Some(bed.as_ref()),
@@ -239,10 +243,13 @@ fn hot_cpu() -> Option<usize> {
 }
 
 fn start_venues(arguments: &Arguments, wire: &Wire, place: &Workplace, accounts: &Accounts) -> anyhow::Result<SimHandle> {
-    let listen = IpAddr::V4(wire.venues_address());
+    let listen = Listen { address: IpAddr::V4(wire.venues_address()), first_port: FIRST_PORT };
     let ca_file = place.path.join("ca.pem");
-    let config = crate::sim::config(listen, FIRST_PORT, arguments.rate, arguments.seed, ca_file, accounts);
-    wire.on_venues_side(|| Sim::start(config))?.context("starting the simulated venues")
+    let mut simulation = crate::sim::config(listen, arguments.rate, arguments.seed, ca_file, accounts);
+    for venue in [simulation.binance.as_mut().map(|c| &mut c.venue), simulation.kraken.as_mut().map(|c| &mut c.venue)].into_iter().flatten() {
+        (venue.maker_ppm, venue.taker_ppm) = (config::MAKER_FEE_PPM, config::TAKER_FEE_PPM);
+    }
+    wire.on_venues_side(|| Sim::start(simulation))?.context("starting the simulated venues")
 }
 
 fn trade(running: &Running, stop: &AtomicBool, length: Duration) {

@@ -1,0 +1,105 @@
+//! Once a link is open, receiving, sending, heartbeats and key changes of the peer allocate nothing.
+
+mod session_support;
+mod tls_support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use netstack::session::{CloseCause, Handler, Progress};
+use netstack::tls::Versions;
+use netstack::websocket::Kind;
+use session_support::*;
+use tls_support::NOW;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is handed on to the system allocator unchanged; the counter is a plain thread-local.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Counts messages and bytes, and keeps nothing.
+#[derive(Default)]
+struct Counter {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Handler for Counter {
+    fn on_open(&mut self, _generation: u32) {}
+
+    fn on_message(&mut self, _generation: u32, _kind: Kind, payload: &[u8]) {
+        self.messages += 1;
+        self.bytes += payload.len() as u64;
+    }
+
+    fn on_close(&mut self, _generation: u32, cause: &CloseCause) {
+        panic!("{cause}");
+    }
+}
+
+#[test]
+fn an_open_link_allocates_nothing() {
+    for versions in [None, Some(Versions::Tls13), Some(Versions::Tls12)] {
+        let adjust = |config: &mut netstack::session::SessionConfig| {
+            config.ping_interval_ns = SECOND;
+            config.idle_timeout_ns = 60 * SECOND;
+        };
+        let mut world = match versions {
+            None => World::new(adjust),
+            Some(versions) => World::with_tls(versions, adjust),
+        }
+        .open();
+        let mut counter = Counter::default();
+        let mut measured = 0;
+        for round in 0..50u64 {
+            // The server speaks in whole records, in several messages to a record, in fragments.
+            for _ in 0..5 {
+                world.server_sends(0, &text("{\"stream\":\"btcusdt@depth\"}"));
+                world.server_sends(0, &[text("one"), frame(0x89, b"ping"), text("two")].concat());
+                world.server_sends(0, &frame(0x02, &[7; 1000]));
+                world.server_sends(0, &frame(0x80, &[7; 1000]));
+            }
+            world.transport.lend_max = if round % 2 == 0 { usize::MAX } else { 333 };
+            world.now_ns += SECOND;
+            let before = ALLOCATIONS.get();
+            for _ in 0..1000 {
+                let progress = world.session.poll(&mut world.transport, world.now_ns, NOW, &mut counter);
+                if progress == Progress::Idle {
+                    break;
+                }
+                world.session.send(&mut world.transport, Kind::Text, &[b'o'; 220]).unwrap();
+            }
+            measured += ALLOCATIONS.get() - before;
+            world.serve();
+            world.peers[0].frames.clear();
+        }
+        assert_eq!(counter.messages, 50 * 20, "{versions:?}");
+        assert_eq!(counter.bytes, 50 * 5 * (26 + 6 + 2000));
+        assert_eq!(world.session.statistics().pings_out, 50);
+        assert_eq!(measured, 0, "allocations in 50 rounds of {versions:?}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The IP stack over the in-process link, against smoltcp as the peer (an implementation of ARP, IP and TCP
+//! other than the stack's own layers) and against scripted hosts. One thread, simulated time, seeded chance.
+
+mod allocator;
+mod dhcp;
+mod dns;
+mod frames;
+mod hostile;
+mod hot_path;
+mod link;
+mod peer;
+mod streams;
+mod world;

@@ -1,0 +1,549 @@
+//! The record layer against rustls: the same streams both ways, all suites, both versions, key updates,
+//! every cut, every flipped bit; and what a server says besides data gets the verdict of a rustls client.
+
+mod tls_support;
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use netstack::tls::{Alert, KeySchedule, RecordBuffer, RecordLayer, SealError, Suite, TlsError, TrafficKeys, Version, Versions};
+use proptest::prelude::*;
+use rustls::{ClientConnection, ConnectionTrafficSecrets};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tls_support::*;
+
+/// One thing that happens on an established connection.
+#[derive(Clone, Debug)]
+enum Act {
+    ClientSends(usize, bool),
+    ServerSends(usize),
+    ClientUpdates,
+    ServerUpdates,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let length = prop_oneof![4 => 0usize..600, 1 => 16_370usize..16_385];
+    let act = prop_oneof![
+        4 => (length.clone(), any::<bool>()).prop_map(|(length, in_place)| Act::ClientSends(length, in_place)),
+        4 => length.prop_map(Act::ServerSends),
+        1 => Just(Act::ClientUpdates),
+        1 => Just(Act::ServerUpdates),
+    ];
+    proptest::collection::vec(act, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_sides_read_what_the_other_wrote_whatever_happens_between(
+        combination in 0usize..6,
+        acts in acts(),
+        size in 1usize..2000,
+    ) {
+        let (versions, suite) = combinations().nth(combination).unwrap();
+        let (mut client, mut server) = established(versions, suite);
+        let (mut from_client, mut from_server) = (Vec::new(), Vec::new());
+        for (index, act) in acts.iter().enumerate() {
+            match *act {
+                Act::ClientSends(length, in_place) => {
+                    let text: Vec<u8> = (0..length).map(|byte| (byte + index) as u8).collect();
+                    // What TLS has to say goes first, as the module's head demands.
+                    server.receive(&client.output());
+                    let record = if in_place { client.seal_in_place(&text) } else { client.seal(&text) };
+                    record.chunks(size).for_each(|piece| server.receive(piece));
+                    from_client.extend_from_slice(&text);
+                }
+                Act::ServerSends(length) => {
+                    let text: Vec<u8> = (0..length).map(|byte| (byte * 3 + index) as u8).collect();
+                    server.write(&text);
+                    for piece in server.output().chunks(size) {
+                        client.receive(piece).unwrap();
+                    }
+                    from_server.extend_from_slice(&text);
+                }
+                Act::ClientUpdates => client.tls.queue_key_update(),
+                Act::ServerUpdates if versions == Versions::Tls13 => server.connection.refresh_traffic_keys().unwrap(),
+                Act::ServerUpdates => {}
+            }
+        }
+        settle(&mut client, &mut server).unwrap();
+        prop_assert_eq!(server.error, None);
+        prop_assert!(server.plaintext == from_client && client.plaintext == from_server);
+        if versions == Versions::Tls13 {
+            let count = |wanted: fn(&Act) -> bool| acts.iter().filter(|act| wanted(act)).count() as u64;
+            let updates = count(|act| matches!(act, Act::ServerUpdates));
+            prop_assert_eq!(client.tls.statistics().key_updates_in, updates);
+        }
+    }
+}
+
+/// A stream of the server with everything that may come: data, key updates (TLS 1.3).
+fn server_stream(versions: Versions, server: &mut Server) -> (Vec<u8>, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let mut plaintext = Vec::new();
+    for (index, text) in [&b"first"[..], b"", b"the second message", &[7; 40]].into_iter().enumerate() {
+        server.write(text);
+        plaintext.extend_from_slice(text);
+        bytes.extend_from_slice(&server.output());
+        if versions == Versions::Tls13 && index < 2 {
+            server.connection.refresh_traffic_keys().unwrap();
+            bytes.extend_from_slice(&server.output());
+        }
+    }
+    (bytes, plaintext)
+}
+
+#[test]
+fn every_cut_of_every_suites_stream_gives_the_same_plaintext() {
+    for (versions, suite) in combinations() {
+        let (mut client, mut server) = established(versions, suite);
+        let length = server_stream(versions, &mut server).0.len();
+        drop(client);
+        for cut in (1..length).step_by(if suite == Suite::Aes128Gcm { 1 } else { 3 }) {
+            (client, server) = established(versions, suite);
+            let (bytes, plaintext) = server_stream(versions, &mut server);
+            client.receive(&bytes[..cut]).unwrap();
+            client.receive(&bytes[cut..]).unwrap();
+            assert_eq!(client.plaintext, plaintext, "{versions:?} {suite:?} {cut}");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_the_server_told() {
+    for (versions, suite) in combinations() {
+        let length = {
+            let (_, mut server) = established(versions, suite);
+            server.write(b"buy 1 at 2");
+            server.output().len()
+        };
+        for bit in (0..length * 8).step_by(if suite == Suite::Aes128Gcm { 1 } else { 7 }) {
+            let (mut client, mut server) = established(versions, suite);
+            server.write(b"buy 1 at 2");
+            let mut record = server.output();
+            record[bit / 8] ^= 1 << (bit % 8);
+            // A longer length waits for more; a peer that goes on sending brings the error to light.
+            server.write(&[0; 16_384]);
+            server.write(&[0; 4_096]);
+            let more = server.output();
+            let result = client.receive(&record).and_then(|()| client.receive(&more));
+            // The legacy version's minor byte is authenticated in TLS 1.3 and given in TLS 1.2.
+            if versions == Versions::Tls12 && bit / 8 == 2 {
+                continue;
+            }
+            let error = result.expect_err(&format!("{versions:?} {suite:?} bit {bit}"));
+            assert_eq!(client.plaintext, b"", "{error}");
+            let alert = client.output();
+            assert!(!alert.is_empty(), "{error}");
+            server.receive(&alert);
+            assert!(matches!(server.error, Some(rustls::Error::AlertReceived(_))), "{:?}", server.error);
+        }
+    }
+}
+
+#[test]
+fn closing_is_orderly_on_both_sides() {
+    for (versions, suite) in combinations() {
+        let (mut client, mut server) = established(versions, suite);
+        client.tls.queue_close_notify();
+        assert_eq!(client.tls.seal(b"late", &mut [0; 64]), Err(SealError::Closed));
+        server.receive(&client.output());
+        assert!(server.closed);
+        server.write(b"last words");
+        server.connection.send_close_notify();
+        client.receive(&server.output()).unwrap();
+        assert!(client.closed);
+        assert_eq!(client.plaintext, b"last words");
+        // Whatever follows is ignored.
+        client.receive(b"garbage").unwrap();
+        let (mut client, mut server) = established(versions, suite);
+        server.connection.send_close_notify();
+        client.receive(&server.output()).unwrap();
+        server.receive(&client.output());
+        assert!(client.closed && server.closed);
+    }
+}
+
+/// Keys that are known, for both directions.
+struct Known {
+    suite: Suite,
+    tickets: usize,
+}
+
+impl Known {
+    fn keys(suite: Suite, generation: u8) -> TrafficKeys {
+        TrafficKeys::new(suite, &[generation; 32][..suite.key_len()], [generation; 12], 0).unwrap()
+    }
+}
+
+impl KeySchedule for Known {
+    fn next_send_keys(&mut self) -> Result<TrafficKeys, TlsError> {
+        Ok(Known::keys(self.suite, 2))
+    }
+
+    fn next_receive_keys(&mut self) -> Result<TrafficKeys, TlsError> {
+        Ok(Known::keys(self.suite, 2))
+    }
+
+    fn new_session_ticket(&mut self, _body: &[u8]) -> Result<(), TlsError> {
+        self.tickets += 1;
+        Ok(())
+    }
+}
+
+/// The other side of a [`Known`] connection: makes whatever record is wanted.
+struct Forge {
+    version: Version,
+    key: LessSafeKey,
+    iv: [u8; 12],
+    sequence: u64,
+}
+
+impl Forge {
+    fn new(version: Version, suite: Suite, key: &[u8], iv: [u8; 12], sequence: u64) -> Forge {
+        let algorithm = match suite {
+            Suite::Aes128Gcm => &AES_128_GCM,
+            Suite::Aes256Gcm => &AES_256_GCM,
+            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        Forge { version, key: LessSafeKey::new(UnboundKey::new(algorithm, key).unwrap()), iv, sequence }
+    }
+
+    fn known(version: Version, generation: u8) -> Forge {
+        Forge::new(version, Suite::Aes128Gcm, &[generation; 16], [generation; 12], 0)
+    }
+
+    /// A record of this content type; `padding` zeros behind it (TLS 1.3). Only AES-128-GCM in TLS 1.2.
+    fn record(&mut self, content_type: u8, content: &[u8], padding: usize) -> Vec<u8> {
+        let mut nonce = self.iv;
+        let sequence = self.sequence.to_be_bytes();
+        nonce[4..].iter_mut().zip(sequence).for_each(|(byte, number)| *byte ^= number);
+        self.sequence += 1;
+        match self.version {
+            Version::Tls13 => {
+                let mut text = content.to_vec();
+                text.push(content_type);
+                text.resize(text.len() + padding, 0);
+                let length = (text.len() + 16) as u16;
+                let header = [23, 3, 3, (length >> 8) as u8, length as u8];
+                self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut text).unwrap();
+                [&header[..], &text].concat()
+            }
+            Version::Tls12 => {
+                let mut text = content.to_vec();
+                let mut nonce = self.iv;
+                nonce[4..].copy_from_slice(&sequence);
+                let length = text.len() as u16;
+                let data = [&sequence[..], &[content_type, 3, 3, (length >> 8) as u8, length as u8]].concat();
+                self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), &mut text).unwrap();
+                let length = (text.len() + 8) as u16;
+                [&[content_type, 3, 3, (length >> 8) as u8, length as u8][..], &sequence, &text].concat()
+            }
+        }
+    }
+
+    fn open(&mut self, record: &[u8]) -> (u8, Vec<u8>) {
+        assert_eq!(self.version, Version::Tls13);
+        let mut nonce = self.iv;
+        nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()).for_each(|(byte, number)| *byte ^= number);
+        self.sequence += 1;
+        let header: [u8; 5] = record[..5].try_into().unwrap();
+        let mut text = record[5..].to_vec();
+        let text = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut text).expect("authentic");
+        (*text.last().unwrap(), text[..text.len() - 1].to_vec())
+    }
+}
+
+fn known(version: Version) -> (RecordLayer<Known>, Forge) {
+    let suite = Suite::Aes128Gcm;
+    let keys = Known::keys(suite, 1);
+    (RecordLayer::new(version, &keys, &keys, Known { suite, tickets: 0 }).unwrap(), Forge::known(version, 1))
+}
+
+/// Feeds whole records; returns the plaintext.
+fn feed(layer: &mut RecordLayer<Known>, records: &[Vec<u8>]) -> Result<Vec<u8>, TlsError> {
+    let mut buffer = RecordBuffer::new();
+    let mut plaintext = Vec::new();
+    for record in records {
+        let mut input = record.clone();
+        let received = layer.receive(&mut input, &mut buffer)?;
+        assert_eq!(received.consumed, record.len());
+        if let netstack::tls::Event::Plaintext(text) = received.event {
+            plaintext.extend_from_slice(text);
+        }
+    }
+    Ok(plaintext)
+}
+
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+const KEY_UPDATE_REQUESTED: [u8; 5] = [24, 0, 0, 1, 1];
+
+#[test]
+fn padding_is_removed_whatever_its_length() {
+    let (mut layer, mut forge) = known(Version::Tls13);
+    for padding in [0, 1, 15, 16, 255, 16_384 - 4] {
+        let record = forge.record(DATA, b"fill", padding);
+        assert_eq!(feed(&mut layer, &[record]).unwrap(), b"fill");
+    }
+    // Data that ends in zeros is not padding.
+    let record = forge.record(DATA, &[1, 0, 0], 2);
+    assert_eq!(feed(&mut layer, &[record]).unwrap(), [1, 0, 0]);
+    let record = forge.record(DATA, b"fill", 16_384 - 3);
+    assert_eq!(feed(&mut layer, &[record]), Err(TlsError::RecordOverflow { length: 16_386, limit: 16_385 }));
+}
+
+#[test]
+fn handshake_messages_may_share_and_span_records() {
+    let (mut layer, mut forge) = known(Version::Tls13);
+    let ticket = [&[4, 0, 0, 100][..], &[9; 100]].concat();
+    let two = [&ticket[..], &ticket].concat();
+    for cut in 1..two.len() {
+        let (mut layer, mut forge) = known(Version::Tls13);
+        let records = [forge.record(HANDSHAKE, &two[..cut], 0), forge.record(HANDSHAKE, &two[cut..], 3), forge.record(DATA, b"x", 0)];
+        assert_eq!(feed(&mut layer, &records).unwrap(), b"x");
+        assert_eq!(layer.schedule().tickets, 2);
+    }
+    // A key update that spans records still changes keys on the record boundary.
+    let records = [forge.record(HANDSHAKE, &KEY_UPDATE[..2], 0), forge.record(HANDSHAKE, &KEY_UPDATE[2..], 0)];
+    feed(&mut layer, &records).unwrap();
+    let mut forge = Forge::known(Version::Tls13, 2);
+    assert_eq!(feed(&mut layer, &[forge.record(DATA, b"new keys", 0)]).unwrap(), b"new keys");
+}
+
+#[test]
+fn a_requested_key_update_is_answered_before_any_data() {
+    let (mut layer, mut forge) = known(Version::Tls13);
+    feed(&mut layer, &[forge.record(HANDSHAKE, &KEY_UPDATE_REQUESTED, 0)]).unwrap();
+    assert_eq!(layer.seal(b"order", &mut [0; 64]), Err(SealError::PendingFirst));
+    let mut out = [0; 128];
+    assert_eq!(layer.write_pending(&mut out[..10]), 0, "no room");
+    let written = layer.write_pending(&mut out);
+    assert_eq!(Forge::known(Version::Tls13, 1).open(&out[..written]), (HANDSHAKE, KEY_UPDATE.to_vec()));
+    let written = layer.seal(b"order", &mut out).unwrap();
+    assert_eq!(Forge::known(Version::Tls13, 2).open(&out[..written]), (DATA, b"order".to_vec()));
+}
+
+#[test]
+fn keys_are_changed_before_their_limit_or_worn_out_where_that_is_impossible() {
+    let (mut layer, _) = known(Version::Tls13);
+    layer.set_record_limit(16);
+    let mut out = [0; 128];
+    for _ in 0..8 {
+        assert!(!layer.has_pending());
+        layer.seal(b"order", &mut out).unwrap();
+    }
+    assert!(layer.has_pending(), "half of the limit");
+    for _ in 8..12 {
+        layer.seal(b"order", &mut out).unwrap();
+    }
+    assert_eq!(layer.seal(b"order", &mut out), Err(SealError::PendingFirst));
+    assert!(layer.write_pending(&mut out) > 0);
+    layer.seal(b"order", &mut out).unwrap();
+    assert_eq!(layer.statistics().key_updates_out, 1);
+
+    let (mut layer, _) = known(Version::Tls12);
+    layer.set_record_limit(16);
+    for sealed in 0..12 {
+        assert_eq!(layer.wears_out(), sealed >= 8);
+        layer.seal(b"order", &mut out).unwrap();
+    }
+    assert_eq!(layer.seal(b"order", &mut out), Err(SealError::KeyExhausted));
+    layer.queue_close_notify();
+    assert!(layer.write_pending(&mut out) > 0, "there is room for the last word");
+}
+
+#[test]
+fn floods_of_what_says_nothing_are_cut_off() {
+    for (version, content_type, content) in [
+        (Version::Tls13, DATA, &b""[..]),
+        (Version::Tls12, DATA, b""),
+        (Version::Tls12, 21, &[1, 90]),
+        (Version::Tls13, 21, &[1, 90]),
+        (Version::Tls12, HANDSHAKE, &[0, 0, 0, 0]),
+    ] {
+        let (mut layer, mut forge) = known(version);
+        let mut count = 0;
+        let error = loop {
+            count += 1;
+            assert!(count < 100);
+            if let Err(error) = feed(&mut layer, &[forge.record(content_type, content, 0)]) {
+                break error;
+            }
+        };
+        assert!(matches!(error, TlsError::UnexpectedMessage(_)), "{error}");
+        assert!(count > 4, "a few are harmless");
+    }
+    // Key updates without data between them: each costs a key derivation.
+    let (mut client, mut server) = established(Versions::Tls13, Suite::Aes128Gcm);
+    let mut updates = 0;
+    let error = loop {
+        server.connection.refresh_traffic_keys().unwrap();
+        updates += 1;
+        assert!(updates < 100);
+        if let Err(error) = client.receive(&server.output()) {
+            break error;
+        }
+    };
+    assert_eq!((updates, error), (33, TlsError::UnexpectedMessage("too many key updates in a row")));
+    let (mut layer, mut forge) = known(Version::Tls13);
+    for _ in 0..100 {
+        feed(&mut layer, &[forge.record(HANDSHAKE, &[4, 0, 0, 1, 9], 0)]).unwrap();
+    }
+    assert_eq!(layer.schedule().tickets, 8, "tickets beyond the bound are dropped");
+    let (mut layer, mut forge) = known(Version::Tls13);
+    let error = feed(&mut layer, &[forge.record(HANDSHAKE, &[4, 0, 0x80, 0], 0)]);
+    assert_eq!(error, Err(TlsError::HandshakeTooLarge { limit: 16_384 }));
+}
+
+#[test]
+fn warnings_of_tls12_are_not_fatal_and_renegotiation_is_refused() {
+    let (mut layer, mut forge) = known(Version::Tls12);
+    let records = [forge.record(21, &[1, 112], 0), forge.record(HANDSHAKE, &[0, 0, 0, 0], 0), forge.record(DATA, b"fill", 0)];
+    assert_eq!(feed(&mut layer, &records).unwrap(), b"fill");
+    let mut out = [0; 64];
+    assert_eq!(layer.write_pending(&mut out), 5 + 8 + 2 + 16);
+    assert_eq!(out[0], 21, "a no_renegotiation alert");
+    let error = feed(&mut layer, &[forge.record(21, &[2, 40], 0)]);
+    assert_eq!(error, Err(TlsError::PeerAlert(Alert(40))));
+}
+
+/// One record of a server that may be up to anything.
+#[derive(Clone, Debug)]
+enum Saying {
+    Protected { content_type: u8, content: Vec<u8>, padding: usize },
+    Plain { content_type: u8, content: Vec<u8> },
+}
+
+impl Saying {
+    fn bytes(&self, forge: &mut Forge) -> Vec<u8> {
+        match self {
+            Saying::Protected { content_type, content, padding } => forge.record(*content_type, content, *padding),
+            Saying::Plain { content_type, content } => [&[*content_type, 3, 3, 0, content.len() as u8][..], content].concat(),
+        }
+    }
+}
+
+fn sayings() -> impl Strategy<Value = Vec<Saying>> {
+    let content = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..20),
+        Just(b"data".to_vec()),
+        Just(vec![1, 0]),
+        Just(vec![2, 0]),
+        Just(vec![2, 40]),
+        Just(vec![24, 0, 0, 1, 2]),
+        Just(vec![24, 0, 0, 2, 0, 0]),
+        Just(vec![24, 0, 0, 1, 0, 24]),
+        Just(vec![0, 0, 0, 0]),
+        Just(vec![11, 0, 0, 1, 0]),
+    ];
+    let content_type = prop_oneof![4 => Just(DATA), 2 => Just(21u8), 2 => Just(HANDSHAKE), 1 => Just(20u8), 1 => 0u8..30];
+    let saying = (any::<bool>(), content_type, content, 0usize..20).prop_map(|(plain, content_type, content, padding)| {
+        if plain && content_type != DATA {
+            Saying::Plain { content_type, content }
+        } else {
+            Saying::Protected { content_type, content, padding }
+        }
+    });
+    proptest::collection::vec(saying, 1..4)
+}
+
+/// A server's sending keys after a handshake with whoever speaks through `exchange`.
+fn forge_of(server: Server, version: Version) -> Forge {
+    let (sequence, secrets) = server.connection.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else { panic!("another suite") };
+    Forge::new(version, Suite::Aes128Gcm, key.as_ref(), iv.as_ref().try_into().unwrap(), sequence)
+}
+
+/// A rustls client's plaintext and whether it failed.
+fn rustls_verdict(
+    authority: &Authority,
+    server_config: &Arc<rustls::ServerConfig>,
+    versions: Versions,
+    sayings: &[Saying],
+) -> (Vec<u8>, bool) {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("AES_128_GCM"));
+    let (version, protocol) = match versions {
+        Versions::Tls12 => (Version::Tls12, &rustls::version::TLS12),
+        _ => (Version::Tls13, &rustls::version::TLS13),
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(authority.ca_der.clone())).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[protocol])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from(SERVER_NAME).unwrap()).unwrap();
+    let mut server = Server::new(server_config);
+    for _ in 0..8 {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        server.receive(&bytes);
+        let bytes = server.output();
+        client.read_tls(&mut bytes.as_slice()).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    let mut forge = forge_of(server, version);
+    let mut plaintext = Vec::new();
+    for saying in sayings {
+        client.read_tls(&mut saying.bytes(&mut forge).as_slice()).unwrap();
+        let Ok(state) = client.process_new_packets() else {
+            return (plaintext, true);
+        };
+        let mut piece = vec![0; state.plaintext_bytes_to_read()];
+        std::io::Read::read_exact(&mut client.reader(), &mut piece).unwrap();
+        plaintext.extend_from_slice(&piece);
+        if state.peer_has_closed() {
+            break;
+        }
+    }
+    (plaintext, false)
+}
+
+fn our_verdict(
+    authority: &Authority,
+    server_config: &Arc<rustls::ServerConfig>,
+    versions: Versions,
+    sayings: &[Saying],
+) -> (Vec<u8>, Option<TlsError>) {
+    let version = if versions == Versions::Tls12 { Version::Tls12 } else { Version::Tls13 };
+    let mut client = Client::new(&authority.client_config(versions, Some(Suite::Aes128Gcm)));
+    let mut server = Server::new(server_config);
+    settle(&mut client, &mut server).unwrap();
+    let mut forge = forge_of(server, version);
+    for saying in sayings {
+        if client.closed {
+            break;
+        }
+        if let Err(error) = client.receive(&saying.bytes(&mut forge)) {
+            return (client.plaintext.clone(), Some(error));
+        }
+    }
+    (client.plaintext.clone(), None)
+}
+
+#[test]
+fn a_servers_oddities_get_the_verdict_of_a_rustls_client() {
+    let authority = Authority::new();
+    let mut server_config = rustls::ServerConfig::clone(&authority.server_config(&[]));
+    server_config.enable_secret_extraction = true;
+    let server_config = Arc::new(server_config);
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() });
+    let strategy = (any::<bool>(), sayings());
+    runner
+        .run(&strategy, |(tls13, sayings)| {
+            let versions = if tls13 { Versions::Tls13 } else { Versions::Tls12 };
+            let theirs = rustls_verdict(&authority, &server_config, versions, &sayings);
+            let (plaintext, error) = our_verdict(&authority, &server_config, versions, &sayings);
+            prop_assert_eq!((&plaintext, error.is_some()), (&theirs.0, theirs.1), "{:?} {:?}", versions, error);
+            Ok(())
+        })
+        .unwrap();
+}
