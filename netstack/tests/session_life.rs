@@ -4,7 +4,7 @@ mod session_support;
 mod tls_support;
 
 use netstack::session::{CauseKind, CloseCause, Progress, SendError};
-use netstack::tls::Versions;
+use netstack::tls::{Version, Versions};
 use netstack::transport::{CloseReason, ConnectError, Resolution, ResolveError, SocketState};
 use netstack::websocket::{Kind, UpgradeError};
 use session_support::*;
@@ -44,6 +44,16 @@ fn configured_headers_are_sent_and_never_shown() {
     let world = World::new(|config| config.headers = vec![("X-MBX-APIKEY".into(), "secret".into())]).open();
     assert!(world.peers[0].request.as_ref().unwrap().contains("\r\nX-MBX-APIKEY: secret\r\n"));
     assert!(!format!("{:?}", world.session).contains("secret"));
+}
+
+#[test]
+fn a_changed_request_is_used_by_the_next_attempt() {
+    let mut world = World::new(|_| {}).open();
+    world.session.set_request("/other", vec![("X-Key".into(), "renewed".into())]);
+    world.session.renew(world.now_ns);
+    world.settle();
+    let request = world.peers[1].request.as_ref().unwrap();
+    assert!(request.starts_with("GET /other HTTP/1.1\r\n") && request.contains("X-Key: renewed\r\n"), "{request}");
 }
 
 #[test]
@@ -107,6 +117,8 @@ fn a_message_is_one_record_of_minimal_length() {
     world.session.send(&mut world.transport, Kind::Text, &[b'x'; 200]).unwrap();
     // Record header, frame header with a 16-bit length and a mask, payload, content type, tag.
     assert_eq!(world.transport.last().outgoing.len(), 5 + 8 + 200 + 1 + 16);
+    assert_eq!(world.session.statistics().bytes_out, 5 + 8 + 200 + 1 + 16);
+    assert_eq!(world.session.tls().map(|(version, _)| version), Some(Version::Tls13));
     assert_eq!(world.transport.last().outgoing[..5], [23, 3, 3, 0, 225]);
 }
 

@@ -418,6 +418,11 @@ enum Saying {
 }
 
 impl Saying {
+    /// RFC 5246 section 6.2.1 forbids to send it; rustls tolerates it, we do not.
+    fn is_empty_handshake(&self) -> bool {
+        matches!(self, Saying::Protected { content_type: HANDSHAKE, content, .. } | Saying::Plain { content_type: HANDSHAKE, content } if content.is_empty())
+    }
+
     fn bytes(&self, forge: &mut Forge) -> Vec<u8> {
         match self {
             Saying::Protected { content_type, content, padding } => forge.record(*content_type, content, *padding),
@@ -535,11 +540,14 @@ fn a_servers_oddities_get_the_verdict_of_a_rustls_client() {
     server_config.enable_secret_extraction = true;
     let server_config = Arc::new(server_config);
     let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() });
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 20000, failure_persistence: None, ..ProptestConfig::default() });
     let strategy = (any::<bool>(), sayings());
     runner
         .run(&strategy, |(tls13, sayings)| {
             let versions = if tls13 { Versions::Tls13 } else { Versions::Tls12 };
+            if versions == Versions::Tls12 && sayings.iter().any(Saying::is_empty_handshake) {
+                return Ok(());
+            }
             let theirs = rustls_verdict(&authority, &server_config, versions, &sayings);
             let (plaintext, error) = our_verdict(&authority, &server_config, versions, &sayings);
             prop_assert_eq!((&plaintext, error.is_some()), (&theirs.0, theirs.1), "{:?} {:?}", versions, error);

@@ -388,7 +388,7 @@ fn cancels_have_a_rate_of_their_own_and_use_the_message_budget() {
     assert_eq!(bench.cancel(first), Ok(first), "one is on its way: nothing is sent");
     assert_eq!(bench.cancel(second), Err(Refusal::CancelRate));
     assert_eq!(of_kind(&bench.outputs, EventKind::SendCancel).len(), 1);
-    refused(&mut bench, fine(), Refusal::MessageBudget);
+    refused(&mut bench, buy(BTC_A, 48_000_00, COIN), Refusal::MessageBudget);
     bench.advance(10 * MS);
     assert_eq!(bench.cancel(second), Ok(second));
 }

@@ -45,7 +45,7 @@ impl Stage {
 }
 
 /// Percentiles of one path, nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Percentiles {
     /// How many were recorded.
     pub count: u64,

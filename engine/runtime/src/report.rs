@@ -1,11 +1,11 @@
 //! The summary of a run, as JSON for programs; `peregrine` prints the same for people.
 
 use crate::latency::Percentiles;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The whole report.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The network path.
     pub link: LinkReport,
@@ -32,7 +32,7 @@ pub struct Report {
 }
 
 /// The network path.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LinkReport {
     /// `af_xdp`, `af_packet`, `memory`.
     pub driver: String,
@@ -55,7 +55,7 @@ pub struct LinkReport {
 }
 
 /// One venue.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VenueReport {
     /// Its name.
     pub name: String,
@@ -94,7 +94,7 @@ pub struct VenueReport {
 }
 
 /// Orders, over the whole journal (earlier runs included).
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OrdersReport {
     /// New orders sent.
     pub submitted: u64,
@@ -123,7 +123,7 @@ pub struct OrdersReport {
 }
 
 /// Profit and loss in the reporting asset, decimal text.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PnlReport {
     /// The reporting asset.
     pub asset: String,
@@ -142,7 +142,7 @@ pub struct PnlReport {
 }
 
 /// One strategy.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StrategyReport {
     /// Its name.
     pub name: String,
@@ -151,7 +151,7 @@ pub struct StrategyReport {
 }
 
 /// One position.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PositionReport {
     /// Venue.
     pub venue: String,
@@ -162,7 +162,7 @@ pub struct PositionReport {
 }
 
 /// Times, nanoseconds.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LatencyReport {
     /// Frame seen by the poll loop to order frame ready for the NIC.
     pub tick_to_order: Percentiles,
@@ -173,7 +173,7 @@ pub struct LatencyReport {
 }
 
 /// What the hot thread did after warm-up.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HotReport {
     /// Allocator calls.
     pub allocations: u64,
@@ -210,7 +210,7 @@ pub struct HotReport {
 }
 
 /// The journal.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct JournalReport {
     /// Its directory.
     pub path: String,

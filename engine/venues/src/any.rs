@@ -5,9 +5,7 @@ use crate::binance::{self, Binance, BinanceRest};
 use crate::kraken::{self, Kraken, KrakenRest};
 use crate::outbox::Outbox;
 use crate::rest::VenueRest;
-use crate::venue::{
-    Endpoint, ExecuteError, Hosts, Link, MessageKind, Role, Venue, VenueCounters, VenueError, VenueInit, VenueSettings,
-};
+use crate::venue::{Endpoint, ExecuteError, Hosts, Link, MessageKind, Role, Venue, VenueCounters, VenueError, VenueInit, VenueSettings};
 use engine_core::event::{BookInvalid, Event, EventSink, Times};
 use engine_core::ids::{InstrumentId, OrderId};
 

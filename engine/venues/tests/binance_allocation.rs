@@ -69,7 +69,8 @@ fn market_data_allocates_nothing() {
         let mut rig = Rig::subscribed(encoding);
         let snapshot = snapshot_events(BTC, 100, &[(Side::Buy, 6_825_010, 150_000_000), (Side::Sell, 6_825_011, 42_000_000)]);
         let kept: Vec<String> = (0..600).map(|i| depth("BTCUSDT", 90 + i, 90 + i, &[("68250.00", "1")], &[])).collect();
-        let diffs: Vec<String> = (0..100).map(|i| depth("BTCUSDT", 690 + i, 690 + i, &[("68250.00", "1")], &[("68250.20", "0.5")])).collect();
+        let diffs: Vec<String> =
+            (0..100).map(|i| depth("BTCUSDT", 690 + i, 690 + i, &[("68250.00", "1")], &[("68250.20", "0.5")])).collect();
         let others = [
             depth("BTCUSDT", 900, 901, &[], &[]),
             depth("BTCUSDT", 901, 902, &[("cheap", "1")], &[]),
@@ -129,7 +130,10 @@ fn order_entry_allocates_nothing() {
         ));
     }
     texts.push(r#"{"id":null,"status":200,"result":{},"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":60000,"count":3}]}"#.into());
-    texts.push(r#"{"event":{"e":"outboundAccountPosition","E":1,"u":1,"B":[{"a":"BTC","f":"0.5","l":"0.1"},{"a":"USDT","f":"5","l":"1"}]}}"#.into());
+    texts.push(
+        r#"{"event":{"e":"outboundAccountPosition","E":1,"u":1,"B":[{"a":"BTC","f":"0.5","l":"0.1"},{"a":"USDT","f":"5","l":"1"}]}}"#
+            .into(),
+    );
     texts.push(report(300, "TELEPORTED", "NEW"));
     texts.push("garbage".into());
     let mut out = Outbox::new();

@@ -40,12 +40,16 @@ fn book(events: &[Event], instrument: InstrumentId) -> Book {
 fn subscribes_to_three_streams_a_symbol_and_reports_up_when_confirmed() {
     let mut rig = Rig::new(|_| {});
     let endpoints = rig.venue.endpoints();
-    assert_eq!((endpoints[0].host.as_str(), endpoints[0].port, endpoints[0].path.as_str()), ("stream.binance.com", 9_443, "/ws?timeUnit=MICROSECOND"));
+    assert_eq!(
+        (endpoints[0].host.as_str(), endpoints[0].port, endpoints[0].path.as_str()),
+        ("stream.binance.com", 9_443, "/ws?timeUnit=MICROSECOND")
+    );
     assert_eq!((endpoints[1].host.as_str(), endpoints[1].path.as_str()), ("ws-api.binance.com", "/ws-api/v3?timeUnit=MICROSECOND"));
     rig.open(MARKET);
     let request = rig.sent_value(Role::MarketData);
     assert_eq!(request["method"], "SUBSCRIBE");
-    let streams = ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@trade", "ethusdt@depth@100ms", "ethusdt@bookTicker", "ethusdt@trade"];
+    let streams =
+        ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@trade", "ethusdt@depth@100ms", "ethusdt@bookTicker", "ethusdt@trade"];
     assert_eq!(request["params"], serde_json::json!(streams));
     assert!(!rig.venue.is_ready(Role::MarketData) && rig.kinds().is_empty());
     rig.text(MARKET, &format!("{{\"result\":null,\"id\":{}}}", request["id"]));
@@ -162,7 +166,11 @@ fn snapshot_and_kept_differences_become_one_book() {
     let book = book(&events, BTC);
     assert!(book.is_valid());
     assert_eq!(book.sequence(), 103);
-    assert_eq!((book.bid().unwrap().price.0, book.bid().unwrap().qty.0), (6_825_010, 150_000_000), "the event before the snapshot is dropped");
+    assert_eq!(
+        (book.bid().unwrap().price.0, book.bid().unwrap().qty.0),
+        (6_825_010, 150_000_000),
+        "the event before the snapshot is dropped"
+    );
     assert_eq!((book.ask().unwrap().price.0, book.depth(Side::Buy)), (6_825_012, 2));
     rig.text(MARKET, &depth("BTCUSDT", 104, 104, &[("68250.10", "0.00000000")], &[]));
     let events = rig.take();
@@ -286,10 +294,10 @@ fn best_bid_and_ask_and_trades_are_given_out_once() {
     let ticker = r#"{"u":54321000777,"s":"BTCUSDT","b":"68250.10","B":"1.50000000","a":"68250.11","A":"0.42000000"}"#;
     rig.text(MARKET, ticker);
     let events = rig.take();
-    assert_eq!(events.iter().map(|e| (e.side().unwrap(), e.a, e.b, e.c)).collect::<Vec<_>>(), [
-        (Side::Buy, 6_825_010, 150_000_000, 54_321_000_777),
-        (Side::Sell, 6_825_011, 42_000_000, 54_321_000_777)
-    ]);
+    assert_eq!(
+        events.iter().map(|e| (e.side().unwrap(), e.a, e.b, e.c)).collect::<Vec<_>>(),
+        [(Side::Buy, 6_825_010, 150_000_000, 54_321_000_777), (Side::Sell, 6_825_011, 42_000_000, 54_321_000_777)]
+    );
     assert!(!events[0].has(flags::LAST) && events[1].has(flags::LAST));
     rig.text(MARKET, ticker);
     let trade = r#"{"e":"trade","E":1767225600150,"s":"BTCUSDT","t":4400123456,"p":"68250.11","q":"0.01500000","T":1767225600149,"m":false,"M":true}"#;
@@ -407,7 +415,9 @@ fn sbe_and_json_give_the_same_events() {
     let (mut json, mut sbe) = (live(), Rig::subscribed(Encoding::Sbe));
     sbe.snapshot(BTC, 100, &SNAPSHOT);
     sbe.take();
-    let ticker = unhex("3200112701000000402222464847060049b1c8a50c000000fefb3224680000000000f049020000000000332468000000000010a40000000000000742544355534454");
+    let ticker = unhex(
+        "3200112701000000402222464847060049b1c8a50c000000fefb3224680000000000f049020000000000332468000000000010a40000000000000742544355534454",
+    );
     sbe.binary(MARKET, &ticker);
     json.text(MARKET, r#"{"u":54321000777,"s":"BTCUSDT","b":"68250.10","B":"1.50000000","a":"68250.11","A":"0.42000000"}"#);
     let mut events = sbe.take();

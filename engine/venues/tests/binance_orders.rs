@@ -67,7 +67,10 @@ fn the_session_logs_on_with_the_signature_of_the_sheet_then_subscribes() {
     answer(&mut rig, "u000700000002", json!({"subscriptionId": 0}));
     assert!(rig.venue.is_ready(Role::OrderEntry));
     let events = rig.take();
-    assert_eq!((events.len(), events[0].event_kind(), events[0].code, events[0].a), (1, Some(EventKind::FeedStatus), FeedState::Up as u32, 1));
+    assert_eq!(
+        (events.len(), events[0].event_kind(), events[0].code, events[0].a),
+        (1, Some(EventKind::FeedStatus), FeedState::Up as u32, 1)
+    );
     assert_eq!(rig.requests(), [ColdRequest::Reconcile]);
 }
 
@@ -119,7 +122,8 @@ fn an_order_lives_from_place_to_fill_with_answer_and_report_in_any_order() {
     for answer_first in [true, false] {
         let mut rig = Rig::ready();
         let id = placed(&mut rig);
-        let ack = json!({"symbol":"BTCUSDT","orderId":38500112233u64,"orderListId":-1,"clientOrderId":TEXT,"transactTime":1767225600131u64});
+        let ack =
+            json!({"symbol":"BTCUSDT","orderId":38500112233u64,"orderListId":-1,"clientOrderId":TEXT,"transactTime":1767225600131u64});
         if answer_first {
             answer(&mut rig, &id, ack.clone());
             let events = rig.take();
@@ -188,7 +192,10 @@ fn an_amendment_keeps_the_order_id_and_is_given_out_once() {
         let request = rig.sent_value(Role::OrderEntry);
         assert_eq!(request["method"], "order.amend.keepPriority");
         let params = &request["params"];
-        assert_eq!((&params["newQty"], &params["origClientOrderId"], &params["newClientOrderId"]), (&json!("0.00100000"), &json!(TEXT), &json!(TEXT)));
+        assert_eq!(
+            (&params["newQty"], &params["origClientOrderId"], &params["newClientOrderId"]),
+            (&json!("0.00100000"), &json!(TEXT), &json!(TEXT))
+        );
         let id = request["id"].as_str().unwrap().to_owned();
         let stream = report(json!({"x":"REPLACED","q":"0.00100000"}));
         if answer_first {
@@ -316,7 +323,11 @@ fn a_report_that_cannot_be_read_puts_its_order_in_doubt_and_nothing_else() {
     let mut rig = Rig::ready();
     rig.text(ORDERS, "{\"subscriptionId\":0,\"event\":{\"e\":\"executionReport\"");
     assert_eq!(rig.requests(), [ColdRequest::Reconcile], "not JSON: a report may have been in it");
-    for (text, unknown) in [("{\"event\":{\"e\":\"mystery\",\"x\":[1]}}", 1), ("{\"hello\":1}", 2), ("{\"event\":{\"e\":\"listStatus\",\"O\":[{}],\"c\":\"OCO\"}}", 2)] {
+    for (text, unknown) in [
+        ("{\"event\":{\"e\":\"mystery\",\"x\":[1]}}", 1),
+        ("{\"hello\":1}", 2),
+        ("{\"event\":{\"e\":\"listStatus\",\"O\":[{}],\"c\":\"OCO\"}}", 2),
+    ] {
         rig.text(ORDERS, text);
         assert_eq!(rig.venue.counters().unknown_messages, unknown);
     }
@@ -402,7 +413,8 @@ fn everything_is_cancelled_symbol_by_symbol() {
     let mut rig = Rig::ready();
     rig.execute(send(EventKind::SendCancelAll, OrderId::NONE)).unwrap();
     let sent = rig.sent();
-    let symbols: Vec<Value> = sent.iter().map(|(_, text)| serde_json::from_str::<Value>(text).unwrap()["params"]["symbol"].clone()).collect();
+    let symbols: Vec<Value> =
+        sent.iter().map(|(_, text)| serde_json::from_str::<Value>(text).unwrap()["params"]["symbol"].clone()).collect();
     assert_eq!(symbols, ["BTCUSDT", "ETHUSDT"]);
     let id = serde_json::from_str::<Value>(&sent[0].1).unwrap()["id"].as_str().unwrap().to_owned();
     refuse(&mut rig, &id, 400, -2011, "Unknown order sent.");

@@ -115,13 +115,19 @@ fn reference_data_is_read_symbol_by_symbol() {
     let btc = by("BTCUSDT");
     assert_eq!((btc.price_scale, btc.tick, btc.qty_scale, btc.lot), (2, Price(1), 5, Qty(1)));
     assert_eq!((btc.qty_min, btc.qty_max, btc.notional_min), (Qty(2), Qty(900_000_000), Money::from_scaled(5, 0)), "bounds go inwards");
-    assert_eq!((btc.status, btc.capabilities.reduce, btc.capabilities.replace, btc.capabilities.post_only), (InstrumentStatus::Trading, true, false, true));
+    assert_eq!(
+        (btc.status, btc.capabilities.reduce, btc.capabilities.replace, btc.capabilities.post_only),
+        (InstrumentStatus::Trading, true, false, true)
+    );
     assert_eq!((desk.assets.name(btc.base), desk.assets.name(btc.quote)), ("BTC", "USDT"));
     let old = by("OLDUSDT");
     assert_eq!((old.price_scale, old.tick, old.qty_scale, old.lot), (8, Price(1), 0, Qty(1)), "no tick: the quote's precision");
     assert_eq!((old.status, old.notional_min, old.capabilities.post_only), (InstrumentStatus::Halted, Money::from_scaled(10, 0), false));
     let odd = by("ODDUSDT");
-    assert_eq!((odd.tick, odd.lot, odd.qty_min, odd.qty_max, odd.status), (Price(5), Qty(100), Qty(200), Qty(900), InstrumentStatus::Unknown));
+    assert_eq!(
+        (odd.tick, odd.lot, odd.qty_min, odd.qty_max, odd.status),
+        (Price(5), Qty(100), Qty(200), Qty(900), InstrumentStatus::Unknown)
+    );
     let names: Vec<&str> = quarantined.iter().map(|(symbol, _)| symbol.as_str()).collect();
     assert_eq!(names, ["BADUSDT", "FINEUSDT", "WORSEUSDT"]);
     let mut table = InstrumentTable::new();
@@ -138,20 +144,32 @@ fn records_of_orders_fills_and_balances() {
             r#"{{"symbol":"BTCUSDT","orderId":38500112233,"orderListId":-1,"clientOrderId":"{client}","price":"68250.10000000","origQty":"0.00150000","executedQty":"0.00050000","cummulativeQuoteQty":"34.12505000","status":"{status}","timeInForce":"GTC","type":"LIMIT","side":"BUY","stopPrice":"0.00000000","icebergQty":"0.00000000","time":1767225600131,"updateTime":1767225600139,"isWorking":true,"workingTime":1767225600131,"origQuoteOrderQty":"0.00000000","selfTradePreventionMode":"EXPIRE_MAKER"}}"#
         )
     };
-    let body = format!("[{},{},{}]", order("p00070000002a", "PARTIALLY_FILLED"), order("eng-7f3a_01", "NEW"), order("p00070000002b", "TELEPORTED"));
+    let body = format!(
+        "[{},{},{}]",
+        order("p00070000002a", "PARTIALLY_FILLED"),
+        order("eng-7f3a_01", "NEW"),
+        order("p00070000002b", "TELEPORTED")
+    );
     let Ok(RestReply::Orders(orders)) = desk.parse(&RestQuery::OpenOrders, 200, &body) else { panic!("decodes") };
     assert_eq!(orders.len(), 2, "an unknown status costs its record only");
     assert_eq!((orders[0].order, orders[1].order), (Some(OrderId::new(7, 42)), None));
     assert_eq!((orders[0].price, orders[0].qty, orders[0].filled), (Price(6_825_010), Qty(150_000), Qty(50_000)));
     assert_eq!((orders[0].status, orders[0].side, orders[0].venue_order_id.as_str()), (VenueOrderStatus::Open, Side::Buy, "38500112233"));
     let one = RestQuery::Order { instrument: BTC, order: OrderId::new(7, 42) };
-    assert!(matches!(desk.parse(&one, 200, &order("p00070000002a", "EXPIRED_IN_MATCH")), Ok(RestReply::Orders(o)) if o[0].status == VenueOrderStatus::Expired));
-    assert!(matches!(desk.parse(&one, 200, &order("p00070000002a", "TELEPORTED")), Err(RestError::Malformed(_))), "never taken for not found");
+    assert!(
+        matches!(desk.parse(&one, 200, &order("p00070000002a", "EXPIRED_IN_MATCH")), Ok(RestReply::Orders(o)) if o[0].status == VenueOrderStatus::Expired)
+    );
+    assert!(
+        matches!(desk.parse(&one, 200, &order("p00070000002a", "TELEPORTED")), Err(RestError::Malformed(_))),
+        "never taken for not found"
+    );
     assert_eq!(desk.parse(&one, 400, r#"{"code":-2013,"msg":"Order does not exist."}"#), Ok(RestReply::Orders(Vec::new())));
 
     let trade = r#"{"symbol":"BTCUSDT","id":4400123457,"orderId":38500112233,"orderListId":-1,"price":"68250.10000000","qty":"0.00050000","quoteQty":"34.12505000","commission":"0.00000050","commissionAsset":"BTC","time":1767225600139,"isBuyer":true,"isMaker":true,"isBestMatch":true}"#;
     let first = RestQuery::Fills { instrument: BTC, since_ns: NOW, cursor: 0 };
-    assert!(desk.request(&first).unwrap().path.starts_with("/api/v3/myTrades?symbol=BTCUSDT&startTime=1767225600123&limit=1000&recvWindow"));
+    assert!(
+        desk.request(&first).unwrap().path.starts_with("/api/v3/myTrades?symbol=BTCUSDT&startTime=1767225600123&limit=1000&recvWindow")
+    );
     let Ok(RestReply::Fills { fills, next }) = desk.parse(&first, 200, &format!("[{trade}]")) else { panic!("decodes") };
     assert_eq!((fills[0].trade_id, fills[0].price, fills[0].qty, fills[0].maker), (4_400_123_457, Price(6_825_010), Qty(50_000), true));
     assert_eq!((fills[0].fee, fills[0].fee_asset), (Money::parse(b"0.0000005").unwrap(), desk.assets.find(b"BTC")));

@@ -114,7 +114,11 @@ fn binance_recording_keeps_every_book_in_step() {
     }
     for message in &messages {
         rig.venue.on_message(MARKET, MessageKind::Text, message.as_bytes(), rig.times(), &mut rig.events, &mut rig.out);
-        for event in rig.take().iter().filter(|e| matches!(e.event_kind(), Some(EventKind::BookLevel | EventKind::BookTouch | EventKind::BookInvalid))) {
+        for event in rig
+            .take()
+            .iter()
+            .filter(|e| matches!(e.event_kind(), Some(EventKind::BookLevel | EventKind::BookTouch | EventKind::BookInvalid)))
+        {
             books[event.instrument_id().index()].apply(event);
         }
     }

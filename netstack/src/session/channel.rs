@@ -235,14 +235,14 @@ impl Channel {
 
     /// Sends plaintext: `fill` writes it (at most `length` bytes; it returns how many, or `None` to send
     /// nothing) into the transport's own room, where it is sealed, as one record if it fits into one. What
-    /// TLS itself has to send goes first.
+    /// TLS itself has to send goes first. Returns the bytes given to TCP.
     #[inline]
     pub(super) fn send<T: Transport>(
         &mut self,
         transport: &mut T,
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> Option<usize>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let Some(socket) = self.socket else {
             return Err(Refusal::NoRoom);
         };
@@ -259,9 +259,9 @@ impl Channel {
                 return (0, Err(Refusal::Nothing));
             };
             match tls.as_deref_mut() {
-                None => (count, Ok(())),
+                None => (count, Ok(count)),
                 Some(tls) => match tls.seal_in_place(room, header..header + count) {
-                    Ok(record) => (record.end, Ok(())),
+                    Ok(record) => (record.end, Ok(record.end)),
                     Err(error) => (0, Err(Refusal::Seal(error))),
                 },
             }
@@ -278,7 +278,7 @@ impl Channel {
         socket: SocketId,
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> Option<usize>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let (header, overhead) = self.sealing_room();
         let Some(tls) = self.tls.as_deref_mut() else {
             return Err(Refusal::NoRoom);
@@ -304,7 +304,7 @@ impl Channel {
                 }
                 taken += part;
             }
-            (written, Ok(()))
+            (written, Ok(written))
         });
         sealed.unwrap_or(Err(Refusal::NoRoom))
     }

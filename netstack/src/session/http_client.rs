@@ -300,8 +300,8 @@ impl HttpClient {
             Some(piece.len())
         });
         match result {
-            Ok(()) if piece.len() == rest.len() => self.asked = Asked::Waiting,
-            Ok(()) => self.asked = Asked::Sending(sent + piece.len()),
+            Ok(_) if piece.len() == rest.len() => self.asked = Asked::Waiting,
+            Ok(_) => self.asked = Asked::Sending(sent + piece.len()),
             Err(Refusal::NoRoom | Refusal::Nothing) => return Ok(Progress::Idle),
             Err(Refusal::Seal(error)) => return Err(CloseCause::Seal(error).into()),
         }

@@ -165,7 +165,7 @@ impl Link {
             Some(length)
         });
         match sent {
-            Ok(()) => {
+            Ok(_) => {
                 self.stage = Stage::Upgrading(Box::new(upgrade));
                 Ok(Step::Worked)
             }
@@ -301,7 +301,7 @@ impl Link {
                 (length > 0).then_some(length)
             });
             match sent {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(Refusal::NoRoom | Refusal::Nothing) => return Ok(()),
                 Err(Refusal::Seal(error)) => return Err(CloseCause::Seal(error)),
             }
@@ -310,13 +310,13 @@ impl Link {
         Ok(())
     }
 
-    /// Sends one message.
+    /// Sends one message; returns the bytes given to TCP.
     #[inline]
-    pub(super) fn send<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8], mask: [u8; 4]) -> Result<(), SendError> {
+    pub(super) fn send<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8], mask: [u8; 4]) -> Result<usize, SendError> {
         let length = frame_header_len(payload.len()) + payload.len();
         let Link { channel, websocket, .. } = self;
         match channel.send(transport, length, |room| websocket.frame(kind, mask, payload, room).ok()) {
-            Ok(()) => Ok(()),
+            Ok(bytes) => Ok(bytes),
             Err(Refusal::NoRoom) => Err(SendError::NoRoom),
             Err(Refusal::Nothing) => Err(SendError::NotOpen),
             Err(Refusal::Seal(error)) => {

@@ -28,7 +28,7 @@
 //! | `channel` | plaintext over a socket: records opened and sealed where the transport lends them |
 //! | `cause` | why a link ended |
 //! | `backoff` | waits between attempts, Retry-After |
-//! | `random` | masks, nonces and jitter from a seed |
+//! | `random` | masks and nonces from a seed |
 //! | `http_client` | requests and responses over one kept-alive connection |
 
 mod backoff;
@@ -208,6 +208,8 @@ pub struct SessionStatistics {
     pub message_bytes_out: u64,
     /// Bytes taken from TCP once TLS is established.
     pub bytes_in: u64,
+    /// Bytes given to TCP for messages: framed, and sealed.
+    pub bytes_out: u64,
     /// TLS records opened after the handshake.
     pub records_in: u64,
     /// Pings of the peer.

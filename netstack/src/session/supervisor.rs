@@ -5,6 +5,7 @@ use super::cause::{CauseKind, CloseCause};
 use super::link::{Link, Stage, Step};
 use super::random::Random;
 use super::{Handler, Progress, SECOND_NS, SendError, SessionConfig, SessionStatistics};
+use crate::tls::{Suite, Version};
 use crate::transport::{SocketId, Transport};
 use crate::websocket::{Kind, UpgradeError, close_code};
 
@@ -353,6 +354,17 @@ impl Session {
         self.newest.and_then(|index| self.links.get(index)).and_then(|link| link.channel.socket())
     }
 
+    /// Version and cipher of the newest open link's TLS; `None` without a link or without TLS.
+    pub fn tls(&self) -> Option<(Version, Suite)> {
+        let tls = self.links.get(self.newest?)?.channel.tls()?;
+        tls.version().zip(tls.suite())
+    }
+
+    /// True while an attempt is under way: its handshake allocates, an open link does not.
+    pub fn is_connecting(&self) -> bool {
+        self.links.iter().any(|link| link.stage.is_attempt())
+    }
+
     /// True if messages can be sent.
     #[inline]
     pub fn is_open(&self) -> bool {
@@ -415,8 +427,9 @@ impl Session {
         let mask = self.random.mask();
         let link = self.links.get_mut(index).ok_or(SendError::NotOpen)?;
         match link.send(transport, kind, payload, mask) {
-            Ok(()) => {
+            Ok(bytes) => {
                 self.statistics.messages_out += 1;
+                self.statistics.bytes_out += bytes as u64;
                 self.statistics.message_bytes_out += payload.len() as u64;
                 Ok(link.generation)
             }

@@ -12,13 +12,15 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Options of the subcommand.
 #[derive(clap::Args)]
-#[command(after_help = "A line is one raw message of the venue, or a line of a capture file: {\"t\":..,\"dir\":\"in\",\"conn\":\"wss://..\",\
+#[command(
+    after_help = "A line is one raw message of the venue, or a line of a capture file: {\"t\":..,\"dir\":\"in\",\"conn\":\"wss://..\",\
     \"data\":\"..\"} or \"b64\" for binary ones; what was sent (\"dir\":\"out\") is passed over.\n\n\
     Prices, quantities, sequences and times (nanoseconds since 1970) are decimal strings, exact to the last digit. A line that \
     cannot be decoded gives {\"error\":..} and does not stop the run.\n\n\
     Examples:\n  \
     peregrine decode --venue kraken kraken.jsonl\n  \
-    peregrine decode --venue binance --channel private - < messages.txt | jq 'select(.kind == \"order_fill\")'")]
+    peregrine decode --venue binance --channel private - < messages.txt | jq 'select(.kind == \"order_fill\")'"
+)]
 pub struct Arguments {
     /// Whose messages they are: binance or kraken.
     #[arg(long)]

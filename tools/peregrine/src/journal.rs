@@ -16,7 +16,8 @@ pub struct Arguments {
     /// Print the events as JSON, one object a line.
     #[arg(long)]
     export: bool,
-    /// Only check that it is whole; exit status 1 if it is not.
+    /// Only check that it is whole; exit status 1 if it is damaged. A torn tail (the last write was cut off) is told, and
+    /// is no damage: the next start removes it.
     #[arg(long, conflicts_with = "export")]
     verify: bool,
     /// With --export: only this kind of event, e.g. order_fill (may be repeated).
@@ -93,11 +94,11 @@ fn export_lines(arguments: &Arguments, reader: &Reader) -> anyhow::Result<ExitCo
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut failed = None;
     reader.for_each(|sequence, event| {
-        if sequence < arguments.from || !(wanted.is_empty() || wanted.contains(&event.kind)) {
-            return true;
-        }
         if sequence > arguments.until {
             return false;
+        }
+        if sequence < arguments.from || !(wanted.is_empty() || wanted.contains(&event.kind)) {
+            return true;
         }
         match writeln!(out, "{}", export::to_json(sequence, event, names.as_ref())) {
             Ok(()) => true,

@@ -180,9 +180,9 @@ fn shown(mismatch: &Mismatch, event: Option<&Event>, names: &dyn Names) -> Strin
 fn to_json(outcome: &Outcome, session: &SessionFile) -> serde_json::Value {
     let r = &outcome.replayed;
     let event = |e: Option<&Event>| e.map(|e| export::to_json(0, e, session));
-    let mismatch = r.mismatch.as_ref().map(|m| {
-        serde_json::json!({ "sequence": m.sequence, "recorded": event(m.recorded.as_ref()), "replayed": event(m.replayed.as_ref()) })
-    });
+    let mismatch = r.mismatch.as_ref().map(
+        |m| serde_json::json!({ "sequence": m.sequence, "recorded": event(m.recorded.as_ref()), "replayed": event(m.replayed.as_ref()) }),
+    );
     serde_json::json!({
         "events": r.events,
         "inputs": r.inputs,

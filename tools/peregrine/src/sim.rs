@@ -12,7 +12,7 @@ use venue_sim::venue::VenueName;
 /// First port where none is asked for.
 const FIRST_PORT: u16 = 9443;
 /// Ports from the first on: two for each venue and one for the control interface.
-const PORTS: u16 = 5;
+pub const PORTS: u16 = 5;
 
 /// Options of the subcommand.
 #[derive(clap::Args)]
@@ -149,14 +149,7 @@ pub fn config(listen: Listen, rate: u32, seed: u64, ca_file: PathBuf, accounts: 
     let mut tls = TlsConfig { ca_file: Some(ca_file), ..TlsConfig::default() };
     tls.names.push(listen.address.to_string());
     tls.names.dedup();
-    SimConfig {
-        seed,
-        binance: Some(binance),
-        kraken: Some(kraken),
-        tls: Some(tls),
-        control: Some(listen.nth(4)),
-        ..SimConfig::default()
-    }
+    SimConfig { seed, binance: Some(binance), kraken: Some(kraken), tls: Some(tls), control: Some(listen.nth(4)), ..SimConfig::default() }
 }
 
 /// Runs the simulated venues until Ctrl-C, or for the time asked for.

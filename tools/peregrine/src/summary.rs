@@ -31,7 +31,10 @@ pub fn text(report: &Report) -> String {
         grouped(link.wakeups)
     ));
     line(String::new());
-    line(format!("{:<10} {:>9} {:>6} {:>12} {:>12} {:>6} {:>8} {:>9} {:>9}", "Venue", "connected", "tls", "messages", "events", "gaps", "resyncs", "checksums", "malformed"));
+    line(format!(
+        "{:<10} {:>9} {:>6} {:>12} {:>12} {:>6} {:>8} {:>9} {:>9}",
+        "Venue", "connected", "tls", "messages", "events", "gaps", "resyncs", "checksums", "malformed"
+    ));
     for v in &report.venues {
         let connected = if v.connected { "yes" } else { "no" };
         line(format!(

@@ -1,15 +1,18 @@
 //! The cold plane's HTTPS client against a server on loopback that behaves and misbehaves: connections are kept,
 //! refusals with a time are waited out, and nothing that a server does costs more than a bounded time.
 
-use rustls::{ServerConnection, StreamOwned};
+use engine_core::instrument::{AssetTable, InstrumentTable};
 use runtime::cold::http::{HttpClient, HttpError};
+use runtime::cold::log::Log;
+use runtime::cold::rest_worker::{CallError, RestCaller};
 use runtime::config::units::HostPort;
+use rustls::{ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use venues::rest::HttpRequest;
+use venues::rest::{HttpRequest, RestError, RestQuery, RestReply, Tables, VenueRest};
 
 /// What the server does with one request; the string is everything after the status code.
 type Script = fn(number: u32, path: &str) -> Reply;
@@ -36,13 +39,7 @@ impl Server {
         let made = venue_sim::certificate::make(&["venue.test".into(), "127.0.0.1".into()]).expect("a certificate");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let server = Server {
-            port,
-            ca_pem: made.ca_pem,
-            connections: Arc::default(),
-            requests: Arc::default(),
-            stop: Arc::default(),
-        };
+        let server = Server { port, ca_pem: made.ca_pem, connections: Arc::default(), requests: Arc::default(), stop: Arc::default() };
         let (connections, requests, stop) = (server.connections.clone(), server.requests.clone(), server.stop.clone());
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
@@ -148,7 +145,9 @@ fn requests_share_a_connection_and_bodies_of_both_kinds_are_read() {
 #[test]
 fn refusals_are_answers_and_a_lost_connection_is_made_anew() {
     let server = Server::start(|number, _| match number {
-        0 => Reply::Cut(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy".to_vec()),
+        0 => {
+            Reply::Cut(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy".to_vec())
+        }
         1 => Reply::Cut(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_vec()),
         2 => Reply::Cut(b"not http at all\r\n\r\n".to_vec()),
         _ => ok("fine"),
@@ -188,4 +187,73 @@ fn only_the_given_authority_is_trusted() {
     let host = HostPort { host: "venue.test".into(), port: server.port };
     assert!(matches!(HttpClient::new(host, Some(b"nothing"), &[]), Err(HttpError::CertificateAuthority(_))));
     assert_eq!(server.requests.load(Ordering::Relaxed), 0);
+}
+
+/// A dialect of one question.
+struct Plain;
+
+impl VenueRest for Plain {
+    fn request(&mut self, _: &RestQuery, _: Tables<'_>, _: u64) -> Result<HttpRequest, RestError> {
+        Ok(get("/time"))
+    }
+
+    fn parse(
+        &mut self,
+        _: &RestQuery,
+        status: u16,
+        _: &[(String, String)],
+        body: &[u8],
+        _: &InstrumentTable,
+        _: &mut AssetTable,
+    ) -> Result<RestReply, RestError> {
+        let text = String::from_utf8_lossy(body).into_owned();
+        match status {
+            200 => text.parse().map(RestReply::ServerTime).map_err(|_| RestError::Malformed(text)),
+            429 => Err(RestError::Wait { wait_ms: 50, text }),
+            _ => Err(RestError::Refused { status, code: 0, text }),
+        }
+    }
+}
+
+fn ask(script: Script) -> (Result<RestReply, CallError>, u32) {
+    let server = Server::start(script);
+    let mut caller = RestCaller {
+        venue_name: "plain".into(),
+        rest: Box::new(Plain),
+        client: server.client(),
+        instruments: InstrumentTable::new(),
+        assets: AssetTable::new(),
+        log: Log::to(Box::new(std::io::sink())),
+        stop: Arc::default(),
+        counters: Arc::default(),
+    };
+    let answer = caller.ask(&RestQuery::ServerTime);
+    (answer, server.requests.load(Ordering::Relaxed))
+}
+
+fn status(line: &str, body: &str) -> Reply {
+    Reply::Bytes(format!("HTTP/1.1 {line}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_is_final_is_not() {
+    let (answer, requests) = ask(|number, _| match number {
+        0 => status("503 Service Unavailable", "maintenance"),
+        1 => status("429 Too Many Requests", "slow down"),
+        2 => Reply::Cut(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n17".to_vec()),
+        _ => ok("1767225600000000000"),
+    });
+    assert_eq!((answer, requests), (Ok(RestReply::ServerTime(1_767_225_600_000_000_000)), 4));
+
+    let (answer, requests) = ask(|_, _| status("400 Bad Request", "no such thing"));
+    assert!(matches!(&answer, Err(CallError::Final(reason)) if reason.contains("no such thing")), "{answer:?}");
+    assert_eq!(requests, 1);
+
+    let (answer, requests) = ask(|_, _| ok("<html>"));
+    assert!(matches!(answer, Err(CallError::Final(_))));
+    assert_eq!(requests, 1);
+
+    let (answer, requests) = ask(|_, _| status("502 Bad Gateway", "<html>"));
+    assert!(matches!(&answer, Err(CallError::GivenUp(reason)) if reason.contains("502")), "{answer:?}");
+    assert!((3..=10).contains(&requests), "bounded: {requests}");
 }

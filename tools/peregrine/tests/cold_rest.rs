@@ -1,24 +1,27 @@
 //! The cold plane's REST against both simulated venues: reference data before there is a core, then the questions of a
 //! running engine, through refusals and 5xx answers.
 
+use engine_core::event::{CommandKind, Event, EventKind, InstrumentStatus, flags};
 use engine_core::fixed::{Money, Price};
-use engine_core::ids::VenueId;
+use engine_core::ids::{InstrumentId, VenueId};
 use runtime::cold::log::Log;
 use runtime::cold::reference::{caller, fetch_reference_data};
-use runtime::cold::rest_worker::RestCaller;
+use runtime::cold::rest_worker::{CallError, ColdTask, RestCaller, RestWorker};
 use runtime::config::network::{self, VenueSetup};
 use runtime::config::tables::ReferenceData;
 use runtime::config::{Document, build};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use venue_sim::config::{AccountConfig, BinanceConfig, KrakenConfig, SimConfig, TlsConfig};
 use venue_sim::credentials::{BinanceCredentials, KrakenCredentials};
 use venue_sim::fault::Fault;
 use venue_sim::venue::VenueName;
 use venue_sim::{Sim, SimHandle};
+use venues::outbox::ColdRequest;
 use venues::rest::{RestQuery, RestReply};
+use venues::venue::Role;
 
 /// Both venues, and the sample configuration pointed at them.
 struct Rig {
@@ -101,7 +104,7 @@ fn reference_data_of_both_venues_builds_the_core() {
     assert_eq!(reference.quarantined, []);
     let symbols: Vec<(u8, &str)> = reference.instruments.iter().map(|(_, i)| (i.venue.0, i.symbol.as_str())).collect();
     assert_eq!(symbols, [(0, "BTCUSDT"), (1, "BTC/USDT"), (1, "BTC/USD")]);
-    let btc_usdt = &reference.instruments[engine_core::ids::InstrumentId(0)];
+    let btc_usdt = &reference.instruments[InstrumentId(0)];
     assert_eq!((btc_usdt.price_scale, btc_usdt.tick), (2, Price(1)));
     assert_eq!((btc_usdt.maker_fee_ppm, btc_usdt.taker_fee_ppm), (1_000, 1_000), "the configuration's fees");
     let parts = build::core(&rig.document, &reference.instruments, &reference.assets).expect("builds");
@@ -110,12 +113,20 @@ fn reference_data_of_both_venues_builds_the_core() {
 }
 
 #[test]
-fn a_symbol_that_the_venue_does_not_have_is_named() {
+fn a_symbol_that_the_venue_does_not_have_is_named_with_its_line() {
     let mut rig = rig("unknown");
-    let text = rig.document.text.replace("symbol = \"BTC/USD\"", "symbol = \"BTC/XXX\"").replace("kraken:BTC/USD\"", "kraken:BTC/XXX\"");
-    rig.document = Document::parse(&rig.document.path.clone(), text).expect("well-formed");
-    let error = fetch_reference_data(&rig.document, &rig.setups, &Log::to_stderr(), &rig.stop).err().expect("refused").to_string();
-    assert!(error.contains("BTC/XXX"), "{error}");
+    for (from, to) in [("BTC/USD", "BTC/XXX"), ("BTCUSDT", "BTCXXX")] {
+        let original = rig.document.text.clone();
+        let text = original.replacen(&format!("symbol = \"{from}\""), &format!("symbol = \"{to}\""), 1);
+        let line = text.lines().position(|l| l.starts_with(&format!("symbol = \"{to}\""))).expect("is there") + 1;
+        rig.document = Document::parse(Path::new("engine.toml"), text).expect("well-formed");
+        let error = fetch_reference_data(&rig.document, &rig.setups, &Log::to_stderr(), &rig.stop).err().expect("refused").to_string();
+        assert!(
+            error.starts_with(&format!("engine.toml:{line}: ")) && error.contains(to) && error.contains("expected its spelling"),
+            "{error}"
+        );
+        rig.document = Document::parse(Path::new("engine.toml"), original).expect("well-formed");
+    }
 }
 
 #[test]
@@ -144,14 +155,105 @@ fn public_and_private_questions_are_answered() {
 }
 
 #[test]
-fn refusals_for_the_rate_are_waited_out() {
+fn a_refusal_for_the_rate_is_waited_out_as_long_as_the_venue_asks() {
     let rig = rig("refusals");
     let reference = rig.reference();
-    for (index, name) in [(0, VenueName::Binance), (1, VenueName::Kraken)] {
-        let mut caller = rig.caller(index, &reference);
-        assert!(rig.sim.inject(name, &Fault::RateLimit { count: 2 }));
-        let started = Instant::now();
-        let reply = caller.query(&RestQuery::OpenOrders);
-        assert_eq!(reply, Ok(RestReply::Orders(Vec::new())), "{name:?} after {:?}", started.elapsed());
+    let mut kraken = rig.caller(1, &reference);
+    assert!(rig.sim.inject(VenueName::Kraken, &Fault::RateLimit { count: 1 }));
+    let started = Instant::now();
+    assert_eq!(kraken.ask(&RestQuery::OpenOrders), Ok(RestReply::Orders(Vec::new())));
+    assert!(started.elapsed() >= Duration::from_secs(1), "answered after {:?}: it did not wait", started.elapsed());
+    assert_eq!((kraken.counters.requests.load(Ordering::Relaxed), kraken.counters.failures.load(Ordering::Relaxed)), (2, 1));
+
+    // Binance asks for the rest of the minute; an engine that stops does not sit it out.
+    let mut binance = rig.caller(0, &reference);
+    assert!(rig.sim.inject(VenueName::Binance, &Fault::RateLimit { count: 1 }));
+    let stop = Arc::clone(&rig.stop);
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+    });
+    let started = Instant::now();
+    let error = binance.ask(&RestQuery::OpenOrders).expect_err("stopped while waiting");
+    assert!(matches!(&error, CallError::GivenUp(reason) if reason.contains("wait")), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    stopper.join().expect("ends");
+}
+
+/// Runs a venue's worker with these tasks until `enough` of its events say so.
+fn work(rig: &Rig, venue: usize, tasks: &[ColdRequest], enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+    let reference = rig.reference();
+    let caller = rig.caller(venue, &reference);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut to_worker, from_us) = drivers::spsc::ring(64);
+    let (to_us, mut from_worker) = drivers::spsc::ring(4_096);
+    let worker = RestWorker {
+        venue: VenueId(venue as u8),
+        caller: RestCaller { stop: Arc::clone(&stop), ..caller },
+        snapshot_depth: 50,
+        tasks: from_us,
+        results: to_us,
+        mirror: Arc::default(),
+        has_credentials: true,
+    };
+    for task in tasks {
+        assert!(to_worker.push(ColdTask::Request(*task)));
     }
+    let thread = std::thread::spawn(move || worker.run());
+    let (started, mut events) = (Instant::now(), Vec::new());
+    while !enough(&events) {
+        assert!(started.elapsed() < Duration::from_secs(20), "{events:?}");
+        match from_worker.pop() {
+            Some(event) => events.push(event),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    thread.join().expect("ends");
+    events
+}
+
+#[test]
+fn the_worker_turns_answers_into_events_for_the_hot_thread() {
+    let rig = rig("worker");
+    let kraken = InstrumentId(1);
+    let tasks = [ColdRequest::Token { role: Role::OrderEntry }, ColdRequest::Reconcile];
+    let done = |events: &[Event]| events.iter().any(|e| e.event_kind() == Some(EventKind::Reconcile) && e.code == 1);
+    let events = work(&rig, 1, &tasks, done);
+    assert!(events.iter().all(|e| e.venue == 1 && e.has(flags::COLD)));
+    let of = |kind: EventKind| events.iter().filter(move |e| e.event_kind() == Some(kind)).collect::<Vec<_>>();
+    let pieces = of(EventKind::ColdText);
+    assert!(pieces.last().is_some_and(|e| e.has(flags::LAST)) && pieces.iter().map(|e| e.code).sum::<u32>() > 20, "a token");
+    assert_eq!((of(EventKind::Reconcile).first().map(|e| e.code), of(EventKind::Reconcile).len()), (Some(0), 2));
+    assert!(of(EventKind::Balance).len() >= 2);
+    let offset = of(EventKind::Command)[0];
+    assert_eq!(CommandKind::from_raw(offset.code), Some(CommandKind::ClockOffset));
+    assert!((offset.a as i64).abs() < 50_000_000, "the venue's clock is ours: {} ns off", offset.a as i64);
+
+    let snapshot = ColdRequest::BookSnapshot { instrument: InstrumentId(0) };
+    let events =
+        work(&rig, 0, &[snapshot], |events| events.iter().any(|e| e.event_kind() == Some(EventKind::BookLevel) && e.has(flags::LAST)));
+    let levels: Vec<&Event> = events.iter().filter(|e| e.event_kind() == Some(EventKind::BookLevel)).collect();
+    assert!(levels[0].has(flags::CLEAR | flags::SNAPSHOT) && levels.iter().filter(|e| e.has(flags::CLEAR)).count() == 1);
+    assert!(levels.iter().all(|e| e.c == levels[0].c && e.c > 0), "all carry the snapshot's sequence");
+
+    // Nothing changed since the start: nothing is said about any instrument but what was asked for next.
+    let events = work(&rig, 1, &[ColdRequest::Instruments, ColdRequest::BookSnapshot { instrument: kraken }], |events| {
+        events.iter().any(|e| e.event_kind() == Some(EventKind::BookLevel) && e.has(flags::LAST))
+    });
+    assert!(!events.iter().any(|e| matches!(e.event_kind(), Some(EventKind::InstrumentRules | EventKind::InstrumentStatus))), "{events:?}");
+}
+
+#[test]
+fn a_venue_that_takes_cancels_only_is_told_to_the_hot_thread() {
+    let rig = rig("cancel-only");
+    let reference = rig.reference();
+    assert!(rig.sim.inject(VenueName::Binance, &Fault::CancelOnlyOn));
+    let mut caller = rig.caller(0, &reference);
+    let RestReply::Instruments { instruments, .. } =
+        caller.query(&RestQuery::Instruments { symbols: vec!["BTCUSDT".into()] }).expect("answers")
+    else {
+        panic!("instruments were asked for");
+    };
+    assert_ne!(instruments[0].status, InstrumentStatus::Trading);
 }

@@ -99,8 +99,11 @@ fn bad_lines_are_reported_one_by_one_and_do_not_stop_the_run() {
 
 #[test]
 fn an_unknown_venue_and_a_missing_file_are_errors() {
-    for (arguments, expected) in [(["--venue", "nasdaq", "-"], "no decoder for venue"), (["--venue", "kraken", "no/such/file"], "no/such/file")] {
-        let output = Command::new(env!("CARGO_BIN_EXE_peregrine")).arg("decode").args(arguments).stdin(Stdio::null()).output().expect("runs");
+    for (arguments, expected) in
+        [(["--venue", "nasdaq", "-"], "no decoder for venue"), (["--venue", "kraken", "no/such/file"], "no/such/file")]
+    {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_peregrine")).arg("decode").args(arguments).stdin(Stdio::null()).output().expect("runs");
         assert!(!output.status.success());
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains(expected), "{text}");

@@ -116,6 +116,54 @@ fn inputs() -> Vec<Event> {
     events
 }
 
+/// What a venue reports about what it was sent: each order is accepted, each third one filled.
+fn reports(sent: &[Event], now_ns: u64, fills: &mut u64) -> Vec<Event> {
+    let times = Times { core_ns: now_ns + 1_000, poll_delay_ns: 100 };
+    let mut reports = Vec::new();
+    for e in sent {
+        let (venue, instrument, order) = (e.venue_id(), e.instrument_id(), e.order_id());
+        let report = |kind| Event::order_report(kind, venue, instrument, order, times).with(flags::LAST);
+        match e.event_kind() {
+            Some(EventKind::SendNew) => {
+                reports.push(report(EventKind::OrderAck));
+                *fills += 1;
+                if let (true, Some(side)) = (fills.is_multiple_of(3), e.side()) {
+                    let fee = Money::from_scaled(1, 2);
+                    reports.push(Event::fill_fee(venue, instrument, order, *fills, AssetId(2), fee, times));
+                    let fill = Event::fill(venue, instrument, order, side, e.order_price(), e.order_qty(), *fills, times);
+                    reports.push(fill.with(flags::LAST | flags::MAKER));
+                }
+            }
+            Some(EventKind::SendCancel) => {
+                let gone = Event::order_gone(EventKind::OrderCanceled, venue, instrument, order, None, times);
+                reports.push(gone.with(flags::LAST));
+            }
+            Some(EventKind::SendReplace) => {
+                let replaced = Event::order_replaced(venue, instrument, order, e.order_price(), e.order_qty(), times);
+                reports.push(replaced.with(flags::LAST));
+            }
+            _ => {}
+        }
+    }
+    reports
+}
+
+/// Runs the core of the sample through the session; `record` gets each input with its outputs.
+fn run_session(core: &mut Core, mut record: impl FnMut(Vec<Event>)) {
+    let mut fills = 0;
+    for input in inputs() {
+        let mut pending = std::collections::VecDeque::from([input]);
+        // Reports may cause orders that cause reports: bounded.
+        for _ in 0..100 {
+            let Some(event) = pending.pop_front() else { break };
+            let mut all = vec![event];
+            all.extend_from_slice(core.apply(&event));
+            pending.extend(reports(&all[1..], event.core_time_ns, &mut fills));
+            record(all);
+        }
+    }
+}
+
 /// Writes the journal that an engine would have written. Returns the core's hash at the end, and how many outputs.
 fn write_journal(dir: &Path) -> (u64, usize) {
     let (mut core, session) = core();
@@ -123,12 +171,10 @@ fn write_journal(dir: &Path) -> (u64, usize) {
     let options = WriterOptions { segment_bytes_max: 64 << 10 };
     let mut writer = Writer::open(dir, 1, session.hash(), options).expect("writable").0;
     let mut outputs = 0;
-    for event in inputs() {
-        let mut record = vec![event];
-        record.extend_from_slice(core.apply(&event));
+    run_session(&mut core, |record| {
         outputs += record.len() - 1;
         writer.append(&record).expect("writable");
-    }
+    });
     writer.sync().expect("writable");
     (core.state_hash(), outputs)
 }
@@ -157,16 +203,14 @@ fn a_falsified_output_is_found_and_named() {
     session.write(&scratch.0).expect("writable");
     let mut writer = Writer::open(&scratch.0, 1, session.hash(), WriterOptions::default()).expect("writable").0;
     let mut falsified = None;
-    for event in inputs() {
-        let mut record = vec![event];
-        record.extend_from_slice(core.apply(&event));
+    run_session(&mut core, |mut record| {
         let sent = record.iter().position(|e| e.event_kind() == Some(EventKind::SendNew));
         if let (None, Some(at)) = (falsified, sent) {
             record[at].b += 1;
             falsified = Some(writer.next_sequence() + at as u64);
         }
         writer.append(&record).expect("writable");
-    }
+    });
     let replayed = scratch.run(&["replay"]);
     let said = text(&replayed);
     assert!(!replayed.status.success());
@@ -224,7 +268,42 @@ fn export_gives_the_wanted_kinds_and_sequences_as_json_lines() {
     assert_eq!(some.iter().map(|l| l["sequence"].as_u64().expect("a number")).collect::<Vec<_>>(), (10..=30).collect::<Vec<_>>());
     let sent = lines(&["journal", "--export", "--kind", "send_new"]);
     assert!(!sent.is_empty());
-    assert!(sent.iter().all(|l| l["kind"] == "send_new" && l["price"].as_str().is_some_and(|p| p.contains('.')) && l["strategy"].is_string()));
+    assert!(
+        sent.iter().all(|l| l["kind"] == "send_new" && l["price"].as_str().is_some_and(|p| p.contains('.')) && l["strategy"].is_string())
+    );
     let unknown = scratch.run(&["journal", "--export", "--kind", "nonsense"]);
     assert!(!unknown.status.success() && text(&unknown).contains("nonsense"));
+}
+
+#[test]
+fn decisions_that_were_never_recorded_are_told_and_are_no_difference() {
+    let scratch = Scratch::new("unrecorded");
+    let (mut core, session) = core();
+    session.write(&scratch.0).expect("writable");
+    let mut writer = Writer::open(&scratch.0, 1, session.hash(), WriterOptions::default()).expect("writable").0;
+    let mut died = false;
+    run_session(&mut core, |record| {
+        // The process dies between deciding on the first order and recording it.
+        let decides = record.iter().any(|e| e.event_kind() == Some(EventKind::SendNew));
+        if !died {
+            writer.append(if decides { &record[..1] } else { &record }).expect("writable");
+        }
+        died |= decides;
+    });
+    assert!(died, "an order was decided on");
+    let replayed = scratch.run(&["replay"]);
+    assert!(replayed.status.success(), "{}", text(&replayed));
+    assert!(text(&replayed).contains("never recorded, never sent"), "{}", text(&replayed));
+}
+
+#[test]
+fn a_session_file_of_another_journal_is_refused() {
+    let scratch = Scratch::new("other-session");
+    write_journal(&scratch.0);
+    let path = scratch.0.join("session.json");
+    let text_of = std::fs::read_to_string(&path).expect("readable");
+    std::fs::write(&path, text_of.replacen("200000 USD", "200001 USD", 1)).expect("writable");
+    let replayed = scratch.run(&["replay"]);
+    assert!(!replayed.status.success());
+    assert!(text(&replayed).contains("another session.json"), "{}", text(&replayed));
 }

@@ -209,13 +209,18 @@ mod tests {
         assert_eq!((progress.written.load(Ordering::Acquire), progress.synced.load(Ordering::Acquire)), (end, end));
         assert!(!progress.failed.load(Ordering::Acquire));
         let mut read = Vec::new();
-        Reader::open(&dir).unwrap().for_each(|_, event| { read.push(*event); true }).unwrap();
+        Reader::open(&dir)
+            .unwrap()
+            .for_each(|_, event| {
+                read.push(*event);
+                true
+            })
+            .unwrap();
         assert_eq!(read, events);
         assert_eq!(mirror.lock().unwrap().working(VenueId(0)).len(), 1);
         let lines: Vec<Value> =
             std::fs::read_to_string(&log_file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let told: Vec<(&str, &str)> =
-            lines.iter().map(|l| (l["event"].as_str().unwrap(), l["level"].as_str().unwrap())).collect();
+        let told: Vec<(&str, &str)> = lines.iter().map(|l| (l["event"].as_str().unwrap(), l["level"].as_str().unwrap())).collect();
         assert_eq!(told, [("session_start", "info"), ("risk_refusal", "warn"), ("halt", "error")], "no market data, each thing once");
         std::fs::remove_dir_all(&dir).unwrap();
     }

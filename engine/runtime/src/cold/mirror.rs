@@ -65,3 +65,31 @@ impl Mirror {
         self.orders.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_core::event::Times;
+    use engine_core::fixed::Price;
+    use engine_core::ids::InstrumentId;
+
+    const TIMES: Times = Times { core_ns: 7, poll_delay_ns: 0 };
+
+    #[test]
+    fn orders_are_kept_as_the_journal_moves_them_until_they_are_final() {
+        let (venue, instrument, order) = (VenueId(1), InstrumentId(2), OrderId::new(1, 1));
+        let report = |kind| Event::order_report(kind, venue, instrument, order, TIMES);
+        let mut mirror = Mirror::default();
+        mirror.observe(&Event { side: Side::Sell as u8, b: 100, c: 10, ..report(EventKind::SendNew) });
+        let transition = |to: OrderState, filled: u64| Event { c: to as u64, d: filled, ..report(EventKind::OrderTransition) };
+        mirror.observe(&transition(OrderState::PartiallyFilled, 4));
+        mirror.observe(&Event::order_replaced(venue, instrument, order, Price(101), Qty(12), TIMES));
+        let [ours] = mirror.working(venue)[..] else { panic!("one order works") };
+        assert_eq!((ours.side, ours.price, ours.qty, ours.filled, ours.sent_ns), (Side::Sell, Price(101), Qty(12), Qty(4), 7));
+        assert!(mirror.working(VenueId(0)).is_empty());
+        mirror.observe(&transition(OrderState::Unknown, 4));
+        assert_eq!(mirror.len(), 1, "unknown is not final");
+        mirror.observe(&transition(OrderState::Canceled, 4));
+        assert!(mirror.is_empty());
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::http::{HttpClient, HttpError};
 use super::log::{Level, Log};
-use super::rest_worker::{RestCaller, RestCounters};
+use super::rest_worker::{CallError, RestCaller, RestCounters};
 use crate::config::network::{VenueSetup, pinned_hosts};
 use crate::config::tables::{ReferenceData, VenueReference, assemble};
 use crate::config::{ConfigError, Document};
@@ -81,13 +81,13 @@ pub fn fetch_reference_data(
     for (setup, table) in setups.iter().zip(&document.file.venues) {
         let mut caller = caller(setup, &pinned, &InstrumentTable::new(), &assets, log, stop)?;
         let symbols: Vec<String> = table.instruments.iter().map(|i| i.symbol.clone()).collect();
-        let failed = |reason: String| ReferenceError::Venue { venue: setup.name.clone(), reason };
-        let reply = caller.query(&RestQuery::Instruments { symbols }).map_err(failed)?;
-        let RestReply::Instruments { instruments, quarantined } = reply else {
-            return Err(failed("unexpected answer to a request for instruments".into()));
+        let said = match ask(&mut caller, symbols.clone()) {
+            Ok(said) => said,
+            Err(CallError::Final(_)) => one_by_one(document, &mut caller, &symbols)?,
+            Err(CallError::GivenUp(reason)) => return Err(ReferenceError::Venue { venue: setup.name.clone(), reason }),
         };
         assets = caller.assets;
-        found.push(VenueReference { instruments, quarantined });
+        found.push(said);
     }
     let data = assemble(document, &found, &assets)?;
     for q in &data.quarantined {
@@ -95,4 +95,31 @@ pub fn fetch_reference_data(
         log.now(Level::Warn, "instrument_quarantined", &fields);
     }
     Ok(data)
+}
+
+fn ask(caller: &mut RestCaller, symbols: Vec<String>) -> Result<VenueReference, CallError> {
+    match caller.ask(&RestQuery::Instruments { symbols })? {
+        RestReply::Instruments { instruments, quarantined } => Ok(VenueReference { instruments, quarantined }),
+        _ => Err(CallError::Final("unexpected answer to a request for instruments".into())),
+    }
+}
+
+/// Some venues refuse a whole request for one symbol that they do not have: finds out which it is.
+fn one_by_one(document: &Document, caller: &mut RestCaller, symbols: &[String]) -> Result<VenueReference, ReferenceError> {
+    let mut all = VenueReference::default();
+    for symbol in symbols {
+        let said = ask(caller, vec![symbol.clone()]).map_err(|e| {
+            let venue = caller.venue_name.as_str();
+            match e {
+                CallError::Final(reason) => {
+                    let message = format!("{venue} does not take \"{symbol}\"; expected its spelling on the order channel: {reason}");
+                    ReferenceError::Config(document.error_at_key(&["venue", venue, "instrument", symbol, "symbol"], message))
+                }
+                CallError::GivenUp(reason) => ReferenceError::Venue { venue: venue.to_owned(), reason },
+            }
+        })?;
+        all.instruments.extend(said.instruments);
+        all.quarantined.extend(said.quarantined);
+    }
+    Ok(all)
 }

@@ -7,7 +7,7 @@ use super::mirror::Mirror;
 use super::reconcile::{ReconcileError, RestCalls, WorkingOrder, query_order, reconcile};
 use crate::clock::wall_ns;
 use drivers::spsc::{Consumer, Producer};
-use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, Side, Times, flags};
+use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, InstrumentStatus, Side, Times, flags};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, InstrumentTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -86,9 +86,25 @@ pub struct RestCaller {
     pub counters: Arc<RestCounters>,
 }
 
+/// Why a query got no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The venue's last word: asking again would not help.
+    #[error("{0}")]
+    Final(String),
+    /// Given up after several tries, or because the engine stops.
+    #[error("{0}")]
+    GivenUp(String),
+}
+
 impl RestCaller {
-    /// One query, with retries and back-off. Every query is safe to repeat.
+    /// One query, with retries and back-off. Every query is safe to repeat. The error says what was wrong last.
     pub fn query(&mut self, query: &RestQuery) -> Result<RestReply, String> {
+        self.ask(query).map_err(|e| e.to_string())
+    }
+
+    /// As [`RestCaller::query`], telling refusals and failures apart.
+    pub fn ask(&mut self, query: &RestQuery) -> Result<RestReply, CallError> {
         let mut wait_ms = 100u64;
         let mut last = String::new();
         for _ in 0..TRIES_MAX {
@@ -97,7 +113,7 @@ impl RestCaller {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Final(reason)) => {
                     self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                    return Err(reason);
+                    return Err(CallError::Final(reason));
                 }
                 Err(Failure::Retry { reason, wait_ms: asked }) => {
                     self.counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +128,7 @@ impl RestCaller {
                 break;
             }
         }
-        Err(last)
+        Err(CallError::GivenUp(last))
     }
 
     fn try_once(&mut self, query: &RestQuery) -> Result<RestReply, Failure> {
@@ -302,8 +318,16 @@ impl RestWorker {
         let RestReply::Instruments { instruments, quarantined } = self.caller.query(&RestQuery::Instruments { symbols })? else {
             return Err("unexpected answer to reference data".into());
         };
-        for (symbol, reason) in quarantined {
-            self.log(Level::Warn, "instrument_quarantined", &[("symbol", symbol.into()), ("reason", reason.into())]);
+        for (symbol, reason) in &quarantined {
+            self.log(Level::Warn, "instrument_quarantined", &[("symbol", symbol.clone().into()), ("reason", reason.clone().into())]);
+        }
+        // One that the venue has no more, or describes in a way that we do not understand, is not traded.
+        for (id, symbol) in ours.iter().filter(|(_, symbol)| !instruments.iter().any(|fresh| fresh.symbol == *symbol)) {
+            self.log(Level::Warn, "instrument_unknown", &[("symbol", symbol.clone().into())]);
+            self.push(Event::instrument_status(self.venue, *id, InstrumentStatus::Unknown, Self::times()).with(flags::COLD));
+            if let Some(held) = self.caller.instruments.get_mut(*id) {
+                held.status = InstrumentStatus::Unknown;
+            }
         }
         for fresh in instruments {
             let Some(&(id, _)) = ours.iter().find(|(_, s)| *s == fresh.symbol) else { continue };

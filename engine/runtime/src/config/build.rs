@@ -304,7 +304,8 @@ impl Builder<'_> {
         for (_, instrument) in self.instruments.iter() {
             let base = self.assets.name(instrument.base);
             if !given.contains_key(base) {
-                let message = format!("is missing; {} needs it: expected a table [asset_limits.{base}] with exposure_max", instrument.symbol);
+                let message =
+                    format!("is missing; {} needs it: expected a table [asset_limits.{base}] with exposure_max", instrument.symbol);
                 return Err(self.error(&["asset_limits", base], message));
             }
         }

@@ -139,7 +139,17 @@ fn a_limit_left_out_is_an_error_that_names_it() {
 
 #[test]
 fn an_unknown_key_is_refused_in_every_table() {
-    for header in ["[engine]", "[host]", "[link]", "[dns]", "[limits]", "[asset_limits.BTC]", "[[venue]]", "[[venue.instrument]]", "[strategy.limits]"] {
+    for header in [
+        "[engine]",
+        "[host]",
+        "[link]",
+        "[dns]",
+        "[limits]",
+        "[asset_limits.BTC]",
+        "[[venue]]",
+        "[[venue.instrument]]",
+        "[strategy.limits]",
+    ] {
         let at = SAMPLE.find(&format!("\n{header}")).expect(header) + 1;
         let end = at + SAMPLE[at..].find('\n').expect("ends");
         let text = format!("{}\nnonsense = 1{}", &SAMPLE[..end], &SAMPLE[end..]);
@@ -193,12 +203,22 @@ fn a_wrong_unit_says_which_was_expected() {
 fn unknown_assets_instruments_and_venues_are_named_with_the_known_ones() {
     for (from, to, line, words) in [
         ("[asset_limits.BTC]", "[asset_limits.BTX]", "[asset_limits.BTX]", &["unknown asset \"BTX\"", "USD, BTC, USDT, BNB"][..]),
-        ("[asset_limits.BTC]                  # one for each base asset\nexposure_max = \"3 BTC\"", "[asset_limits.USDT]\nexposure_max = \"3 USDT\"", "[asset_limits.USDT]", &["asset_limits.BTC", "is missing"]),
+        (
+            "[asset_limits.BTC]                  # one for each base asset\nexposure_max = \"3 BTC\"",
+            "[asset_limits.USDT]\nexposure_max = \"3 USDT\"",
+            "[asset_limits.USDT]",
+            &["asset_limits.BTC", "is missing"],
+        ),
         ("BNB = \"600\"", "BNX = \"600\"", "BNX", &["conversion.BNX", "unknown asset \"BNX\""]),
         ("name = \"binance\"", "name = \"nasdaq\"", "name", &["nasdaq", "expected binance or kraken"]),
         ("name = \"kraken\"", "name = \"binance\"", "name", &["twice"]),
         ("symbol = \"BTCUSDT\"", "symbol = \"BTCUSDX\"", "symbol", &["BTCUSDX", "expected its spelling"]),
-        ("order_min = \"0.0001 BTC\"", "order_min = \"5 USDT\"", "order_min", &["venue.binance.instrument.BTCUSDT.order_min", "amount of BTC"]),
+        (
+            "order_min = \"0.0001 BTC\"",
+            "order_min = \"5 USDT\"",
+            "order_min",
+            &["venue.binance.instrument.BTCUSDT.order_min", "amount of BTC"],
+        ),
         ("order_min = \"0.0001 BTC\"", "order_min = \"0.000001 BTC\"", "order_min", &["decimal places"]),
         ("order_max = \"0.5 BTC\"", "order_max = \"0.00005 BTC\"", "order_max", &["smallest order"]),
         ("notional_max = \"50000 USDT\"", "notional_max = \"50000 USD\"", "notional_max", &["amount of USDT"]),
@@ -307,7 +327,12 @@ fn strategy_parameters_are_strict_too() {
         ("\"kraken:BTC/USDT\"]", "\"BTC/USDT\"]", "instruments", &["venue:SYMBOL"]),
         ("\"kraken:BTC/USDT\"]", "\"binance:BTCUSDT\"]", "instruments", &["twice"]),
         ("name = \"arbitrage\"", "name = \"quotes\"", "name", &["twice"]),
-        ("position_max = \"1 BTC\"\nopen_orders_max = 8", "position_max = \"1 USDT\"\nopen_orders_max = 8", "position_max", &["strategy.quotes.limits.position_max", "BTC"]),
+        (
+            "position_max = \"1 BTC\"\nopen_orders_max = 8",
+            "position_max = \"1 USDT\"\nopen_orders_max = 8",
+            "position_max",
+            &["strategy.quotes.limits.position_max", "BTC"],
+        ),
     ] {
         refused(&changed(from, to), line, words);
     }

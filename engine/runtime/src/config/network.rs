@@ -109,7 +109,9 @@ fn whole_seconds(document: &Document, venue: &str, table: &VenueTable) -> Result
     let ns = table.dead_man.0;
     match u32::try_from(ns / 1_000_000_000) {
         Ok(seconds) if ns.is_multiple_of(1_000_000_000) && seconds <= 86_400 => Ok(seconds),
-        _ => Err(document.error_at_key(&["venue", venue, "dead_man"], "expected whole seconds up to 24h, like \"60s\", or \"0s\" for none")),
+        _ => {
+            Err(document.error_at_key(&["venue", venue, "dead_man"], "expected whole seconds up to 24h, like \"60s\", or \"0s\" for none"))
+        }
     }
 }
 
@@ -155,7 +157,8 @@ pub fn link(document: &Document) -> Result<LinkConfig, ConfigError> {
     let filter = match (table.address, table.shared_address, table.ports) {
         (None, true, _) => return Err(error("address", "is missing; expected the address shared with the kernel, like \"10.0.0.5/24\"")),
         (Some(_), true, None) => {
-            let message = "is missing; a shared address needs a range of its own, outside net.ipv4.ip_local_port_range, like \"61000-61999\"";
+            let message =
+                "is missing; a shared address needs a range of its own, outside net.ipv4.ip_local_port_range, like \"61000-61999\"";
             return Err(error("ports", message));
         }
         (None, false, _) => Filter::Everything,
@@ -187,7 +190,8 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
     if let (Some(network), Some(gateway)) = (link.address, link.gateway)
         && !same_network(network.address, gateway, network.prefix_len)
     {
-        let message = format!("{gateway} is not in the network of link.address; expected a neighbour of {}/{}", network.address, network.prefix_len);
+        let message =
+            format!("{gateway} is not in the network of link.address; expected a neighbour of {}/{}", network.address, network.prefix_len);
         return Err(document.error_at_key(&["link", "gateway"], message));
     }
     if let Some(gateway) = link.gateway.filter(|g| link.shared_address && !link.neighbours.contains_key(g)) {

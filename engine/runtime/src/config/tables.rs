@@ -76,7 +76,9 @@ pub fn assemble(document: &Document, found: &[VenueReference], found_assets: &As
         data.assets.intern(name);
     }
     if data.instruments.is_empty() {
-        return Err(document.error("no instrument is left to trade; expected at least one [[venue.instrument]] that its venue describes well"));
+        return Err(
+            document.error("no instrument is left to trade; expected at least one [[venue.instrument]] that its venue describes well")
+        );
     }
     Ok(data)
 }

@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn every_kind_can_be_shown() {
         for &kind in EventKind::ALL {
-            let full = Event { code: u32::MAX, a: u64::MAX, b: u64::MAX, c: u64::MAX, d: u64::MAX, flags: 255, side: 9, ..Event::default() };
+            let full =
+                Event { code: u32::MAX, a: u64::MAX, b: u64::MAX, c: u64::MAX, d: u64::MAX, flags: 255, side: 9, ..Event::default() };
             let json = to_json(u64::MAX, &Event { kind: kind as u8, instrument: 7, asset: 7, venue: 7, ..full }, &Table);
             assert_eq!(json["kind"], kind.as_str());
         }

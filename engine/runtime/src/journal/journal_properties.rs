@@ -29,7 +29,15 @@ impl Drop for Scratch {
 /// An event that differs from all others and holds awkward bytes, block magics among them.
 fn event(n: u64) -> Event {
     let magic = u64::from(super::BLOCK_MAGIC);
-    Event { kind: n as u8, flags: (n >> 3) as u8, a: n, b: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), c: magic, d: magic << 32, ..Event::default() }
+    Event {
+        kind: n as u8,
+        flags: (n >> 3) as u8,
+        a: n,
+        b: n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        c: magic,
+        d: magic << 32,
+        ..Event::default()
+    }
 }
 
 /// Writes `batches` in one session each; returns how many events are in the journal.

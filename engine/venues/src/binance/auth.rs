@@ -124,10 +124,7 @@ mod tests {
         let mut seed = [0; 32];
         const_hex::decode_to_slice(ED_SEED, &mut seed).unwrap();
         let signer = Signer::ed25519(&seed).unwrap();
-        assert_eq!(
-            sign(&signer, REST_PAYLOAD),
-            "ve73YlwLXIFmPGByCxBWl88Qc7QxEPbL5p+zRdMwnjgEU6lUfOKpGs8XxonB6w7zapoWcSC8OOJSjCWkSfEADA=="
-        );
+        assert_eq!(sign(&signer, REST_PAYLOAD), "ve73YlwLXIFmPGByCxBWl88Qc7QxEPbL5p+zRdMwnjgEU6lUfOKpGs8XxonB6w7zapoWcSC8OOJSjCWkSfEADA==");
         assert_eq!(
             sign(&signer, &format!("apiKey={ED_KEY}&timestamp=1767225600123")),
             "XytGkCk3elH+J4FMllL40z+ABuF2IcuWqthHT6Yq2mBQ9wEvCiaC5lzMAlV0gSh1BTZofF5/gLTkUy+JEIdlBg=="

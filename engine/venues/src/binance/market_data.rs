@@ -342,14 +342,7 @@ impl MarketData {
     }
 
     #[inline]
-    fn diff(
-        &mut self,
-        at: usize,
-        (first, last, time_ns): (u64, u64, u64),
-        times: Times,
-        sink: &mut impl EventSink,
-        tools: &mut Tools<'_>,
-    ) {
+    fn diff(&mut self, at: usize, (first, last, time_ns): (u64, u64, u64), times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
         let stamp = self.stamp(at, times);
         let Some(feed) = self.feeds.get_mut(at) else { return };
         let diff = Diff { first, last, time_ns, rows: &self.scratch.rows };
@@ -506,7 +499,8 @@ pub fn emit_ticker(
     times: Times,
     sink: &mut impl EventSink,
 ) {
-    let side = |side, (price, qty): (i64, i64)| Event::top_of_book(venue, instrument, side, Price(price), Qty(qty), sequence, times).at(time_ns);
+    let side =
+        |side, (price, qty): (i64, i64)| Event::top_of_book(venue, instrument, side, Price(price), Qty(qty), sequence, times).at(time_ns);
     sink.event(&side(Side::Buy, bid));
     sink.event(&side(Side::Sell, ask).with(flags::LAST));
 }

@@ -60,11 +60,7 @@ const JSON_HOST: &str = "stream.binance.com";
 
 /// Production.
 pub fn default_hosts() -> Hosts {
-    Hosts {
-        rest: ("api.binance.com".into(), 443),
-        market_data: (JSON_HOST.into(), 9_443),
-        order_entry: ("ws-api.binance.com".into(), 443),
-    }
+    Hosts { rest: ("api.binance.com".into(), 443), market_data: (JSON_HOST.into(), 9_443), order_entry: ("ws-api.binance.com".into(), 443) }
 }
 
 /// The codec. See [`Venue`].
@@ -115,17 +111,11 @@ impl Binance {
             Some(credentials) => {
                 let signer = Signer::from_credentials(credentials).map_err(|e| credentials_error(e.to_string()))?;
                 if !signer.can_log_on() {
-                    return Err(credentials_error("order entry takes an Ed25519 key (ed25519_seed): an HMAC key cannot log a session on".into()));
+                    return Err(credentials_error(
+                        "order entry takes an Ed25519 key (ed25519_seed): an HMAC key cannot log a session on".into(),
+                    ));
                 }
-                Some(OrderEntry::new(
-                    settings.id,
-                    symbols.clone(),
-                    Names::closed(assets),
-                    &credentials.api_key,
-                    signer,
-                    window_ms,
-                    epoch,
-                ))
+                Some(OrderEntry::new(settings.id, symbols.clone(), Names::closed(assets), &credentials.api_key, signer, window_ms, epoch))
             }
         };
         let endpoints = endpoints(&settings, orders.is_some()).map_err(|reason| credentials_error(reason.into()))?;

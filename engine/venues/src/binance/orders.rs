@@ -88,7 +88,15 @@ pub struct OrderEntry {
 
 impl OrderEntry {
     /// For these symbols and this account. The caller has checked that symbols and key need no escaping.
-    pub fn new(venue: VenueId, symbols: SymbolIndex, names: Names, api_key: &str, signer: Signer, window_ms: u32, epoch: u16) -> OrderEntry {
+    pub fn new(
+        venue: VenueId,
+        symbols: SymbolIndex,
+        names: Names,
+        api_key: &str,
+        signer: Signer,
+        window_ms: u32,
+        epoch: u16,
+    ) -> OrderEntry {
         let instruments = symbols.symbols().iter().map(|s| s.instrument.index() + 1).max().unwrap_or(0);
         let mut places = vec![usize::MAX; instruments];
         for (at, symbol) in symbols.symbols().iter().enumerate() {

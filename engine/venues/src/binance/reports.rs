@@ -559,11 +559,7 @@ pub struct OrderState {
 
 /// Reads the array of balances that `s` stands at: asset, free, locked. Assets that we do not know and
 /// rows that make no sense are passed over and counted.
-pub fn balances(
-    mut s: Scanner<'_>,
-    names: &mut Names,
-    mut take: impl FnMut(AssetId, Money, Money),
-) -> Result<u64, JsonError> {
+pub fn balances(mut s: Scanner<'_>, names: &mut Names, mut take: impl FnMut(AssetId, Money, Money)) -> Result<u64, JsonError> {
     let mut passed_over = 0;
     let mut rows = s.array()?;
     while rows.next(&mut s)? {

@@ -61,7 +61,15 @@ impl BinanceRest {
                 Some(Account { key: credentials.api_key.clone(), signer: Signer::from_credentials(credentials).map_err(error)? })
             }
         };
-        Ok(BinanceRest { venue: settings.id, account, window_ms: window_ms(settings)?, used: 0, minute: 0, asked_minute: 0, scratch: Scratch::default() })
+        Ok(BinanceRest {
+            venue: settings.id,
+            account,
+            window_ms: window_ms(settings)?,
+            used: 0,
+            minute: 0,
+            asked_minute: 0,
+            scratch: Scratch::default(),
+        })
     }
 
     fn public(method: &'static str, path: String) -> HttpRequest {

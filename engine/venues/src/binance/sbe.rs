@@ -135,12 +135,7 @@ pub fn parse(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -
 }
 
 /// The symbol comes last, after the groups whose scales it decides: walk to it first, by the lengths alone.
-fn read(
-    payload: &[u8],
-    symbols: &mut SymbolIndex,
-    scratch: &mut Scratch,
-    found: &mut Option<usize>,
-) -> Result<Message<'static>, Failure> {
+fn read(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch, found: &mut Option<usize>) -> Result<Message<'static>, Failure> {
     let mut r = Reader { bytes: payload, at: 0 };
     let block_length = usize::from(r.u16()?);
     let template = r.u16()?;

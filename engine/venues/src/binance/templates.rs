@@ -240,9 +240,7 @@ mod tests {
     fn a_message_that_does_not_fit_is_refused() {
         let templates = SymbolTemplates::new("BTCUSDT", 5_000);
         let mut space = [0; 400];
-        let whole = templates
-            .place(&mut space, ID, OrderId::new(1, 1), (Side::Buy, Kind::Limit), (1, 2), (1, 8), NOW)
-            .unwrap();
+        let whole = templates.place(&mut space, ID, OrderId::new(1, 1), (Side::Buy, Kind::Limit), (1, 2), (1, 8), NOW).unwrap();
         for len in 0..whole {
             let space = &mut space[..len];
             assert_eq!(templates.place(space, ID, OrderId::new(1, 1), (Side::Buy, Kind::Limit), (1, 2), (1, 8), NOW), None);

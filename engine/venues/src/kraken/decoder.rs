@@ -4,6 +4,7 @@
 //! with `CLEAR` and `SNAPSHOT`. Books are kept as the engine keeps them, so every checksum in a recording is checked;
 //! where one fails, `BookInvalid` follows the levels.
 
+use super::Cx;
 use super::book::{Book, Decimals, Proof};
 use super::executions::Reports;
 use super::instruments::{Pairs, System};
@@ -12,7 +13,6 @@ use super::orders::{Answer, reason_of};
 use super::recorded::{self, Recorded};
 use super::stream::{self, Message};
 use super::tracked::ORDERS_MAX;
-use super::Cx;
 use crate::batch::Batch;
 use crate::decode::{Channel, DecodeError, Decoded, LineDecoder};
 use crate::names::Names;
@@ -229,6 +229,7 @@ impl KrakenDecoder {
         let no_data = || DecodeError::new("field missing: data", 0);
         self.out.clear();
         self.counters = VenueCounters::default();
+        self.notice = Notice::default();
         let mut cx = Cx { times: TIMES, sink, out: &mut self.out, counters: &mut self.counters, notice: &mut self.notice };
         match channel.raw() {
             b"executions" => self.reports.read(envelope.data.ok_or_else(no_data)?, snapshot, &mut cx)?,

@@ -15,9 +15,9 @@
 //! acknowledgement of the order's request. Client ids and symbols may be missing: the venue's order id leads to the
 //! entry in [`TrackedOrders`]. A record that cannot be read is counted and costs nobody else anything.
 
+use super::Cx;
 use super::message::{missing, parse_number, time};
 use super::tracked::{InFlight, TrackedOrders};
-use super::Cx;
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::names::Names;
 use crate::outbox::ColdRequest;

@@ -45,9 +45,10 @@ impl System {
         match (self, status) {
             (System::Online, status) => status,
             (System::Maintenance, _) => InstrumentStatus::Halted,
-            (System::CancelOnly | System::Unknown, InstrumentStatus::Trading | InstrumentStatus::PostOnly | InstrumentStatus::LimitOnly) => {
-                InstrumentStatus::CancelOnly
-            }
+            (
+                System::CancelOnly | System::Unknown,
+                InstrumentStatus::Trading | InstrumentStatus::PostOnly | InstrumentStatus::LimitOnly,
+            ) => InstrumentStatus::CancelOnly,
             (System::PostOnly, InstrumentStatus::Trading | InstrumentStatus::LimitOnly) => InstrumentStatus::PostOnly,
             (_, status) => status,
         }
@@ -255,12 +256,14 @@ pub fn symbol_of_wsname(wsname: &str) -> Option<String> {
 
 /// The spelling that REST requests take: `XBTUSD` for `BTC/USD`.
 pub fn altname(symbol: &str) -> String {
-    let old = |asset: &str| match asset {
-        "BTC" => "XBT",
-        "DOGE" => "XDG",
-        other => return other.to_owned(),
-    }
-    .to_owned();
+    let old = |asset: &str| {
+        match asset {
+            "BTC" => "XBT",
+            "DOGE" => "XDG",
+            other => return other.to_owned(),
+        }
+        .to_owned()
+    };
     match symbol.split_once('/') {
         Some((base, quote)) => old(base) + &old(quote),
         None => symbol.to_owned(),
@@ -377,7 +380,8 @@ fn asset_pair(s: &mut Scanner<'_>, venue: VenueId, symbol: &str, assets: &mut As
         text => parse_number(text, scale).map(|n| n.value).map_err(|error| format!("{name}: {error}")),
     };
     // In millionths: a percentage has four more decimals than that.
-    let fee = |text: &[u8], name: &str| value(text, 4, 0, name).and_then(|ppm| i32::try_from(ppm).map_err(|_| format!("{name} out of range")));
+    let fee =
+        |text: &[u8], name: &str| value(text, 4, 0, name).and_then(|ppm| i32::try_from(ppm).map_err(|_| format!("{name} out of range")));
     let tick = value(&texts.tick, price_scale, 1, "tick_size")?;
     if tick < 1 {
         return Err("tick_size is not positive".into());

@@ -162,7 +162,7 @@ mod tests {
         let mut ledger = RateLedger::new(1, 0);
         ledger.refused(0, now);
         assert!(!ledger.admit(0, Cost::Add, now) && ledger.admit(0, Cost::Add, now + S));
-        ledger.set_limit(180, now);
+        ledger.set_limit(180, now + S);
         assert_eq!(ledger.state(0).1, 180);
         assert_eq!((0..200).filter(|_| ledger.admit(0, Cost::Add, now + S)).count(), 120);
         ledger.correct(0, 0, now + S);

@@ -114,9 +114,7 @@ pub fn emit_book<S: EventSink>(
 ) -> u64 {
     let (venue, instrument, time_ns) = about;
     let mut count = 0;
-    let level = |side: Side, price: i64, qty: i64| {
-        Event::book_level(venue, instrument, side, Price(price), Qty(qty), 0, times).at(time_ns)
-    };
+    let level = |side: Side, price: i64, qty: i64| Event::book_level(venue, instrument, side, Price(price), Qty(qty), 0, times).at(time_ns);
     let touch = Event { instrument: instrument.0, ..Event::new(EventKind::BookTouch, venue, times) }.at(time_ns);
     if !snapshot {
         for (at, row) in scratch.rows.iter().enumerate() {
@@ -217,7 +215,10 @@ impl MarketData {
             self.subscribed = false;
         }
         self.send(cx, |message| {
-            message.put(br#"{"method":"subscribe","params":{"channel":"instrument","snapshot":true},"req_id":"#).integer(ID_INSTRUMENT).put(b"}");
+            message
+                .put(br#"{"method":"subscribe","params":{"channel":"instrument","snapshot":true},"req_id":"#)
+                .integer(ID_INSTRUMENT)
+                .put(b"}");
         });
         for first in (0..self.feeds.len()).step_by(SYMBOLS_PER_REQUEST) {
             let end = (first + SYMBOLS_PER_REQUEST).min(self.feeds.len());
@@ -244,7 +245,8 @@ impl MarketData {
             for (at, symbol) in symbols.symbols()[places.clone()].iter().enumerate() {
                 message.put(if at == 0 { b"\"" } else { b",\"" }).put(symbol.text.as_bytes()).put(b"\"");
             }
-            let tail: &[u8] = if channel == "book" { br#"],"depth":10,"snapshot":true},"req_id":"# } else { br#"],"snapshot":false},"req_id":"# };
+            let tail: &[u8] =
+                if channel == "book" { br#"],"depth":10,"snapshot":true},"req_id":"# } else { br#"],"snapshot":false},"req_id":"# };
             message.put(tail).integer(id).put(b"}").finish()
         });
         self.sent_ns = cx.times.core_ns;

@@ -310,15 +310,7 @@ impl Venue for Kraken {
     }
 
     #[inline]
-    fn on_message(
-        &mut self,
-        link: Link,
-        kind: MessageKind,
-        payload: &[u8],
-        times: Times,
-        sink: &mut impl EventSink,
-        out: &mut Outbox,
-    ) {
+    fn on_message(&mut self, link: Link, kind: MessageKind, payload: &[u8], times: Times, sink: &mut impl EventSink, out: &mut Outbox) {
         self.counters.messages += 1;
         if kind != MessageKind::Text {
             self.counters.unknown_messages += 1;

@@ -12,11 +12,11 @@
 use super::executions::Reports;
 use super::limits::{Cost, RateLedger};
 use super::message::{Envelope, time_text};
-use crate::json::{JsonError, Scanner};
 use super::private::Private;
 use super::tracked::InFlight;
 use super::writer::Writer;
 use super::{Cx, S};
+use crate::json::{JsonError, Scanner};
 use crate::outbox::{ColdRequest, Outbox};
 use crate::venue::{ExecuteError, Role};
 use engine_core::event::{Event, EventKind, EventSink, RejectReason, Side, flags};
@@ -71,14 +71,7 @@ struct Requests {
 
 impl Requests {
     fn new() -> Requests {
-        let none = Request {
-            id: 0,
-            ask: Ask::Add,
-            order: OrderId::NONE,
-            instrument: InstrumentId(0),
-            sent_ns: 0,
-            answered: Answered::Yes,
-        };
+        let none = Request { id: 0, ask: Ask::Add, order: OrderId::NONE, instrument: InstrumentId(0), sent_ns: 0, answered: Answered::Yes };
         Requests { ring: vec![none; REQUESTS_MAX].into_boxed_slice(), next_id: ID_FIRST, oldest_id: ID_FIRST }
     }
 
@@ -444,8 +437,7 @@ impl OrderEntry {
     /// Requests sent before `before_ns` that have no answer: nobody knows what became of them.
     pub fn expire<K: EventSink>(&mut self, before_ns: u64, cx: &mut Cx<'_, K>) {
         while let Some(request) = self.requests.overdue(before_ns) {
-            let uncertain =
-                Event::order_report(EventKind::OrderUncertain, self.reports.venue, request.instrument, request.order, cx.times);
+            let uncertain = Event::order_report(EventKind::OrderUncertain, self.reports.venue, request.instrument, request.order, cx.times);
             cx.emit(&uncertain.with(flags::LAST));
             self.settled(&request, cx);
         }

@@ -288,7 +288,8 @@ fn reference_data(s: &mut Scanner<'_>, venue: VenueId, symbols: &[String], asset
         match found.iter().find(|(name, _)| name == symbol) {
             Some((_, Ok(instrument))) => instruments.push(instrument.clone()),
             Some((_, Err(reason))) => quarantined.push((symbol.clone(), reason.clone())),
-            None => quarantined.push((symbol.clone(), "not among the venue's pairs".to_owned())),
+            // Left out of both lists: the caller says that the venue does not have it.
+            None => {}
         }
     }
     Ok(RestReply::Instruments { instruments, quarantined })

@@ -3,23 +3,13 @@
 use drivers::testbed::{ENGINE_ADDRESS, Testbed};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-
-/// First letters of the demonstration's ring file; the process id follows.
-pub const RING_PREFIX: &str = "peregrine-demo-";
+use std::path::Path;
 
 /// Maker fee of both simulated venues, millionths. That of a large customer: market making near the best
 /// price would not pay otherwise, and nothing would be seen.
 pub const MAKER_FEE_PPM: u32 = 50;
 /// Taker fee of both simulated venues, millionths.
 pub const TAKER_FEE_PPM: u32 = 250;
-
-/// The demonstration's ring file.
-pub fn ring_path() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let directory = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    directory.join(format!("{RING_PREFIX}{}.ring", std::process::id()))
-}
 
 /// What the text depends on.
 pub struct Settings<'a> {
@@ -81,7 +71,10 @@ fn write_all(out: &mut String, s: &Settings<'_>) -> std::fmt::Result {
     let (binance, kraken) = (s.first_port, s.first_port + 2);
     let market_data = if s.sbe { binance + 1 } else { binance };
     writeln!(out, "[[venue]]\nname = \"binance\"\nencoding = \"{}\"", if s.sbe { "sbe" } else { "json" })?;
-    writeln!(out, "rest = \"binance.sim:{binance}\"\nmarket_data = \"binance.sim:{market_data}\"\norder_entry = \"binance.sim:{binance}\"")?;
+    writeln!(
+        out,
+        "rest = \"binance.sim:{binance}\"\nmarket_data = \"binance.sim:{market_data}\"\norder_entry = \"binance.sim:{binance}\""
+    )?;
     writeln!(out, "credentials = {:?}", s.binance_keys)?;
     write_venue(out, s.directory, ["BTCUSDT", "ETHUSDT"])?;
     writeln!(out, "[[venue]]\nname = \"kraken\"")?;
