@@ -10,10 +10,9 @@ mod interop_support;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpListener};
 
-use drivers::select::AnyPort;
 use interop_support::peers::{Certificate, Directory, Peer, nginx, python};
 use interop_support::tls_pipe::TlsPipe;
-use interop_support::{PEER, PEER_NAME, Rig, now_ns, over_each_link, skip, unix_s};
+use interop_support::{PEER, PEER_NAME, Rig, TestPort, now_ns, over_each_link, skip, unix_s};
 use netstack::http::Method;
 use netstack::session::{CloseCause, Handler, HttpClient, HttpClientConfig, HttpProgress, Progress, Session, SessionConfig};
 use netstack::stack::Stack;
@@ -25,54 +24,70 @@ fn pattern(position: usize) -> u8 {
     ((position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
+/// Sends `total` bytes to an echo server on the kernel's TCP, and closes in order.
+fn echo(rig: &mut Rig, port: u16, total: usize) {
+    let listener = rig.bed.right().run(|| TcpListener::bind((PEER, port))).expect("namespace").expect("bind");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut buffer = vec![0; 65_536];
+        let mut total = 0;
+        loop {
+            let count = stream.read(&mut buffer).expect("read");
+            if count == 0 {
+                return total;
+            }
+            stream.write_all(&buffer[..count]).expect("write");
+            total += count;
+        }
+    });
+    let socket = rig.stack.connect(SocketAddrV4::new(PEER, port), now_ns()).expect("begun");
+    let (mut written, mut read) = (0, 0);
+    rig.until("all bytes come back", |stack, _| {
+        if stack.state(socket) == SocketState::Connecting {
+            return false;
+        }
+        let len = (1 + written % 4001).min(total - written);
+        if len > 0 {
+            let filled = stack.write(socket, len, |room| {
+                for (place, byte) in room.iter_mut().enumerate() {
+                    *byte = pattern(written + place);
+                }
+                (len, ())
+            });
+            written += filled.map_or(0, |()| len);
+        }
+        stack.read(socket, |bytes| {
+            for byte in bytes.iter() {
+                assert_eq!(*byte, pattern(read), "byte {read}");
+                read += 1;
+            }
+            (bytes.len(), ())
+        });
+        read == total
+    });
+    rig.stack.close(socket);
+    rig.until("closed in order", |stack, _| stack.state(socket) == SocketState::Closed(CloseReason::Closed));
+    assert_eq!(server.join().expect("the server"), total);
+    rig.stack.release(socket);
+}
+
 #[test]
 fn the_kernel_s_tcp_echoes_megabytes_and_closes_in_order() {
-    const TOTAL: usize = 8 << 20;
     over_each_link(|rig| {
-        let listener = rig.bed.right().run(|| TcpListener::bind((PEER, 7000))).expect("namespace").expect("bind");
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            let mut buffer = vec![0; 65_536];
-            let mut total = 0;
-            loop {
-                let count = stream.read(&mut buffer).expect("read");
-                if count == 0 {
-                    return total;
-                }
-                stream.write_all(&buffer[..count]).expect("write");
-                total += count;
-            }
-        });
-        let socket = rig.stack.connect(SocketAddrV4::new(PEER, 7000), now_ns()).expect("begun");
-        let (mut written, mut read) = (0, 0);
-        rig.until("all bytes come back", |stack, _| {
-            if stack.state(socket) == SocketState::Connecting {
-                return false;
-            }
-            let len = (1 + written % 4001).min(TOTAL - written);
-            if len > 0 {
-                let filled = stack.write(socket, len, |room| {
-                    for (place, byte) in room.iter_mut().enumerate() {
-                        *byte = pattern(written + place);
-                    }
-                    (len, ())
-                });
-                written += filled.map_or(0, |()| len);
-            }
-            stack.read(socket, |bytes| {
-                for byte in bytes.iter() {
-                    assert_eq!(*byte, pattern(read), "byte {read}");
-                    read += 1;
-                }
-                (bytes.len(), ())
-            });
-            read == TOTAL
-        });
-        rig.stack.close(socket);
-        rig.until("closed in order", |stack, _| stack.state(socket) == SocketState::Closed(CloseReason::Closed));
-        assert_eq!(server.join().expect("the server"), TOTAL);
+        echo(rig, 7000, 8 << 20);
         let statistics = rig.stack.statistics();
         assert_eq!((statistics.bad_checksum, statistics.no_socket, statistics.malformed), (0, 0, 0), "{statistics:?}");
+    });
+}
+
+#[test]
+fn the_kernel_s_tcp_echoes_over_a_line_that_loses_frames() {
+    over_each_link(|rig| {
+        for (place, loss_ppm) in [5_000, 20_000, 50_000].into_iter().enumerate() {
+            rig.stack.port_mut().lose(loss_ppm, 77 + loss_ppm);
+            echo(rig, 7010 + place as u16, 200_000);
+        }
+        assert!(rig.stack.statistics().segments_resent > 0);
     });
 }
 
@@ -290,7 +305,7 @@ impl Talk {
         talk
     }
 
-    fn poll(&mut self, stack: &mut Stack<AnyPort>, now_ns: u64) {
+    fn poll(&mut self, stack: &mut Stack<TestPort>, now_ns: u64) {
         for _ in 0..16 {
             if self.session.poll(stack, now_ns, unix_s(), &mut self.log) == Progress::Idle {
                 break;

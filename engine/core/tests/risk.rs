@@ -1,4 +1,5 @@
 //! Each refusal of the catalogue, by the order that it is for.
+#![allow(clippy::inconsistent_digit_grouping, reason = "prices are written as units and cents")]
 
 mod support;
 

@@ -13,6 +13,9 @@ const LONGEST_NS: u64 = 1_000_000_000;
 /// Significant decimal digits of a recorded value.
 const DIGITS: u8 = 3;
 
+/// How many parts a tick-to-order has.
+pub const STAGES: usize = 6;
+
 /// The parts of a tick-to-order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
@@ -24,13 +27,15 @@ pub enum Stage {
     Decide = 2,
     /// Order encoded for its venue.
     Encode = 3,
-    /// WebSocket frame, TLS record, TCP segment: frame ready for the NIC.
-    Transmit = 4,
+    /// WebSocket frame and TLS record.
+    Seal = 4,
+    /// TCP segment: frame ready for the NIC.
+    Transmit = 5,
 }
 
 impl Stage {
     /// All, in order.
-    pub const ALL: [Stage; 5] = [Stage::Ingress, Stage::Decrypt, Stage::Decide, Stage::Encode, Stage::Transmit];
+    pub const ALL: [Stage; STAGES] = [Stage::Ingress, Stage::Decrypt, Stage::Decide, Stage::Encode, Stage::Seal, Stage::Transmit];
 
     /// Name in reports.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +44,7 @@ impl Stage {
             Stage::Decrypt => "decrypt",
             Stage::Decide => "decide",
             Stage::Encode => "encode",
+            Stage::Seal => "seal",
             Stage::Transmit => "transmit",
         }
     }
@@ -63,7 +69,7 @@ pub struct Percentiles {
 
 /// The histograms. All memory is taken at construction.
 pub struct Latency {
-    stages: [Histogram<u64>; 5],
+    stages: [Histogram<u64>; STAGES],
     whole: Histogram<u64>,
     kick: Histogram<u64>,
 }
@@ -88,7 +94,7 @@ impl Latency {
 
     /// Records one tick-to-order: the nanoseconds of its stages. Returns their sum.
     #[inline]
-    pub fn record(&mut self, stages_ns: [u64; 5]) -> u64 {
+    pub fn record(&mut self, stages_ns: [u64; STAGES]) -> u64 {
         let mut whole = 0;
         for (histogram, ns) in self.stages.iter_mut().zip(stages_ns) {
             histogram.saturating_record(ns);
@@ -235,7 +241,7 @@ mod tests {
     fn stages_add_up_and_percentiles_hold() {
         let mut latency = Latency::new();
         for n in 1..=1000 {
-            latency.record([n, 0, n, 0, n]);
+            latency.record([n, 0, n, 0, 0, n]);
         }
         let whole = latency.tick_to_order();
         assert_eq!(whole.count, 1000);
@@ -243,7 +249,7 @@ mod tests {
         assert!(whole.p99.abs_diff(2970) <= 6, "{whole:?}");
         assert!(whole.max.abs_diff(3000) <= 6);
         assert_eq!(latency.stage(Stage::Decrypt).max, 0);
-        latency.record([u64::MAX / 8; 5]);
+        latency.record([u64::MAX / 8; STAGES]);
         latency.reset();
         assert_eq!(latency.tick_to_order(), Percentiles::default());
     }

@@ -48,6 +48,9 @@ pub struct LinkReport {
     pub tx_frames: u64,
     /// Frames dropped before we saw them.
     pub rx_dropped: u64,
+    /// Frames that the stack refused: truncated, malformed, of a wrong checksum, for nobody here.
+    #[serde(default)]
+    pub rx_refused: u64,
     /// System calls made for sending.
     pub kicks: u64,
     /// System calls made for receiving.
@@ -77,6 +80,9 @@ pub struct VenueReport {
     pub checksum_failures: u64,
     /// Messages that could not be decoded.
     pub malformed: u64,
+    /// Messages of a kind, for a symbol or with a value that we do not know.
+    #[serde(default)]
+    pub unknown: u64,
     /// Connections made, the first ones included.
     pub connects: u64,
     /// Connections lost.

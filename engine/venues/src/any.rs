@@ -112,6 +112,10 @@ impl Venue for AnyVenue {
         forward!(self, venue => venue.take_notice())
     }
 
+    #[inline]
+    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+        forward!(self, venue => venue.rehearse(command, times, out));
+    }
     fn take_closing(&mut self, role: Role) -> bool {
         forward!(self, venue => venue.take_closing(role))
     }

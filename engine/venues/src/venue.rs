@@ -305,6 +305,12 @@ pub trait Venue {
     /// Text of the last refusal or oddity that the venue sent, for the log; `None` if none since last asked.
     fn take_notice(&mut self) -> Option<&str>;
 
+    /// Encodes a command as [`Venue::execute`] would, into `out`, and takes note of nothing: the message is never
+    /// sent. The runtime calls it to keep the encoder in the caches; a codec that does not mind keeps the default.
+    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+        let _ = (command, times, out);
+    }
+
     /// The venue says that it will soon close the newest connection of this role: true once per notice. The
     /// runtime may begin a planned renewal at once; a venue that never says so keeps the default.
     fn take_closing(&mut self, role: Role) -> bool {

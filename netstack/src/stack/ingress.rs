@@ -194,7 +194,7 @@ impl<P: Port> Stack<P> {
             });
             self.statistics.replies_dropped += u64::from(!queued);
         }
-        self.dirty.set(index);
+        self.fed.set(index);
         (self.slots[index].life == Life::Held).then(|| self.id(index))
     }
 
@@ -327,7 +327,7 @@ impl<P: Port> Stack<P> {
         // On an open connection it may pass (RFC 1122 section 4.2.3.9): the user time-out decides.
         if slot.state() == SocketState::Connecting {
             slot.abort(CloseReason::Unreachable);
-            self.dirty.set(index);
+            self.written.set(index);
             return (slot.life == Life::Held).then(|| self.id(index));
         }
         None

@@ -7,10 +7,13 @@
 //! stack.receive(now_ns);                                 // one burst from the port
 //! while let Some(fed) = stack.ingress_next(now_ns) {     // one frame
 //!     if let Some(socket) = fed { work_off(socket) }     // read, decide, write: while the frame is hot
-//!     stack.transmit(now_ns);                            // what was written becomes frames, orders first
-//!     stack.flush(now_ns)?;                              // one kick
+//!     if stack.transmit(now_ns) > 0 {                    // what was written becomes frames, orders first
+//!         stack.flush(now_ns)?;                          // one kick
+//!     }
 //! }
-//! stack.maintain(now_ns);                                // timers; then transmit and flush what they woke
+//! stack.maintain(now_ns);                                // timers
+//! stack.transmit(now_ns);                                // what they woke, and the acknowledgements
+//! stack.flush(now_ns)?;
 //! ```
 //!
 //! TCP is smoltcp's, one interface per socket (see [`slot`](self) in `slot.rs`): a segment finds its socket by
@@ -61,7 +64,7 @@ use dhcp::{Action, Dhcp};
 use neighbours::{Due, Neighbours};
 use ports::Ports;
 use random::{Random, RateLimit, mix};
-use slot::{LINGER_NS, Life, ScaledClock, Slot, SlotSizes};
+use slot::{LINGER_NS, Life, ScaledClock, Slot, SlotSizes, touched};
 use wire::{ETHERNET_HEADER, Outbox, ethernet_header};
 
 /// Small frames that may wait for room in the port.
@@ -128,8 +131,10 @@ pub struct Stack<P: Port> {
     host: Host,
     neighbours: Neighbours,
     slots: Box<[Slot]>,
-    /// Slots that may have something to send.
-    dirty: SlotSet,
+    /// Slots with something new to send, or with a timer that is due.
+    written: SlotSet,
+    /// Slots that took something in: an acknowledgement may be due, or the window may have opened.
+    fed: SlotSet,
     /// Slots whose segments leave first.
     urgent: SlotSet,
     ports: Ports,
@@ -152,13 +157,22 @@ pub struct Stack<P: Port> {
     statistics: StackStatistics,
 }
 
+/// The port's MTU, or less if its frames are smaller than that.
+fn usable_mtu<P: Port>(port: &mut P) -> usize {
+    let mtu = port.info().mtu;
+    let Some(frame) = port.allocate() else { return mtu };
+    let capacity = frame.capacity as usize;
+    port.abandon(frame);
+    mtu.min(capacity.saturating_sub(ETHERNET_HEADER))
+}
+
 impl<P: Port> Stack<P> {
     /// A stack over `port`. Allocates all that it will ever need.
     ///
     /// # Errors
     /// If the settings contradict each other or the port.
-    pub fn new(port: P, config: &StackConfig, now_ns: u64) -> Result<Stack<P>, StackError> {
-        let (mac, mtu) = (port.info().mac, port.info().mtu);
+    pub fn new(mut port: P, config: &StackConfig, now_ns: u64) -> Result<Stack<P>, StackError> {
+        let (mac, mtu) = (port.info().mac, usable_mtu(&mut port));
         config.validate(mtu)?;
         let mut random = Random::new(config.seed);
         let secret = random.next();
@@ -171,14 +185,15 @@ impl<P: Port> Stack<P> {
             host: Host { mac, address: config.address, gateway: config.gateway },
             neighbours: Neighbours::new(&config.neighbours, config.sockets_max + QUESTIONS_MAX + 1),
             slots: (0..config.sockets_max).map(|_| Slot::new(sizes, clock)).collect(),
-            dirty: SlotSet::new(config.sockets_max),
+            written: SlotSet::new(config.sockets_max),
+            fed: SlotSet::new(config.sockets_max),
             urgent: SlotSet::new(config.sockets_max),
             ports: Ports::new(config.ports.0, config.ports.1, &mut random),
             outbox: Outbox::new(OUTBOX_FRAMES),
             resolver,
             question_ports: [0; QUESTIONS_MAX],
             dhcp: config.address.is_none().then(|| Dhcp::new(mac, random.next(), now_ns)),
-            scratch: vec![0; config.send_buffer.max(mtu + ETHERNET_HEADER)].into_boxed_slice(),
+            scratch: touched(config.send_buffer.max(mtu + ETHERNET_HEADER)).into_boxed_slice(),
             secret,
             random,
             reset_limit: RateLimit::new(RESET_INTERVAL_NS, RESET_BURST),
@@ -227,20 +242,28 @@ impl<P: Port> Stack<P> {
         self.cursor = 0;
     }
 
-    /// Makes frames of everything that was written and of the acknowledgements that are due, urgent sockets
-    /// first; returns how many frames were committed since the last call.
+    /// Makes frames of everything that was written, urgent sockets first, and then of the acknowledgements
+    /// that are due; returns how many frames were committed since the last call.
+    ///
+    /// While a burst is being worked off only what was written leaves (acknowledgements ride on it): bare
+    /// acknowledgements and answers wait for the burst's end, so that no order stands behind them.
     #[inline]
     pub fn transmit(&mut self, now_ns: u64) -> usize {
         self.advance(now_ns);
         let mut room = true;
-        for word in 0..self.dirty.words.len() {
-            room = room && self.transmit_set(word, self.dirty.words[word] & self.urgent.words[word]);
+        for word in 0..self.written.words.len() {
+            room = room && self.transmit_set(word, self.written.words[word] & self.urgent.words[word]);
         }
-        for word in 0..self.dirty.words.len() {
-            room = room && self.transmit_set(word, self.dirty.words[word] & !self.urgent.words[word]);
+        for word in 0..self.written.words.len() {
+            room = room && self.transmit_set(word, self.written.words[word]);
         }
-        if room && !self.outbox.is_empty() {
-            self.transmit_outbox();
+        if self.burst.is_empty() {
+            for word in 0..self.fed.words.len() {
+                room = room && self.transmit_set(word, self.fed.words[word]);
+            }
+            if room && !self.outbox.is_empty() {
+                self.transmit_outbox();
+            }
         }
         std::mem::take(&mut self.committed)
     }
@@ -263,7 +286,8 @@ impl<P: Port> Stack<P> {
         let slot = &mut self.slots[index];
         if !slot.reachable {
             // It gets its turn when its next hop is found.
-            self.dirty.clear(index);
+            self.written.clear(index);
+            self.fed.clear(index);
             self.retire(index);
             return true;
         }
@@ -273,7 +297,8 @@ impl<P: Port> Stack<P> {
         self.statistics.segments_resent += resent;
         self.committed += turn.committed;
         if !turn.more {
-            self.dirty.clear(index);
+            self.written.clear(index);
+            self.fed.clear(index);
         }
         let slot = &mut self.slots[index];
         slot.wake_ns = slot.wake_ns.min(slot.time_out_ns(self.user_timeout_ns));
@@ -357,6 +382,7 @@ impl<P: Port> Stack<P> {
             }
             if slot.time_out_ns(self.user_timeout_ns) <= now_ns {
                 slot.abort(CloseReason::TimedOut);
+                self.written.set(index);
                 self.statistics.timeouts += 1;
             }
             let linger_over = matches!(slot.life, Life::Lingering { until_ns } if until_ns <= now_ns);
@@ -366,7 +392,7 @@ impl<P: Port> Stack<P> {
             }
             if slot.wake_ns <= now_ns {
                 slot.wake_ns = u64::MAX;
-                self.dirty.set(index);
+                self.written.set(index);
             }
             next_ns = next_ns.min(slot.wake_ns).min(slot.time_out_ns(self.user_timeout_ns));
             if let Life::Lingering { until_ns } = slot.life {
@@ -400,7 +426,7 @@ impl<P: Port> Stack<P> {
                         let slot = &mut self.slots[index];
                         if slot.life != Life::Free && !slot.reachable && slot.next_hop == address {
                             slot.abort(CloseReason::Unreachable);
-                            self.dirty.set(index);
+                            self.written.set(index);
                         }
                     }
                 }
@@ -416,7 +442,7 @@ impl<P: Port> Stack<P> {
             if slot.life != Life::Free && slot.next_hop == address {
                 slot.header = header;
                 slot.reachable = true;
-                self.dirty.set(index);
+                self.written.set(index);
             }
         }
         self.resolver.retry_now(self.now_ns);
@@ -552,7 +578,8 @@ impl<P: Port> Stack<P> {
         slot.wake_ns = u64::MAX;
         let port = slot.local.1;
         self.ports.release(port);
-        self.dirty.clear(index);
+        self.written.clear(index);
+        self.fed.clear(index);
         self.urgent.clear(index);
     }
 
@@ -653,7 +680,7 @@ impl<P: Port> Transport for Stack<P> {
             }
             _ => slot.abort(CloseReason::Unreachable),
         }
-        self.dirty.set(index);
+        self.written.set(index);
         self.next_maintain_ns = 0;
         Ok(self.id(index))
     }
@@ -671,7 +698,7 @@ impl<P: Port> Transport for Stack<P> {
         let (used, result) = self.slots[index].read(take);
         if used > 0 {
             // The window may have grown enough to tell the peer.
-            self.dirty.set(index);
+            self.fed.set(index);
         }
         result
     }
@@ -679,9 +706,9 @@ impl<P: Port> Transport for Stack<P> {
     #[inline]
     fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
         let index = self.held(socket)?;
-        let result = self.slots[index].write(room, &mut self.scratch, fill, self.now_ns);
-        self.dirty.set(index);
-        result
+        let result = self.slots[index].write(room, &mut self.scratch, fill, self.now_ns)?;
+        self.written.set(index);
+        Some(result)
     }
 
     fn unacknowledged(&self, socket: SocketId) -> usize {
@@ -691,14 +718,14 @@ impl<P: Port> Transport for Stack<P> {
     fn close(&mut self, socket: SocketId) {
         if let Some(index) = self.held(socket) {
             self.slots[index].close(self.now_ns);
-            self.dirty.set(index);
+            self.written.set(index);
         }
     }
 
     fn abort(&mut self, socket: SocketId) {
         if let Some(index) = self.held(socket) {
             self.slots[index].abort(CloseReason::Aborted);
-            self.dirty.set(index);
+            self.written.set(index);
         }
     }
 
@@ -711,7 +738,7 @@ impl<P: Port> Transport for Stack<P> {
         let until_ns = self.now_ns.saturating_add(LINGER_NS);
         slot.life = Life::Lingering { until_ns };
         self.urgent.clear(index);
-        self.dirty.set(index);
+        self.written.set(index);
         self.next_maintain_ns = self.next_maintain_ns.min(until_ns);
         self.retire(index);
     }

@@ -28,6 +28,7 @@ use crate::transport::{CloseReason, SocketState};
 const SEGMENTS_PER_TURN: usize = 32;
 /// When a timer of smoltcp's is due but had nothing to send.
 const IDLE_RETRY_NS: u64 = 1_000_000;
+const PAGE: usize = 4096;
 /// How long a released connection may take to end in order.
 pub(super) const LINGER_NS: u64 = 1_000_000_000;
 
@@ -137,6 +138,15 @@ pub(super) struct SlotSizes {
     pub(super) mtu: usize,
 }
 
+/// A buffer whose pages are there: the first byte that is received must not be the one that faults them in.
+pub(super) fn touched(len: usize) -> Vec<u8> {
+    let mut buffer = vec![0; len];
+    for page in buffer.chunks_mut(PAGE) {
+        page[0] = std::hint::black_box(1);
+    }
+    buffer
+}
+
 fn new_interface(address: Option<Ipv4Addr>, mtu: usize, seed: u64, now: Instant) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
@@ -152,7 +162,7 @@ fn new_interface(address: Option<Ipv4Addr>, mtu: usize, seed: u64, now: Instant)
 
 impl Slot {
     pub(super) fn new(sizes: SlotSizes, clock: ScaledClock) -> Slot {
-        let mut socket = Socket::new(SocketBuffer::new(vec![0; sizes.receive_buffer]), SocketBuffer::new(vec![0; sizes.send_buffer]));
+        let mut socket = Socket::new(SocketBuffer::new(touched(sizes.receive_buffer)), SocketBuffer::new(touched(sizes.send_buffer)));
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         let mut set = SocketSet::new(vec![SocketStorage::EMPTY]);
@@ -319,20 +329,22 @@ impl Slot {
     pub(super) fn egress<P: Port>(&mut self, port: &mut P, now_ns: u64) -> Turn {
         let now = self.clock.instant(now_ns);
         let mut device = Egress { port, header: &self.header, mtu: self.mtu, sent: &mut self.sent, committed: 0, exhausted: false };
-        let mut more = false;
-        for turn in 1..=SEGMENTS_PER_TURN {
-            if self.interface.poll_egress(now, &mut device, &mut self.set) == PollResult::None || device.exhausted {
+        let mut due = None;
+        for _ in 0..SEGMENTS_PER_TURN {
+            let turn = self.interface.poll_egress(now, &mut device, &mut self.set);
+            due = self.interface.poll_at(now, &self.set);
+            if turn == PollResult::None || due.is_none_or(|at| at > now) {
                 break;
             }
-            more = turn == SEGMENTS_PER_TURN;
         }
         let (committed, exhausted) = (device.committed, device.exhausted);
-        self.wake_ns = match self.interface.poll_at(now, &self.set) {
+        let ready = due.is_some_and(|at| at <= now);
+        self.wake_ns = match due {
             None => u64::MAX,
             Some(at) if at > now => self.clock.nanoseconds(at),
             Some(_) => now_ns.saturating_add(IDLE_RETRY_NS),
         };
-        Turn { committed, exhausted, more: more || exhausted }
+        Turn { committed, exhausted, more: exhausted || (ready && committed == SEGMENTS_PER_TURN) }
     }
 
     /// When the connection is given up if the peer stays silent.

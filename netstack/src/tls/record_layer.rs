@@ -18,8 +18,8 @@ pub const MAX_LATE_HANDSHAKE_MESSAGE: usize = 16 * 1024;
 pub const MAX_TICKETS: u32 = 8;
 /// Empty records, warnings and key updates in a row before the peer is considered hostile (as in rustls).
 const MAX_QUIET_RECORDS: u8 = 32;
-/// Refused renegotiations (TLS 1.2) before the peer is considered hostile.
-const MAX_RENEGOTIATION_REQUESTS: u8 = 4;
+/// Refused renegotiations (TLS 1.2) before the peer is considered hostile (as in rustls).
+const MAX_RENEGOTIATION_REQUESTS: u8 = 1;
 
 const HELLO_REQUEST: u8 = 0;
 const NEW_SESSION_TICKET: u8 = 4;

@@ -1,6 +1,7 @@
 //! A wire, our stack at one end of it, and real peers at the other: programs that we did not write, on the
 //! kernel's TCP.
 
+pub mod lossy;
 pub mod peers;
 pub mod tls_pipe;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use drivers::filter::Filter;
 use drivers::select::{self, AnyPort, Link, LinkConfig};
 use drivers::testbed::{self, ENGINE_ADDRESS, Testbed, TestbedConfig};
+use lossy::Lossy;
 use netstack::stack::{Stack, StackConfig};
 
 /// Where the peers listen: the kernel's address on the far side.
@@ -47,10 +49,13 @@ pub fn over_each_link(test: impl Fn(&mut Rig)) {
     }
 }
 
+/// The port under our stack.
+pub type TestPort = Lossy<AnyPort>;
+
 /// A wire with our stack on its left side.
 pub struct Rig {
     // Before the wire, so that the port is closed while its interface is still there.
-    pub stack: Stack<AnyPort>,
+    pub stack: Stack<TestPort>,
     pub bed: Testbed,
     pub link: Link,
 }
@@ -69,11 +74,11 @@ impl Rig {
             seed: now_ns() ^ unix_s(),
             ..StackConfig::default()
         };
-        Rig { stack: Stack::new(opened.port, &config, now_ns()).expect("a stack"), bed, link }
+        Rig { stack: Stack::new(Lossy::new(opened.port), &config, now_ns()).expect("a stack"), bed, link }
     }
 
     /// One pass of the engine's loop: `work` after every frame, and once more at the end.
-    pub fn pass(&mut self, work: &mut impl FnMut(&mut Stack<AnyPort>, u64)) {
+    pub fn pass(&mut self, work: &mut impl FnMut(&mut Stack<TestPort>, u64)) {
         let frames = self.stack.receive(now_ns());
         while let Some(fed) = self.stack.ingress_next(now_ns()) {
             if fed.is_some() {
@@ -92,7 +97,7 @@ impl Rig {
     }
 
     /// Passes until `work` says that it is done.
-    pub fn until(&mut self, what: &str, mut work: impl FnMut(&mut Stack<AnyPort>, u64) -> bool) {
+    pub fn until(&mut self, what: &str, mut work: impl FnMut(&mut Stack<TestPort>, u64) -> bool) {
         let start = Instant::now();
         let mut done = false;
         while !done {

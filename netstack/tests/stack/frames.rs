@@ -112,8 +112,11 @@ pub fn udp(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), payload: &[u8]
     ipv4(source.0, destination.0, IpProtocol::Udp, &datagram)
 }
 
+/// Address and port.
+pub type Endpoint = (Ipv4Addr, u16);
+
 /// What a UDP frame says: from, to, and the payload.
-pub fn read_udp(frame: &[u8]) -> Option<((Ipv4Addr, u16), (Ipv4Addr, u16), Vec<u8>)> {
+pub fn read_udp(frame: &[u8]) -> Option<(Endpoint, Endpoint, Vec<u8>)> {
     let packet = Ipv4Packet::new_checked(frame.get(14..)?).ok()?;
     assert!(packet.verify_checksum());
     if packet.next_header() != IpProtocol::Udp {

@@ -45,10 +45,8 @@ fn repair(frame: &mut [u8]) {
     let Some(payload) = packet.get_mut(header_len..total_len) else { return };
     match protocol {
         6 if payload.len() >= 20 => TcpPacket::new_unchecked(payload).fill_checksum(&source, &destination),
-        17 if payload.len() >= 8 => {
-            if usize::from(u16::from_be_bytes([payload[4], payload[5]])) == payload.len() {
-                UdpPacket::new_unchecked(payload).fill_checksum(&source, &destination);
-            }
+        17 if payload.len() >= 8 && usize::from(u16::from_be_bytes([payload[4], payload[5]])) == payload.len() => {
+            UdpPacket::new_unchecked(payload).fill_checksum(&source, &destination);
         }
         1 if payload.len() >= 8 => Icmpv4Packet::new_unchecked(payload).fill_checksum(),
         _ => {}

@@ -14,10 +14,34 @@ use crate::frames;
 use crate::peer::{PEER, PORT};
 use crate::world::{pass, stack_config};
 
+const NAMES: [&str; 20] = [
+    "a.example",
+    "b.example",
+    "c.example",
+    "d.example",
+    "e.example",
+    "f.example",
+    "g.example",
+    "h.example",
+    "i.example",
+    "j.example",
+    "k.example",
+    "l.example",
+    "m.example",
+    "n.example",
+    "o.example",
+    "p.example",
+    "q.example",
+    "r.example",
+    "s.example",
+    "t.example",
+];
+
 #[test]
 fn connecting_and_twenty_thousand_segments_allocate_nothing() {
     let (near, mut far) = pair(&MemoryConfig::default()).expect("a link");
-    let config = StackConfig { ports: (30_000, 30_100), ..stack_config() };
+    let hosts = vec![("literal.sim".to_owned(), PEER)];
+    let config = StackConfig { ports: (30_000, 30_100), dns_servers: vec![PEER], hosts, ..stack_config() };
     let mut stack = Stack::new(near, &config, 0).expect("a stack");
     let mut allocated = 0;
     let mut count = |action: &mut dyn FnMut()| {
@@ -69,6 +93,24 @@ fn connecting_and_twenty_thousand_segments_allocate_nothing() {
         sent = sent.wrapping_add(200);
     }
     assert_eq!(stack.statistics().tcp_segments, 10_001);
+
+    // Names, refreshes, time-outs and new connections do not either.
+    let mut now_ns = 2_000_000_000;
+    for round in 0..20 {
+        count(&mut || {
+            stack.resolve("literal.sim", now_ns);
+            stack.resolve(NAMES[round], now_ns);
+            stack.release(socket);
+            let socket = stack.connect(SocketAddrV4::new(PEER, PORT), now_ns).expect("begun");
+            pass(&mut stack, now_ns);
+            now_ns += 5_000_000_000;
+            pass(&mut stack, now_ns);
+            stack.release(socket);
+            pass(&mut stack, now_ns);
+        });
+        frames::receive(&mut far, now_ns);
+    }
+    assert!(stack.statistics().dns_questions > 20);
     assert_eq!(allocated, 0);
     assert!(stack.port().statistics().tx_frames >= 10_002);
 }

@@ -126,7 +126,8 @@ impl Desk {
         }
         let only_reduces = request.price == old.price && request.qty < old.qty;
         let can = instrument.capabilities;
-        if !can.replace && !(can.reduce && only_reduces) {
+        let allowed = can.replace || (can.reduce && only_reduces);
+        if !allowed {
             return Err(Refusal::ReplaceUnsupported);
         }
         let request = Request { replaces: Some(old), ..*request };

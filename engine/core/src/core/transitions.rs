@@ -44,10 +44,7 @@ pub(super) fn resolve(order: &Order, event: OrderEvent) -> (OrderState, bool) {
 /// True for events that show that the venue has (or had) the order.
 #[inline]
 const fn shows_acceptance(event: OrderEvent) -> bool {
-    matches!(
-        event,
-        OrderEvent::Ack | OrderEvent::PartFill | OrderEvent::FullFill | OrderEvent::Replaced | OrderEvent::StatusOpen
-    )
+    matches!(event, OrderEvent::Ack | OrderEvent::PartFill | OrderEvent::FullFill | OrderEvent::Replaced | OrderEvent::StatusOpen)
 }
 
 /// What changed.

@@ -8,6 +8,8 @@
 pub mod fills;
 pub mod state;
 pub mod table;
+#[cfg(test)]
+mod table_test;
 
 pub use fills::FillMemory;
 pub use state::{Next, OrderEvent, OrderState};

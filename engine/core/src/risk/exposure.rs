@@ -332,3 +332,68 @@ pub struct Gross {
     /// Of its strategy.
     pub strategy: Option<Money>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::RateSource;
+    use proptest::prelude::*;
+
+    fn instrument(price_scale: u8, qty_scale: u8) -> Instrument {
+        Instrument {
+            venue: VenueId(0),
+            symbol: "BTCUSDT".into(),
+            base: AssetId(0),
+            quote: AssetId(1),
+            price_scale,
+            qty_scale,
+            tick: Price(1),
+            lot: Qty(1),
+            qty_min: Qty(1),
+            qty_max: Qty::MAX,
+            notional_min: Money::ZERO,
+            maker_fee_ppm: -100,
+            taker_fee_ppm: 1_000,
+            status: crate::event::InstrumentStatus::Trading,
+            epoch: 0,
+            capabilities: crate::instrument::Capabilities::default(),
+        }
+    }
+
+    #[test]
+    fn a_buy_holds_quote_with_the_fee_and_a_sell_holds_base() {
+        let instrument = instrument(2, 8);
+        let (price, qty) = (Price(5_000_000), Qty(100_000_000));
+        let taker = bind(&instrument, Side::Buy, price, qty, false);
+        assert!(taker.hold.0 >= Money::from_scaled(50_050, 0).0 && taker.hold.0 < Money::from_scaled(50_050, 0).0 + 1_000_000_000_000_000);
+        assert_eq!(bind(&instrument, Side::Buy, price, qty, true).hold, Money::from_scaled(50_000, 0), "a rebate frees nothing");
+        let sell = bind(&instrument, Side::Sell, price, qty, false);
+        assert_eq!((sell.hold, sell.notional), (Money::from_scaled(1, 0), Money::from_scaled(50_000, 0)));
+        assert_eq!(bind(&instrument, Side::Buy, price, Qty(0), false), Reserved::default());
+    }
+
+    proptest! {
+        #[test]
+        fn the_fee_is_never_less_than_exact_and_hardly_more(notional in 0i128..1 << 100, ppm in -1_000i32..100_000) {
+            let exact = notional / 1_000_000 * i128::from(ppm.max(0)) + notional % 1_000_000 * i128::from(ppm.max(0)) / 1_000_000;
+            let got = fee(notional, ppm);
+            prop_assert!(got >= exact && got - exact <= notional / 500_000 + 1_000_001, "{} {}", got, exact);
+        }
+
+        #[test]
+        fn values_in_the_reporting_asset_are_never_understated(
+            price_scale in 0u8..=9, qty_scale in 0u8..=9, rate in 1i64..100_000_000_000, qty in 1i64..10_000_000_000, mark in 1i64..10_000_000,
+        ) {
+            let instrument = instrument(price_scale, qty_scale);
+            let mut positions = Positions::new(1, 1, 1, 3, AssetId(2));
+            positions.rates.set_source(AssetId(1), RateSource::Fixed(Money::from_scaled(rate, 8)));
+            let mut exposure = Exposure::new(1, 1, 1, 3);
+            exposure.refresh_unit(InstrumentId(0), &instrument, &positions);
+            let got = exposure.value(InstrumentId(0), qty, Price(mark));
+            let notional = instrument.notional(Price(mark), Qty(qty));
+            let exact = positions.rates.convert(AssetId(1), notional).unwrap().0;
+            prop_assert!(got >= exact.min(VALUE_CEILING), "{} {}", got, exact);
+            prop_assert!(got <= exact + exact / 1_000 + i128::from(qty) * i128::from(mark) + 1, "{} {}", got, exact);
+        }
+    }
+}

@@ -432,7 +432,7 @@ impl Gate {
         if notional > limits.notional_max {
             return Err(Refusal::NotionalAboveMax);
         }
-        if (request.post_only && request.ioc) || (request.post_only && !instrument.capabilities.post_only) {
+        if request.post_only && (request.ioc || !instrument.capabilities.post_only) {
             return Err(Refusal::BadFlags);
         }
         let distance = i128::from(price.0.abs_diff(reference.0)) * 1_000_000;

@@ -200,6 +200,10 @@ impl MarketMaking {
         if now_ns < quote.retry_at_ns {
             return;
         }
+        // The other quote (or another strategy's order) is still in the way: it is moving too.
+        if ctx.own_best(id, side.opposite()).is_some_and(|own| (target.price.0 - own.0) * side.sign() >= 0) {
+            return;
+        }
         let resting = ctx.order(quote.order).filter(|o| !o.state.is_final());
         let Some(order) = resting else {
             let Some(qty) = self.size(ctx, lane, side, target, Money::ZERO) else { return };

@@ -1,4 +1,5 @@
 //! A core on a bench: two venues, three instruments, and a strategy that does as it is told.
+#![allow(clippy::inconsistent_digit_grouping, reason = "prices are written as units and cents")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use engine_core::book::BookConfig;
@@ -82,11 +83,8 @@ pub fn config(strategies: Vec<StrategyConfig>) -> CoreConfig {
         assets.intern(name);
     }
     let mut instruments = InstrumentTable::new();
-    for i in [
-        instrument(A, "BTCUSDT", BTC, 1, 1_000),
-        instrument(B, "BTC/USDT", BTC, 10, 10_000),
-        instrument(A, "ETHUSDT", ETH, 1, 10_000),
-    ] {
+    for i in [instrument(A, "BTCUSDT", BTC, 1, 1_000), instrument(B, "BTC/USDT", BTC, 10, 10_000), instrument(A, "ETHUSDT", ETH, 1, 10_000)]
+    {
         instruments.add(i).unwrap();
     }
     let limits = InstrumentLimits {
@@ -112,10 +110,7 @@ pub fn config(strategies: Vec<StrategyConfig>) -> CoreConfig {
         assets,
         instruments,
         instrument_limits: vec![Some(limits); 3],
-        asset_limits: vec![
-            AssetLimits { asset: BTC, exposure_max: units(80) },
-            AssetLimits { asset: ETH, exposure_max: units(80) },
-        ],
+        asset_limits: vec![AssetLimits { asset: BTC, exposure_max: units(80) }, AssetLimits { asset: ETH, exposure_max: units(80) }],
         venues: vec![venue("a"), venue("b")],
         strategies,
         reporting_asset: USDT,
@@ -317,7 +312,8 @@ impl Bench {
         let (venue, times) = (self.venue_of(instrument), self.times());
         self.sequence += 1;
         let sequence = self.sequence;
-        let level = |side: Side, (price, qty): (i64, i64)| Event::book_level(venue, instrument, side, Price(price), Qty(qty), sequence, times);
+        let level =
+            |side: Side, (price, qty): (i64, i64)| Event::book_level(venue, instrument, side, Price(price), Qty(qty), sequence, times);
         let mut events: Vec<Event> = bids.iter().map(|&l| level(Side::Buy, l)).collect();
         events.extend(asks.iter().map(|&l| level(Side::Sell, l)));
         events[0].flags |= flags::CLEAR;

@@ -4,9 +4,11 @@
 //! same events in the same order. It never guesses: an order is reported gone only if the venue was asked
 //! for it by our id, later than [`GRACE_NS`] after it was sent, and answered that there is none.
 //!
-//! 1. Ask for open orders. 2. Ask for each of our working orders that is not among them. 3. Where the
-//! venue counts more filled than we do, ask for the fills. 4. Ask for balances. 5. Report fills first, then
-//! the orders' states, then balances, between a begin and an end event.
+//! 1. Ask for open orders.
+//! 2. Ask for each of our working orders that is not among them.
+//! 3. Where the venue counts more filled than we do, ask for the fills.
+//! 4. Ask for balances.
+//! 5. Report fills first, then the orders' states, then balances, between a begin and an end event.
 
 use engine_core::event::{Event, EventKind, Side, Times, VenueOrderStatus, flags};
 use engine_core::fixed::{Price, Qty};

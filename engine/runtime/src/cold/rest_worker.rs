@@ -32,9 +32,13 @@ const CLOCK_CHECK_NS: u64 = 60_000_000_000;
 const IDLE: Duration = Duration::from_millis(1);
 
 /// What the hot thread hands to a venue's worker.
-#[derive(Clone, Copy)]
+///
+/// It lies in the slots of a ring that the hot thread writes: of one size, and without a pointer to the heap.
+#[derive(Clone, Copy, Default)]
+#[allow(clippy::large_enum_variant)]
 pub enum ColdTask {
     /// Nothing (an unused slot).
+    #[default]
     None,
     /// The codec needs something.
     Request(ColdRequest),
@@ -45,12 +49,6 @@ pub enum ColdTask {
         /// The text.
         text: [u8; NOTICE_BYTES_MAX],
     },
-}
-
-impl Default for ColdTask {
-    fn default() -> Self {
-        ColdTask::None
-    }
 }
 
 /// Counters of a worker, readable by others while it runs.

@@ -21,6 +21,8 @@ use std::path::Path;
 
 /// Outputs that strategies may cause with one input.
 const STRATEGY_OUTPUTS: u32 = 256;
+/// Smallest event ring: a burst of a few books must fit while the disk is busy.
+const RING_EVENTS_MIN: u32 = 1_024;
 /// Largest collar: a limit beyond it limits nothing.
 const COLLAR_PPM_MAX: i64 = 500_000;
 
@@ -93,6 +95,7 @@ impl Builder<'_> {
         let reporting = file.engine.reporting_asset.get_ref();
         let reporting_asset = self.asset(&["engine", "reporting_asset"], reporting)?;
         self.check_names()?;
+        self.check_runtime()?;
         let mut strategy_configs = Vec::new();
         let mut strategies: Vec<Box<dyn Strategy>> = Vec::new();
         let mut left_out = Vec::new();
@@ -145,6 +148,26 @@ impl Builder<'_> {
             if file.strategies[..i].iter().any(|s| s.name == strategy.name) {
                 return Err(self.document.error_at_key(&["strategy", &strategy.name], "is there twice; expected each name once"));
             }
+        }
+        Ok(())
+    }
+
+    /// What the core does not see, but the engine could not start with.
+    fn check_runtime(&self) -> Result<(), ConfigError> {
+        let file = &self.document.file;
+        let name = &file.engine.name;
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(self.error(&["engine", "name"], "expected letters, digits, - and _: it is part of file names"));
+        }
+        let events = file.engine.ring_events;
+        if !events.is_power_of_two() || events < RING_EVENTS_MIN {
+            let message = format!("is {events}; expected a power of two of at least {RING_EVENTS_MIN}");
+            return Err(self.error(&["engine", "ring_events"], message));
+        }
+        self.span(&["engine", "sync_interval"], file.engine.sync_interval)?;
+        if !(0..=99).contains(&file.host.fifo_priority) {
+            let message = format!("is {}; expected 1 to 99, or 0 for the ordinary class", file.host.fifo_priority);
+            return Err(self.error(&["host", "fifo_priority"], message));
         }
         Ok(())
     }

@@ -191,6 +191,10 @@ fn a_wrong_unit_says_which_was_expected() {
         ("cancel_reserve = \"20 %\"", "cancel_reserve = \"95 %\"", "cancel_reserve", &["venue.binance.cancel_reserve", "90"]),
         ("request_window = \"0s\"", "request_window = \"10us\"", "request_window", &["venue.binance.request_window", "milliseconds"]),
         ("book_levels = 1024", "book_levels = 3", "book_levels", &["engine.book_levels", "64"]),
+        ("name = \"sample\"", "name = \"../etc\"", "name", &["engine.name", "file names"]),
+        ("ring_events = 262144", "ring_events = 1000", "ring_events", &["engine.ring_events", "power of two"]),
+        ("fifo_priority = 0", "fifo_priority = 100", "fifo_priority", &["host.fifo_priority", "1 to 99"]),
+        ("sync_interval = \"100ms\"", "sync_interval = \"0ms\"", "sync_interval", &["engine.sync_interval", "greater than zero"]),
         ("orders = 16384", "orders = 100", "orders", &["engine.orders", "twice"]),
         ("fills = 65536", "fills = 10", "fills", &["engine.fills", "engine.orders"]),
         ("trades = 1024", "trades = 0", "trades", &["engine.trades"]),
@@ -226,6 +230,7 @@ fn unknown_assets_instruments_and_venues_are_named_with_the_known_ones() {
     ] {
         refused(&changed(from, to), line, words);
     }
+    refused(&changed("encoding = \"json\"", "encoding = \"sbe\""), "encoding", &["venue.binance.encoding", "ed25519_seed"]);
     // Kraken has no SBE.
     refused(&changed("name = \"kraken\"", "name = \"kraken\"\nencoding = \"sbe\""), "encoding", &["no SBE streams", "json"]);
 }
@@ -300,8 +305,6 @@ fn hosts_default_to_production_and_can_be_pointed_elsewhere() {
     let elsewhere = changed("# order_entry = \"ws-api.binance.com:443\"", "order_entry = \"venue.test:9443\"");
     let setups = network::venues(&parse(&elsewhere).unwrap()).unwrap();
     assert_eq!(setups[0].settings.hosts.order_entry, ("venue.test".to_owned(), 9_443));
-    let sbe = network::venues(&parse(&changed("encoding = \"json\"", "encoding = \"sbe\"")).unwrap()).unwrap();
-    assert_eq!(sbe[0].settings.encoding, venues::venue::Encoding::Sbe);
 }
 
 #[test]

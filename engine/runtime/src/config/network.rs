@@ -77,6 +77,10 @@ fn venue(document: &Document, index: usize, table: &VenueTable) -> Result<VenueS
         None => None,
         Some(path) => Some(crate::credentials::read(path).map_err(|e| error("credentials", e.to_string()))?),
     };
+    if encoding == Encoding::Sbe && credentials.as_ref().is_none_or(|c| c.ed25519_seed.is_none()) {
+        let message = "needs an account with an Ed25519 key; expected credentials with ed25519_seed, or \"json\"";
+        return Err(error("encoding", message.to_owned()));
+    }
     let ca_pem = match &table.ca_file {
         None => None,
         Some(path) => Some(std::fs::read(path).map_err(|e| error("ca_file", format!("{}: {e}", path.display())))?),

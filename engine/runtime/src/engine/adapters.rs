@@ -44,6 +44,7 @@ impl<P: Port> Network for Stack<P> {
             rx_frames: statistics.rx_frames,
             tx_frames: statistics.tx_frames,
             rx_dropped: statistics.rx_dropped,
+            rx_refused: self.statistics().dropped(),
             kicks: statistics.kicks,
             wakeups: statistics.wakeups,
         }

@@ -82,6 +82,7 @@ where
         resyncs: codec.resyncs,
         checksum_failures: codec.checksum_failures,
         malformed: codec.malformed,
+        unknown: codec.unknown_messages + codec.unknown_symbols + codec.unknown_values,
         connects: channels.connects,
         disconnects: channels.disconnects,
         venue_errors: codec.venue_errors,

@@ -17,6 +17,7 @@ use super::accounting::{Accounting, HotUsage};
 use super::core_side::{CommandBatch, CoreSide, command_batch};
 use super::init::LoopTiming;
 use super::network::{Channel, Network, TimeSource};
+use super::rehearsal::Rehearsal;
 use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
@@ -112,6 +113,7 @@ struct Due {
     timer_ns: u64,
     venue_timer_ns: u64,
     status_ns: u64,
+    rehearsal_ns: u64,
 }
 
 /// Where a stop has come to.
@@ -133,6 +135,14 @@ struct Tick {
     turn_ns: u64,
     /// It is known when its frame was seen, so its way to an order can be measured.
     measured: bool,
+}
+
+/// What went out for some commands.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    messages: u32,
+    /// How long encoding took.
+    encode_ns: u64,
 }
 
 /// The loop. See the module header.
@@ -167,6 +177,7 @@ pub struct HotLoop<N, S, V> {
     /// A channel has more messages than one turn allows: go on in this pass, after what is due.
     cut_short: bool,
     failed: Option<io::Error>,
+    rehearsal: Option<Box<Rehearsal>>,
 }
 
 /// What a loop is made of.
@@ -187,6 +198,8 @@ pub struct Parts<N, S, V> {
     pub timing: LoopTiming,
     /// This run's epoch.
     pub epoch: u16,
+    /// What keeps the way to an order warm, if it is wanted.
+    pub rehearsal: Option<Box<Rehearsal>>,
 }
 
 /// One venue for a loop.
@@ -232,12 +245,13 @@ where
             progress: parts.progress,
             timing: parts.timing,
             batch: command_batch(),
-            due: Due { tick_ns: now_ns, timer_ns: now_ns, venue_timer_ns: now_ns, status_ns: now_ns },
+            due: Due { tick_ns: now_ns, timer_ns: now_ns, venue_timer_ns: now_ns, status_ns: now_ns, rehearsal_ns: now_ns },
             dirty: true,
             committed: 0,
             frames_left: 0,
             cut_short: false,
             failed: None,
+            rehearsal: parts.rehearsal,
         }
     }
 
@@ -299,6 +313,9 @@ where
             self.tick(now, clock);
         } else if frames == 0 {
             self.take_cold_results(clock);
+            if now >= self.due.rehearsal_ns {
+                self.rehearse(now);
+            }
         }
         if self.cut_short {
             self.cut_short = false;
@@ -398,19 +415,21 @@ where
     fn send_orders(&mut self, complete_ns: Option<u64>, tick: Tick, clock: &mut impl TimeSource) {
         let of_market = self.side.take_market_orders();
         let decided_ns = clock.now_ns();
-        let (sent, encode_ns) = self.execute_commands(clock);
-        if sent == 0 {
+        let sent = self.execute_commands(clock);
+        if sent.messages == 0 {
             return;
         }
-        self.committed += self.network.transmit(decided_ns);
+        let sealed_ns = clock.now_ns();
+        self.committed += self.network.transmit(sealed_ns);
         let ready_ns = clock.now_ns();
         if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
             let whole = self.latency.record([
                 tick.turn_ns - tick.seen_ns,
                 complete_ns.saturating_sub(tick.turn_ns),
                 decided_ns.saturating_sub(complete_ns),
-                encode_ns,
-                (ready_ns - decided_ns).saturating_sub(encode_ns),
+                sent.encode_ns,
+                (sealed_ns - decided_ns).saturating_sub(sent.encode_ns),
+                ready_ns - sealed_ns,
             ]);
             self.board.latency.record(whole);
         }
@@ -419,10 +438,9 @@ where
         }
     }
 
-    /// Executes what the core wants sent, and what follows from it, up to a bound. Returns how many order
-    /// messages went out and how long encoding took.
-    fn execute_commands(&mut self, clock: &mut impl TimeSource) -> (u32, u64) {
-        let (mut sent, mut encode_ns) = (0, 0);
+    /// Executes what the core wants sent, and what follows from it, up to a bound.
+    fn execute_commands(&mut self, clock: &mut impl TimeSource) -> Sent {
+        let mut sent = Sent::default();
         for _ in 0..ROUNDS_MAX {
             let count = self.side.take_commands(&mut self.batch);
             if count == 0 {
@@ -433,32 +451,32 @@ where
                 if command.event_kind() == Some(EventKind::SendResync) {
                     self.resync(&command, clock);
                 } else {
-                    let (went_out, ns) = self.execute(&command, clock);
-                    sent += went_out;
-                    encode_ns += ns;
+                    let more = self.execute(&command, clock);
+                    sent.messages += more.messages;
+                    sent.encode_ns += more.encode_ns;
                 }
             }
         }
-        (sent, encode_ns)
+        sent
     }
 
-    /// Encodes one order command and seals it. Returns how many messages went out and how long encoding took.
+    /// Encodes one order command and seals it.
     #[inline]
-    fn execute(&mut self, command: &Event, clock: &mut impl TimeSource) -> (u32, u64) {
+    fn execute(&mut self, command: &Event, clock: &mut impl TimeSource) -> Sent {
         let HotLoop { venues, network, side, .. } = self;
         let begun_ns = clock.now_ns();
         let times = Times { core_ns: begun_ns, poll_delay_ns: 0 };
-        let Some(slot) = venues.get_mut(command.venue_id().index()) else { return (0, 0) };
+        let Some(slot) = venues.get_mut(command.venue_id().index()) else { return Sent::default() };
         let executed = slot.venue.execute(command, times, &mut slot.orders);
         let encoded_ns = clock.now_ns();
-        let mut went_out = 0;
+        let mut sent = Sent { messages: 0, encode_ns: encoded_ns - begun_ns };
         match executed {
             Ok(()) => {
                 let mut lost = false;
                 for (role, message) in slot.orders.messages() {
                     let channel = slot.channels[role.index()].as_mut();
                     match channel.map(|c| c.channel.send(network, message, encoded_ns)) {
-                        Some(Ok(())) => went_out += 1,
+                        Some(Ok(())) => sent.messages += 1,
                         _ => lost = true,
                     }
                 }
@@ -482,7 +500,7 @@ where
             }
         }
         slot.orders.clear();
-        (went_out, encoded_ns - begun_ns)
+        sent
     }
 
     fn resync(&mut self, command: &Event, clock: &mut impl TimeSource) {
@@ -526,7 +544,7 @@ where
     fn settle(&mut self, clock: &mut impl TimeSource) {
         if !self.side.commands().is_empty() {
             self.side.take_market_orders();
-            if self.execute_commands(clock).0 > 0 {
+            if self.execute_commands(clock).messages > 0 {
                 self.dirty = true;
             }
         }
@@ -588,6 +606,18 @@ where
             self.due.status_ns = now + STATUS_NS;
             self.publish(now);
         }
+    }
+
+    /// Nothing else is to do: goes the way to an order once, without an order.
+    fn rehearse(&mut self, now: u64) {
+        let HotLoop { rehearsal, side, venues, .. } = self;
+        let wanted = matches!(self.phase, Phase::WarmUp | Phase::Running) && self.timing.rehearse_ns != 0;
+        let Some(rehearsal) = rehearsal.as_mut().filter(|_| wanted) else {
+            self.due.rehearsal_ns = u64::MAX;
+            return;
+        };
+        self.due.rehearsal_ns = now + self.timing.rehearse_ns;
+        rehearsal.step(side.core().desk(), |id| venues.get(id.index()).map(|slot| &slot.venue));
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.

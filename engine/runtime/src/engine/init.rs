@@ -64,6 +64,8 @@ impl Default for Placement {
 pub struct LoopTiming {
     /// Between two timer events of the core.
     pub timer_ns: u64,
+    /// Between two rehearsals of the way to an order (see the `rehearsal` module); 0 = none.
+    pub rehearse_ns: u64,
     /// Between two reconciliations of a venue in quiet times; 0 = only at start and after an outage.
     pub reconcile_ns: u64,
     /// A reconciliation that has not completed after so long is asked for again.
@@ -81,6 +83,7 @@ impl Default for LoopTiming {
         const S: u64 = 1_000_000_000;
         LoopTiming {
             timer_ns: 10_000_000,
+            rehearse_ns: 2_000_000,
             reconcile_ns: 60 * S,
             reconcile_retry_ns: 15 * S,
             warm_up_ns: 2 * S,

@@ -68,6 +68,7 @@ where
         checksum_failures: codec.checksum_failures,
         resyncs: codec.resyncs,
         malformed: codec.malformed,
+        unknown: codec.unknown_messages + codec.unknown_symbols + codec.unknown_values,
         venue_errors: codec.venue_errors,
         connects: channels.connects,
         disconnects: channels.disconnects,

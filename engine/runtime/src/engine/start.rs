@@ -7,6 +7,7 @@ use super::handle::{EngineHandle, Facts};
 use super::hot_loop::{HotLoop, Parts, VenueParts};
 use super::init::{EngineError, EngineInit, LinkSource};
 use super::recovery::{Places, Recovered, recover};
+use super::rehearsal::Rehearsal;
 use super::status::{StatusBoard, VENUES_MAX};
 use crate::clock::Clock;
 use crate::cold::journal_writer::WriterProgress;
@@ -84,6 +85,13 @@ impl Engine {
         }
         let (control, controls) = drivers::spsc::ring(CONTROLS);
         let board = StatusBoard::new();
+        let rehearsal = match init.timing.rehearse_ns {
+            0 => None,
+            _ => {
+                let core = building(|| (init.build_core)()).map_err(EngineError::Core)?;
+                Some(building(|| Rehearsal::new(core, now_ns).map(Box::new))?)
+            }
+        };
         let side = building(|| CoreSide::new(core, producer, Arc::clone(&progress)));
         let parts = Parts {
             network,
@@ -94,6 +102,7 @@ impl Engine {
             progress: Arc::clone(&progress),
             timing: init.timing,
             epoch,
+            rehearsal,
         };
         let hot = building(|| HotLoop::new(parts, now_ns));
 

@@ -72,6 +72,8 @@ pub struct VenueStatus {
     pub resyncs: u64,
     /// Messages that could not be decoded.
     pub malformed: u64,
+    /// Messages of a kind, for a symbol or with a value that we do not know.
+    pub unknown: u64,
     /// Error answers.
     pub venue_errors: u64,
     /// Connections made.

@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_over_many_segments_and_sessions() {
         let dir = scratch("roundtrip");
-        let small = WriterOptions { segment_bytes_max: 4096, ..WriterOptions::default() };
+        let small = WriterOptions { segment_bytes_max: 4096 };
         write(&dir, 1, 501, small);
         write(&dir, 501, 777, small);
         assert_eq!(read_all(&dir), (1..777).collect::<Vec<_>>());
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_missing_segment_is_corruption() {
         let dir = scratch("missing");
-        write(&dir, 1, 501, WriterOptions { segment_bytes_max: 4096, ..WriterOptions::default() });
+        write(&dir, 1, 501, WriterOptions { segment_bytes_max: 4096 });
         std::fs::remove_file(&segments(&dir).unwrap()[2].1).unwrap();
         let error = Reader::open(&dir).unwrap().for_each(|_, _| true).unwrap_err();
         assert!(error.to_string().contains("missing"), "{error}");

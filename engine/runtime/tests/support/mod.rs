@@ -546,6 +546,7 @@ impl Stage {
             progress: Arc::clone(&progress),
             timing: timing(),
             epoch,
+            rehearsal: None,
         };
         let mut stage = Stage {
             hot: HotLoop::new(parts, START_NS),

@@ -32,7 +32,7 @@ pub enum AuthError {
 }
 
 enum Scheme {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Ed25519(Box<signature::Ed25519KeyPair>),
 }
 
@@ -44,7 +44,7 @@ pub struct Signer {
 impl Signer {
     /// HMAC-SHA256; the key is the secret's text as it is.
     pub fn hmac(secret: &str) -> Signer {
-        Signer { scheme: Scheme::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())) }
+        Signer { scheme: Scheme::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))) }
     }
 
     /// Ed25519 from its 32-byte seed.

@@ -239,6 +239,12 @@ impl Venue for Binance {
         orders.execute(command, times, &mut self.ledger, &mut self.counters, out)
     }
 
+    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+        if let Some(orders) = &self.orders {
+            orders.rehearse(command, times, out);
+        }
+    }
+
     fn resync(&mut self, instrument: InstrumentId, reason: BookInvalid, times: Times, sink: &mut impl EventSink, out: &mut Outbox) {
         let mut sink = Counting::new(sink);
         let mut tools = tools!(self, out);

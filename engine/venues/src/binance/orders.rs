@@ -574,6 +574,23 @@ impl OrderEntry {
         }
     }
 
+    /// Encodes as [`OrderEntry::execute`] would; takes note of nothing.
+    pub fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+        let Some(at) = self.place(command.instrument_id()) else { return };
+        let (templates, symbol) = (&self.templates[at], &self.symbols.symbols()[at]);
+        let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
+        let kind = if command.has(flags::IOC) { Kind::Ioc } else { Kind::PostOnly };
+        let id = [b'0'; ID_LEN];
+        out.send(Role::OrderEntry, |space| match command.event_kind() {
+            Some(EventKind::SendNew) => {
+                let (price_at, qty_at) = ((price, symbol.price_scale), (qty, symbol.qty_scale));
+                templates.place(space, &id, order, (command.side()?, kind), price_at, qty_at, times.core_ns)
+            }
+            Some(EventKind::SendReplace) => templates.amend(space, &id, order, (qty, symbol.qty_scale), times.core_ns),
+            _ => templates.cancel(space, &id, order, 0, times.core_ns),
+        });
+    }
+
     /// The connection that orders may go to.
     #[inline]
     fn generation(&self) -> Result<u32, ExecuteError> {

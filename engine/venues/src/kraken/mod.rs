@@ -348,6 +348,12 @@ impl Venue for Kraken {
     }
 
     #[inline]
+    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+        if let Some(entry) = &self.order_entry {
+            entry.rehearse(command, times.core_ns, out);
+        }
+    }
+
     fn execute(&mut self, command: &Event, times: Times, out: &mut Outbox) -> Result<(), ExecuteError> {
         let result = match &mut self.order_entry {
             Some(entry) => entry.execute(command, times.core_ns, out),

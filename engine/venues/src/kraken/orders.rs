@@ -235,21 +235,8 @@ impl OrderEntry {
             return Err(ExecuteError::RateLimited);
         }
         let entry = self.reports.orders.find_or_insert(order).ok_or(ExecuteError::Full)?;
-        let symbol = &self.reports.symbols.symbols()[place];
-        let (token, post_only) = (self.private.token(), command.has(flags::POST_ONLY));
-        let deadline = time_text(now_ns.saturating_add(self.window_ns));
-        let sent = out.send(Role::OrderEntry, |space| {
-            let mut m = Writer::new(space);
-            m.put(br#"{"method":"add_order","params":{"order_type":"limit","side":""#).put(side.as_str().as_bytes());
-            m.put(br#"","symbol":""#).put(symbol.text.as_bytes());
-            m.put(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).put(br#","limit_price":"#).decimal(price, symbol.price_scale);
-            m.put(if command.has(flags::IOC) { br#","time_in_force":"ioc""# } else { br#","time_in_force":"gtc""# });
-            if post_only {
-                m.put(br#","post_only":true"#);
-            }
-            m.put(br#","cl_ord_id":""#).put(&order.to_text()).put(br#"","deadline":""#).put(&deadline);
-            m.put(br#"","token":""#).put(token).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
-        });
+        let post_only = command.has(flags::POST_ONLY);
+        let sent = out.send(Role::OrderEntry, |space| self.write_add(space, place, command, side, id, now_ns));
         let held = &mut self.reports.orders[entry];
         (held.instrument, held.side, held.price, held.qty) = (Some(instrument), Some(side), price, qty);
         (held.changed_ns, held.post_only, held.in_flight) = (now_ns, post_only, InFlight::Add);
@@ -279,19 +266,8 @@ impl OrderEntry {
         if !self.ledger.admit(place, Cost::Amend { changed_ns: held.changed_ns }, now_ns) {
             return Err(ExecuteError::RateLimited);
         }
-        let symbol = &self.reports.symbols.symbols()[place];
-        let (token, post_only) = (self.private.token(), held.post_only);
-        let deadline = time_text(now_ns.saturating_add(self.window_ns));
-        let sent = out.send(Role::OrderEntry, |space| {
-            let mut m = Writer::new(space);
-            m.put(br#"{"method":"amend_order","params":{"cl_ord_id":""#).put(&order.to_text());
-            m.put(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).put(br#","limit_price":"#).decimal(price, symbol.price_scale);
-            if post_only {
-                m.put(br#","post_only":true"#);
-            }
-            m.put(br#","deadline":""#).put(&deadline);
-            m.put(br#"","token":""#).put(token).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
-        });
+        let post_only = held.post_only;
+        let sent = out.send(Role::OrderEntry, |space| self.write_amend(space, place, command, post_only, id, now_ns));
         if !sent {
             return Err(ExecuteError::Full);
         }
@@ -324,18 +300,62 @@ impl OrderEntry {
         if !self.ledger.admit(place, Cost::Cancel { changed_ns }, now_ns) {
             return Err(ExecuteError::RateLimited);
         }
-        let token = self.private.token();
-        let sent = out.send(Role::OrderEntry, |space| {
-            let mut m = Writer::new(space);
-            m.put(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).put(&order.to_text());
-            m.put(br#""],"token":""#).put(token).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
-        });
+        let sent = out.send(Role::OrderEntry, |space| self.write_cancel(space, order, id));
         if !sent {
             return Err(ExecuteError::Full);
         }
         self.requests.sent(Ask::Cancel, order, instrument, now_ns);
         self.private.sent(now_ns);
         Ok(())
+    }
+
+    #[inline]
+    fn write_add(&self, space: &mut [u8], place: usize, command: &Event, side: Side, id: u64, now_ns: u64) -> Option<usize> {
+        let symbol = &self.reports.symbols.symbols()[place];
+        let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
+        let deadline = time_text(now_ns.saturating_add(self.window_ns));
+        let mut m = Writer::new(space);
+        m.put(br#"{"method":"add_order","params":{"order_type":"limit","side":""#).put(side.as_str().as_bytes());
+        m.put(br#"","symbol":""#).put(symbol.text.as_bytes());
+        m.put(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).put(br#","limit_price":"#).decimal(price, symbol.price_scale);
+        m.put(if command.has(flags::IOC) { br#","time_in_force":"ioc""# } else { br#","time_in_force":"gtc""# });
+        if command.has(flags::POST_ONLY) {
+            m.put(br#","post_only":true"#);
+        }
+        m.put(br#","cl_ord_id":""#).put(&order.to_text()).put(br#"","deadline":""#).put(&deadline);
+        m.put(br#"","token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
+    }
+
+    #[inline]
+    fn write_amend(&self, space: &mut [u8], place: usize, command: &Event, post_only: bool, id: u64, now_ns: u64) -> Option<usize> {
+        let symbol = &self.reports.symbols.symbols()[place];
+        let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
+        let deadline = time_text(now_ns.saturating_add(self.window_ns));
+        let mut m = Writer::new(space);
+        m.put(br#"{"method":"amend_order","params":{"cl_ord_id":""#).put(&order.to_text());
+        m.put(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).put(br#","limit_price":"#).decimal(price, symbol.price_scale);
+        if post_only {
+            m.put(br#","post_only":true"#);
+        }
+        m.put(br#","deadline":""#).put(&deadline);
+        m.put(br#"","token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
+    }
+
+    #[inline]
+    fn write_cancel(&self, space: &mut [u8], order: OrderId, id: u64) -> Option<usize> {
+        let mut m = Writer::new(space);
+        m.put(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).put(&order.to_text());
+        m.put(br#""],"token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
+    }
+
+    /// Encodes as [`OrderEntry::execute`] would; takes note of nothing.
+    pub fn rehearse(&self, command: &Event, now_ns: u64, out: &mut Outbox) {
+        let Ok(place) = self.place(command.instrument_id()) else { return };
+        out.send(Role::OrderEntry, |space| match command.event_kind() {
+            Some(EventKind::SendNew) => self.write_add(space, place, command, command.side()?, 1, now_ns),
+            Some(EventKind::SendReplace) => self.write_amend(space, place, command, true, 1, now_ns),
+            _ => self.write_cancel(space, command.order_id(), 1),
+        });
     }
 
     /// The answer to an order request has come (or never will): a cancel that waited for it goes out.

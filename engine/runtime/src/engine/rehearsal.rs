@@ -1,0 +1,253 @@
+//! Keeps the way to an order warm.
+//!
+//! Market data comes thousands of times a second, orders perhaps ten times. In between, the code of risk,
+//! order table, encoder and cipher falls out of the caches nearest to the core, and the branch predictors
+//! forget it: the rare order, the one that counts, would pay with several microseconds of fetching.
+//!
+//! So, when nothing else is to do, the hot thread rehearses: a second core, built like the first and fed
+//! with books made up around the real ones, decides on orders; they are recorded into a ring of their own,
+//! encoded into a scratch outbox and sealed with a key of no connection. Nothing of it is journalled, sent,
+//! or seen by the real core: the two share code and tables that do not change, no state.
+//!
+//! Its clock runs fast (a second a step), so that no rate limit is in the way; its orders are acknowledged
+//! at once and never fill.
+
+use super::core_side::{CommandBatch, CoreSide, command_batch};
+use crate::cold::journal_writer::WriterProgress;
+use crate::ring;
+use engine_core::book::Book;
+use engine_core::core::{Core, Desk};
+use engine_core::event::{Event, EventKind, EventSink, FeedState, Side, Times, flags};
+use engine_core::fixed::{Money, Price, Qty};
+use engine_core::ids::{AssetId, InstrumentId, VenueId};
+use netstack::tls::{KeySchedule, RecordLayer, Suite, TlsError, TrafficKeys, Version};
+use netstack::websocket::{Kind, Utf8Check, WebSocket};
+use std::sync::Arc;
+use venues::outbox::Outbox;
+use venues::venue::{Role, Venue};
+
+/// Slots of the ring that nobody reads but the rehearsal.
+const RING: usize = 4_096;
+/// How far the second core's clock moves with each step.
+const STEP_NS: u64 = 1_000_000_000;
+/// Rounds of orders and answers in one step.
+const ROUNDS_MAX: usize = 3;
+/// Orders encoded in one step.
+const ORDERS_MAX: usize = 4;
+/// What a venue says we have of everything.
+const PLENTY: Money = Money(1_000_000 * 1_000_000_000_000_000_000);
+/// Longest message sealed.
+const MESSAGE_MAX: usize = 2_048;
+
+/// The keys of no connection.
+struct NoKeys;
+
+fn keys() -> Option<TrafficKeys> {
+    TrafficKeys::new(Suite::Aes256Gcm, &[7; 32], [7; 12], 0)
+}
+
+impl KeySchedule for NoKeys {
+    fn next_send_keys(&mut self) -> Result<TrafficKeys, TlsError> {
+        keys().ok_or(TlsError::Internal("rehearsal"))
+    }
+    fn next_receive_keys(&mut self) -> Result<TrafficKeys, TlsError> {
+        self.next_send_keys()
+    }
+    fn new_session_ticket(&mut self, _: &[u8]) -> Result<(), TlsError> {
+        Ok(())
+    }
+}
+
+/// Seals messages that go nowhere.
+struct Sealer {
+    records: RecordLayer<NoKeys>,
+    frames: WebSocket,
+    frame: Box<[u8]>,
+    sealed: Box<[u8]>,
+}
+
+impl Sealer {
+    fn new() -> Option<Sealer> {
+        let records = RecordLayer::new(Version::Tls13, &keys()?, &keys()?, NoKeys).ok()?;
+        let room = || vec![0; MESSAGE_MAX + 256].into_boxed_slice();
+        Some(Sealer { records, frames: WebSocket::new(Utf8Check::LeftToCaller), frame: room(), sealed: room() })
+    }
+
+    fn seal(&mut self, message: &[u8]) {
+        let mask = [1, 2, 3, 4];
+        if let Ok(length) = self.frames.frame(Kind::Text, mask, message, &mut self.frame) {
+            let _ = std::hint::black_box(self.records.seal(&self.frame[..length], &mut self.sealed));
+        }
+    }
+}
+
+/// Counters of the rehearsals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RehearsalCounters {
+    /// Steps made.
+    pub steps: u64,
+    /// Orders, cancels and replaces decided on.
+    pub orders: u64,
+    /// Messages encoded and sealed.
+    pub sealed: u64,
+}
+
+/// The second core and what stands around it. See the module header.
+pub struct Rehearsal {
+    side: CoreSide,
+    ring: ring::Consumer,
+    batch: Box<CommandBatch>,
+    out: Outbox,
+    sealer: Option<Sealer>,
+    instruments: Vec<(InstrumentId, VenueId)>,
+    next: usize,
+    up: bool,
+    now_ns: u64,
+    counters: RehearsalCounters,
+}
+
+impl Rehearsal {
+    /// Prepares a rehearsal with a core that was built like the real one and has seen nothing yet.
+    ///
+    /// # Errors
+    /// If there is no memory for its ring.
+    pub fn new(core: Core, now_ns: u64) -> Result<Rehearsal, ring::RingError> {
+        let (producer, ring) = ring::in_process(RING, 1)?;
+        let instruments = core.desk().instruments().iter().map(|(id, i)| (id, i.venue)).collect();
+        let (venues, assets) = (core.desk().config().venues.len(), core.desk().config().assets.len());
+        let mut rehearsal = Rehearsal {
+            side: CoreSide::new(core, producer, Arc::new(WriterProgress::default())),
+            ring,
+            batch: command_batch(),
+            out: Outbox::new(),
+            sealer: Sealer::new(),
+            instruments,
+            next: 0,
+            up: false,
+            now_ns,
+            counters: RehearsalCounters::default(),
+        };
+        rehearsal.prepare(venues, assets);
+        Ok(rehearsal)
+    }
+
+    /// Everything is up, the records agree, money is no object.
+    fn prepare(&mut self, venues: usize, assets: usize) {
+        let times = self.times();
+        let mut start = Event::new(EventKind::SessionStart, VenueId(0), times).with(flags::LAST);
+        start.a = 1;
+        self.take(&start);
+        for venue in (0..venues).map(|id| VenueId(id as u8)) {
+            for role in Role::ALL {
+                self.take(&Event::feed_status(venue, role as u8, FeedState::Up, times));
+            }
+            for code in [0, 1] {
+                self.take(&Event { code, ..Event::new(EventKind::Reconcile, venue, times) }.with(flags::LAST));
+                for asset in (0..assets).map(|id| AssetId(id as u16)) {
+                    self.take(&Event::balance(venue, asset, PLENTY, PLENTY, times));
+                }
+            }
+        }
+        self.side.take_commands(&mut self.batch);
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> RehearsalCounters {
+        self.counters
+    }
+
+    fn times(&self) -> Times {
+        Times { core_ns: self.now_ns, poll_delay_ns: 1_000 }
+    }
+
+    #[inline]
+    fn take(&mut self, event: &Event) {
+        self.side.event(event);
+        while self.ring.pop().is_some() {}
+    }
+
+    /// One step: a book moves, the strategies answer, the orders are encoded and sealed. `real` lends the
+    /// market, `venue` the encoder of a venue.
+    #[inline(never)]
+    pub fn step<'v, V: Venue + 'v>(&mut self, real: &Desk, venue: impl Fn(VenueId) -> Option<&'v V>) {
+        let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return };
+        self.next = (self.next + 1) % self.instruments.len();
+        if self.next == 0 {
+            self.up = !self.up;
+        }
+        let Some(market) = real.book(instrument).and_then(Market::of) else { return };
+        self.now_ns += STEP_NS;
+        self.counters.steps += 1;
+        let tick = real.instruments().get(instrument).map_or(1, |i| i.tick.0);
+        let shift = if self.up { (market.ask.0 - market.bid.0).max(tick) } else { 0 };
+        let times = self.times();
+        let level = |side, price: Price, qty, more| {
+            Event::book_level(venue_id, instrument, side, Price(price.0 + shift), qty, 0, times).with(flags::SNAPSHOT | more)
+        };
+        self.take(&Event::timer(times));
+        self.take(&level(Side::Buy, market.bid, market.bid_qty, flags::CLEAR));
+        self.take(&level(Side::Sell, market.ask, market.ask_qty, flags::LAST));
+        let mut left = ORDERS_MAX;
+        for _ in 0..ROUNDS_MAX {
+            let count = self.side.take_commands(&mut self.batch);
+            for at in 0..count {
+                let command = self.batch[at];
+                if left > 0
+                    && let Some(venue) = venue(command.venue_id())
+                {
+                    left -= 1;
+                    self.encode(venue, &command);
+                }
+                self.answer(&command);
+            }
+        }
+    }
+
+    fn encode<V: Venue>(&mut self, venue: &V, command: &Event) {
+        self.counters.orders += 1;
+        venue.rehearse(command, self.times(), &mut self.out);
+        if let Some(sealer) = &mut self.sealer {
+            for (_, message) in self.out.messages() {
+                self.counters.sealed += 1;
+                sealer.seal(message);
+            }
+        }
+        self.out.clear();
+    }
+
+    /// The venue agrees to everything at once.
+    fn answer(&mut self, command: &Event) {
+        let (venue, instrument, order, times) = (command.venue_id(), command.instrument_id(), command.order_id(), self.times());
+        let report = |kind| Event::order_report(kind, venue, instrument, order, times).with(flags::LAST);
+        let gone = |kind| Event::order_gone(kind, venue, instrument, order, Some(Qty::ZERO), times).with(flags::LAST);
+        match command.event_kind() {
+            Some(EventKind::SendNew) => {
+                self.take(&report(EventKind::OrderAck));
+                if command.has(flags::IOC) {
+                    self.take(&gone(EventKind::OrderExpired));
+                }
+            }
+            Some(EventKind::SendCancel) => self.take(&gone(EventKind::OrderCanceled)),
+            Some(EventKind::SendReplace) => {
+                let replaced = Event::order_replaced(venue, instrument, order, command.order_price(), command.order_qty(), times);
+                self.take(&replaced.with(flags::LAST));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Best bid and ask of a real book.
+struct Market {
+    bid: Price,
+    bid_qty: Qty,
+    ask: Price,
+    ask_qty: Qty,
+}
+
+impl Market {
+    fn of(book: &Book) -> Option<Market> {
+        let (bid, ask) = (book.best(Side::Buy)?, book.best(Side::Sell)?);
+        book.is_valid().then_some(Market { bid: bid.price, bid_qty: bid.qty, ask: ask.price, ask_qty: ask.qty })
+    }
+}
