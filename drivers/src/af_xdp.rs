@@ -337,7 +337,7 @@ impl Port for AfXdp {
     fn recycle(&mut self, burst: &mut Burst) {
         for frame in burst.frames() {
             let room = self.socket.fill.write(self.memory.chunk_of(frame.offset));
-            debug_assert!(room, "the fill ring holds all receive chunks; one was recycled twice");
+            debug_assert!(room, "the fill ring has room for twice the receive chunks; one was recycled twice");
         }
         self.socket.fill.publish();
         burst.clear();
@@ -476,8 +476,11 @@ impl XskSocket {
         set_option(fd.as_fd(), libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)?;
 
         *step = "AF_XDP ring set-up";
+        // The kernel shows us frames before it says that it has taken their chunks out of the fill ring (xsk_flush):
+        // with room for twice as many as there are, they can be recycled in between.
+        let fill_entries = config.rx_frames * 2;
         for (option, entries) in [
-            (libc::XDP_UMEM_FILL_RING, config.rx_frames),
+            (libc::XDP_UMEM_FILL_RING, fill_entries),
             (libc::XDP_UMEM_COMPLETION_RING, config.tx_frames),
             (libc::XDP_RX_RING, config.rx_frames),
             (libc::XDP_TX_RING, config.tx_frames),
@@ -491,12 +494,12 @@ impl XskSocket {
             Mapping::of(fd.as_fd(), offsets.desc as usize + entries as usize * entry, page as libc::off_t)
         };
         let descriptor = size_of::<libc::xdp_desc>();
-        let fill = map(&offsets.fr, config.rx_frames, 8, libc::XDP_UMEM_PGOFF_FILL_RING)?;
+        let fill = map(&offsets.fr, fill_entries, 8, libc::XDP_UMEM_PGOFF_FILL_RING)?;
         let completion = map(&offsets.cr, config.tx_frames, 8, libc::XDP_UMEM_PGOFF_COMPLETION_RING)?;
         let rx = map(&offsets.rx, config.rx_frames, descriptor, libc::XDP_PGOFF_RX_RING as u64)?;
         let tx = map(&offsets.tx, config.tx_frames, descriptor, libc::XDP_PGOFF_TX_RING as u64)?;
         let socket = XskSocket {
-            fill: ProducerRing::new(fill, &offsets.fr, config.rx_frames)?,
+            fill: ProducerRing::new(fill, &offsets.fr, fill_entries)?,
             completion: ConsumerRing::new(completion, &offsets.cr, config.tx_frames)?,
             rx: ConsumerRing::new(rx, &offsets.rx, config.rx_frames)?,
             tx: ProducerRing::new(tx, &offsets.tx, config.tx_frames)?,

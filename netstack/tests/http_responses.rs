@@ -4,12 +4,14 @@
 use netstack::http::{Event, Expected, HttpError, Limits, ResponseParser};
 use proptest::prelude::*;
 
+/// Status, header values of `X-Test`, body, keep-alive.
+type Response = (u16, Vec<Vec<u8>>, Vec<u8>, bool);
+
 /// What was made of a stream of responses.
 #[derive(Clone, Debug, PartialEq, Default)]
 struct Read {
     interim: Vec<u16>,
-    /// Status, header values of `X-Test`, body, keep-alive.
-    responses: Vec<(u16, Vec<Vec<u8>>, Vec<u8>, bool)>,
+    responses: Vec<Response>,
 }
 
 fn read(parser: &mut ResponseParser, expected: Expected, pieces: &[&[u8]], ended: bool) -> Result<Read, HttpError> {

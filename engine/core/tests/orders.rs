@@ -264,6 +264,20 @@ fn replaces_take_effect_when_the_venue_says_so() {
 }
 
 #[test]
+fn a_venue_cannot_make_an_order_larger_than_was_asked_for() {
+    let mut bench = Bench::new();
+    let id = bench.resting();
+    let outputs = bench.replaced(id, 49_000_00, VALUE_MAX);
+    assert_eq!(of_kind(&outputs, EventKind::Anomaly)[0].code, Anomaly::OutOfBounds as u32);
+    assert_eq!((bench.order(id).qty, bench.state(id)), (Qty(COIN), S::Acked));
+    assert!(bench.desk().suspended(BTC_A));
+    bench.simple(EventKind::OrderUncertain, id);
+    bench.advance(10 * SECOND);
+    bench.status(id, VenueOrderStatus::Open, 0, 49_000_00, 2 * COIN);
+    assert_eq!(bench.order(id).qty, Qty(COIN));
+}
+
+#[test]
 fn a_cancel_may_follow_a_replace_and_each_is_answered_on_its_own() {
     let mut bench = Bench::new();
     let id = bench.resting();

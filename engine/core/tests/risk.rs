@@ -11,6 +11,9 @@ use engine_core::risk::Refusal;
 use engine_core::strategy::NewOrder;
 use support::*;
 
+/// Narrows one limit.
+type Narrow = fn(&mut CoreConfig);
+
 fn narrowed(change: impl FnOnce(&mut CoreConfig)) -> Bench {
     let mut config = config(vec![strategy_config("puppet", &[BTC_A, BTC_B, ETH_A])]);
     change(&mut config);
@@ -244,7 +247,7 @@ fn the_same_order_again_is_a_duplicate_for_a_while() {
 
 #[test]
 fn open_orders_are_bounded_in_every_scope() {
-    let scopes: [(fn(&mut CoreConfig), Refusal); 4] = [
+    let scopes: [(Narrow, Refusal); 4] = [
         (|c| c.instrument_limits[0].as_mut().unwrap().open_orders_max = 2, Refusal::OpenOrdersInstrument),
         (|c| c.venues[0].open_orders_max = 2, Refusal::OpenOrdersVenue),
         (|c| c.strategies[0].limits.open_orders_max = 2, Refusal::OpenOrdersStrategy),
@@ -304,7 +307,7 @@ fn net_exposure_of_an_asset_adds_up_over_venues() {
 
 #[test]
 fn gross_exposure_is_bounded_by_venue_strategy_and_in_all() {
-    let scopes: [(fn(&mut CoreConfig), Refusal); 3] = [
+    let scopes: [(Narrow, Refusal); 3] = [
         (|c| c.venues[0].exposure_max = units(120_000), Refusal::ExposureVenue),
         (|c| c.strategies[0].limits.exposure_max = Some(units(120_000)), Refusal::ExposureStrategy),
         (|c| c.limits.exposure_max = units(120_000), Refusal::ExposureTotal),
@@ -359,12 +362,12 @@ fn a_balance_that_is_not_there_is_not_spent() {
 
 #[test]
 fn rates_are_bounded_in_every_scope() {
-    let rate = RateLimit { count: 2, window_ns: 10 * MS };
-    let scopes: [(Box<dyn FnOnce(&mut CoreConfig)>, Refusal); 4] = [
-        (Box::new(move |c| c.strategies[0].limits.order_rate = rate), Refusal::OrderRateStrategy),
-        (Box::new(move |c| c.venues[0].order_rate = rate), Refusal::OrderRateVenue),
-        (Box::new(move |c| c.limits.order_rate = rate), Refusal::OrderRateTotal),
-        (Box::new(move |c| c.venues[0].message_rate = rate), Refusal::MessageBudget),
+    const RATE: RateLimit = RateLimit { count: 2, window_ns: 10 * MS };
+    let scopes: [(Narrow, Refusal); 4] = [
+        (|c| c.strategies[0].limits.order_rate = RATE, Refusal::OrderRateStrategy),
+        (|c| c.venues[0].order_rate = RATE, Refusal::OrderRateVenue),
+        (|c| c.limits.order_rate = RATE, Refusal::OrderRateTotal),
+        (|c| c.venues[0].message_rate = RATE, Refusal::MessageBudget),
     ];
     for (narrow, why) in scopes {
         let mut bench = narrowed(narrow);

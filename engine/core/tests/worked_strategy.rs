@@ -1,4 +1,5 @@
 //! The worked example of `docs/src/STRATEGY.md`: follows the imbalance of the book with one order at a time.
+#![allow(clippy::inconsistent_digit_grouping, reason = "prices are written as units and cents")]
 
 mod support;
 

@@ -199,6 +199,8 @@ pub struct HotReport {
     pub warmed_up: bool,
     /// Passes of the loop.
     pub passes: u64,
+    /// Orders rehearsed to keep the way to an order in the caches; none of them was real.
+    pub rehearsals: u64,
     /// Longest pass that worked off frames, nanoseconds.
     pub pass_ns_max: u64,
     /// Bytes of the hot arena in use.

@@ -355,3 +355,26 @@ fn the_status_says_what_is_going_on() {
     assert_eq!(status.submitted, status.open);
     assert!(status.submitted >= 4);
 }
+
+#[test]
+fn rehearsals_go_the_whole_way_and_leave_no_trace() {
+    let play = |mut stage: Stage| {
+        for n in 0..200 {
+            stage.message(0, Role::MarketData, &format!("bid {} {}", 1_000_000 + n * 100, 1_000_100 + n * 100));
+            stage.tick();
+            for _ in 0..5 {
+                stage.pass();
+            }
+        }
+        stage.drain();
+        let rehearsed = stage.hot.rehearsals();
+        (stage.events, stage.diary.borrow().clone(), rehearsed)
+    };
+    let (events, diary, rehearsed) = play(Stage::rehearsing(2).opened());
+    let (bare_events, bare_diary, none) = play(Stage::new(core(2), 2, 4_096, 1).opened());
+    assert!(rehearsed.steps > 50 && rehearsed.orders > 50, "{rehearsed:?}");
+    assert_eq!(rehearsed.encoded, rehearsed.orders);
+    assert_eq!(none.steps, 0);
+    assert!(events == bare_events, "the record is the same with and without rehearsals");
+    assert_eq!(diary, bare_diary);
+}

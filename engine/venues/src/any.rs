@@ -120,3 +120,32 @@ impl Venue for AnyVenue {
         forward!(self, venue => venue.take_closing(role))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::venue::Encoding;
+    use engine_core::ids::VenueId;
+    use engine_core::instrument::{AssetTable, InstrumentTable};
+
+    #[test]
+    fn every_name_has_its_parts_and_no_other_has() {
+        let (instruments, assets) = (InstrumentTable::new(), AssetTable::new());
+        for name in NAMES {
+            let settings = VenueSettings {
+                id: VenueId(0),
+                hosts: default_hosts(name).unwrap(),
+                credentials: None,
+                encoding: Encoding::Json,
+                dead_man_s: 0,
+                cancel_reserve_percent: 20,
+                request_window_ms: 0,
+            };
+            assert!(any_rest(name, &settings).is_ok());
+            let venue = any_venue(name, VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 1 }).unwrap();
+            assert_eq!(venue.name(), name);
+            assert_eq!(venue.endpoints().len(), 1, "market data only");
+        }
+        assert!(default_hosts("mtgox").is_none());
+    }
+}

@@ -166,7 +166,7 @@ mod tests {
         }));
         let got: Vec<_> = out.messages().map(|(role, bytes)| (role, bytes.to_vec())).collect();
         assert_eq!(got, [(Role::OrderEntry, b"one".to_vec()), (Role::MarketData, b"two".to_vec())]);
-        assert!(!out.send_bytes(Role::OrderEntry, &[0; BYTES_MAX]));
+        assert!(!out.send_bytes(Role::OrderEntry, &vec![0; BYTES_MAX]));
         assert_eq!(out.refused(), 1);
         out.clear();
         assert!(out.is_empty());

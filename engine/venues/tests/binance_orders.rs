@@ -248,6 +248,12 @@ fn refusals_come_in_common_words() {
         assert_eq!(rig.venue.counters().venue_errors, 1);
     }
     let mut rig = Rig::ready();
+    for _ in 0..2 {
+        let id = placed(&mut rig);
+        refuse(&mut rig, &id, 400, -2010, "Market is closed.");
+    }
+    assert_eq!(rig.requests(), [ColdRequest::Instruments], "the rules may have changed: asked for, but not each time");
+    let mut rig = Rig::ready();
     rig.execute(send(EventKind::SendCancel, ORDER)).unwrap();
     let id = rig.sent_value(Role::OrderEntry)["id"].as_str().unwrap().to_owned();
     refuse(&mut rig, &id, 400, -2011, "Unknown order sent.");

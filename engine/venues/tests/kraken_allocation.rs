@@ -125,7 +125,13 @@ fn order_entry_allocates_nothing() {
     texts.push(execution(order(9_999), 9_999, r#""exec_type":"mystery","symbol":"BTC/USD""#));
     texts.push("garbage".into());
     let mut out = Outbox::new();
-    let token = Event { side: Role::OrderEntry as u8, code: 8, a: 0x4142_4344_4546_4748, flags: flags::LAST, ..Event::new(engine_core::event::EventKind::ColdText, VENUE, rig.times()) };
+    let token = Event {
+        side: Role::OrderEntry as u8,
+        code: 8,
+        a: 0x4142_4344_4546_4748,
+        flags: flags::LAST,
+        ..Event::new(engine_core::event::EventKind::ColdText, VENUE, rig.times())
+    };
     let count = counted(|| {
         let mut times = rig.times();
         let venue = &mut rig.venue;

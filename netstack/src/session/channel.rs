@@ -269,6 +269,22 @@ impl Channel {
         sealed.unwrap_or(Err(Refusal::NoRoom))
     }
 
+    /// Goes through the motions of [`Channel::send`] in the transport's own room, and gives TCP nothing.
+    pub(super) fn rehearse<T: Transport>(&mut self, transport: &mut T, length: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) {
+        let Some(socket) = self.socket.filter(|_| !self.has_pending() && length <= MAX_PLAINTEXT) else {
+            return;
+        };
+        let (header, overhead) = self.sealing_room();
+        let Channel { tls, .. } = self;
+        let _ = transport.write(socket, length + overhead, |room| {
+            let filled = room.get_mut(header..header + length).and_then(fill);
+            if let (Some(count), Some(tls)) = (filled, tls.as_deref_mut()) {
+                tls.rehearse(room, header..header + count);
+            }
+            (0, ())
+        });
+    }
+
     /// Sends more plaintext than one record holds: it is written to the end of the room, then each
     /// record's part is moved forward to its place and sealed there.
     #[cold]

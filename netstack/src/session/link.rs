@@ -326,6 +326,13 @@ impl Link {
         }
     }
 
+    /// Goes through the motions of [`Link::send`]; nothing is sent.
+    pub(super) fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8], mask: [u8; 4]) {
+        let length = frame_header_len(payload.len()) + payload.len();
+        let Link { channel, websocket, .. } = self;
+        channel.rehearse(transport, length, |room| websocket.rehearse(kind, mask, payload, room).ok());
+    }
+
     /// A ping of ours is due; its payload is the time, so the pong tells the round trip.
     pub(super) fn ping<T: Transport>(&mut self, transport: &mut T, now_ns: u64, random: &mut Random) -> Result<(), CloseCause> {
         // Refused only when closing, and then no heartbeat is needed.

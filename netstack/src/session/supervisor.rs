@@ -440,6 +440,14 @@ impl Session {
         }
     }
 
+    /// Goes through the motions of [`Session::send`] (frame, mask, seal, in the transport's own room) without sending
+    /// anything or changing any state: rarely used code and keys stay in the caches that way.
+    pub fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) {
+        if let Some(link) = self.newest.and_then(|index| self.links.get_mut(index)) {
+            link.rehearse(transport, kind, payload, [0x5a; 4]);
+        }
+    }
+
     /// Begins a planned renewal now (the venue says that it will close): the new link comes up while the
     /// old one still delivers.
     pub fn renew(&mut self, now_ns: u64) {

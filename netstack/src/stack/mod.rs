@@ -16,7 +16,7 @@
 //! stack.flush(now_ns)?;
 //! ```
 //!
-//! TCP is smoltcp's, one interface per socket (see [`slot`](self) in `slot.rs`): a segment finds its socket by
+//! TCP is smoltcp's, one interface per socket (see `slot.rs`): a segment finds its socket by
 //! its local port, and a socket sends by itself, so orders never stand behind another socket's segments.
 //! Ethernet headers, the ARP table, ICMP and UDP are ours, on smoltcp's wire formats.
 //!

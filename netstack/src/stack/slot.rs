@@ -301,14 +301,12 @@ impl Slot {
         let state_now = self.socket().state();
         if state == State::SynSent && matches!(state_now, State::Established | State::SynReceived) {
             self.receive_base = Some(segment.sequence.wrapping_add(1));
+            self.acknowledged = segment.acknowledgement;
         }
-        if state_now != State::Closed
-            && !lifted
-            && let Some(acknowledgement) = segment.acknowledgement
-            && !before(self.sent.end, acknowledgement)
-            && self.acknowledged.is_none_or(|newest| !before(acknowledgement, newest))
-        {
-            self.acknowledged = Some(acknowledgement);
+        // SND.UNA is what TCP took, not what a segment claims: one from outside of the window claims in vain.
+        let taken = queued_before.saturating_sub(self.socket().send_queue());
+        self.acknowledged = self.acknowledged.map(|oldest| oldest.wrapping_add(taken as u32));
+        if !lifted && segment.acknowledgement == self.acknowledged {
             self.peer_window = segment.window;
         }
         if state_now != state || self.socket().send_queue() < queued_before {

@@ -74,7 +74,7 @@ pub(super) fn ipv4(
     Some(begin)
 }
 
-/// Writes a UDP frame whose payload of `payload_len` bytes `fill` writes; returns its length.
+/// Writes a UDP frame; returns its length.
 pub(super) fn udp(
     out: &mut [u8],
     header: &[u8; ETHERNET_HEADER],

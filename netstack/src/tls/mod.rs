@@ -280,6 +280,14 @@ impl TlsClient {
         self.sealer()?.seal_in_place(out, plaintext)
     }
 
+    /// Goes through the motions of [`TlsClient::seal_in_place`] without making a record, so that code and keys are in
+    /// the caches when one is to be made. What lies in `out` then is not to be sent.
+    pub fn rehearse(&mut self, out: &mut [u8], plaintext: Range<usize>) {
+        if let Ok(established) = self.sealer() {
+            established.rehearse(out, plaintext);
+        }
+    }
+
     #[inline]
     fn sealer(&mut self) -> Result<&mut Established, SealError> {
         match &mut self.state {

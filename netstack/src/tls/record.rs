@@ -110,6 +110,9 @@ impl Suite {
     }
 }
 
+/// The number under which sealing is rehearsed: far beyond what any key may seal.
+const REHEARSAL_SEQUENCE: u64 = u64::MAX - 1;
+
 /// Key material of one direction; wiped when dropped.
 #[derive(Zeroize)]
 #[zeroize(drop)]
@@ -351,6 +354,14 @@ impl RecordKey {
             }
         };
         self.finish_seal(result.is_ok(), needed).map(|length| start..start + length)
+    }
+
+    /// Does what [`RecordKey::seal_in_place`] does, so that it is in the caches when it is needed, under a number that
+    /// no record ever has, and goes on as if nothing had been. What lies in `out` then is not to be sent.
+    pub(super) fn rehearse(&mut self, content_type: u8, out: &mut [u8], plaintext: Range<usize>) {
+        let sequence = std::mem::replace(&mut self.sequence, REHEARSAL_SEQUENCE);
+        let _ = std::hint::black_box(self.seal_in_place(content_type, out, plaintext));
+        self.sequence = sequence;
     }
 
     /// Writes header and explicit nonce at the front of `record`; returns the header.

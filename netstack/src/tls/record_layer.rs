@@ -523,6 +523,13 @@ impl<S: KeySchedule> RecordLayer<S> {
         Ok(record)
     }
 
+    /// Goes through the motions of [`RecordLayer::seal_in_place`] without making a record: see `RecordKey::rehearse`.
+    pub fn rehearse(&mut self, out: &mut [u8], plaintext: Range<usize>) {
+        if self.may_seal().is_ok() {
+            self.sealer.rehearse(APPLICATION_DATA, out, plaintext);
+        }
+    }
+
     #[inline]
     fn may_seal(&self) -> Result<(), SealError> {
         if self.sending_closed {

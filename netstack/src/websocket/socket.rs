@@ -382,6 +382,11 @@ impl WebSocket {
         Ok(length)
     }
 
+    /// Writes what [`WebSocket::frame`] would, and does not count it: it is never sent.
+    pub fn rehearse(&self, kind: Kind, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
+        write_frame(kind.opcode(), mask, payload, out)
+    }
+
     /// Turns the payload that the caller wrote to `out[payload]` into a frame, in place: it is masked where
     /// it lies, and the header ([`frame_header_len`] bytes) is put right before it. Returns where the frame
     /// lies in `out`.

@@ -96,10 +96,10 @@ fn connecting_and_twenty_thousand_segments_allocate_nothing() {
 
     // Names, refreshes, time-outs and new connections do not either.
     let mut now_ns = 2_000_000_000;
-    for round in 0..20 {
+    for name in NAMES {
         count(&mut || {
             stack.resolve("literal.sim", now_ns);
-            stack.resolve(NAMES[round], now_ns);
+            stack.resolve(name, now_ns);
             stack.release(socket);
             let socket = stack.connect(SocketAddrV4::new(PEER, PORT), now_ns).expect("begun");
             pass(&mut stack, now_ns);

@@ -126,6 +126,7 @@ impl Core {
             ) => {
                 self.desk.on_report(kind, event);
                 self.give_notices();
+                self.desk.orders.keep_ready();
             }
             Some(EventKind::Timer) => self.on_timer(event),
             Some(EventKind::Command) => {
@@ -291,6 +292,7 @@ impl Core {
         for (at, strategy) in self.strategies.iter_mut().enumerate() {
             strategy.on_timer(&mut Context::new(&mut self.desk, StrategyId(at as u8)));
         }
+        self.desk.orders.keep_ready();
     }
 
     fn on_feed_status(&mut self, event: &Event) {

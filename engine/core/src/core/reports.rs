@@ -83,6 +83,7 @@ impl Desk {
                     self.gate.suspend(event.instrument_id());
                 }
             }
+            _ if event.has(flags::SNAPSHOT) => {}
             _ => self.anomaly(Anomaly::UnknownOrder, event, event.a),
         }
     }
@@ -118,11 +119,15 @@ impl Desk {
 
     fn on_replaced(&mut self, slot: Slot, event: &Event) {
         let (price, qty) = (event.order_price(), event.order_qty());
-        if !(1..=VALUE_MAX).contains(&price.0) || !(1..=VALUE_MAX).contains(&qty.0) {
+        // More than was ever asked for is no replace of ours: what risk has passed stays the bound.
+        let order = self.orders.get(slot);
+        if !(1..=VALUE_MAX).contains(&price.0) || qty.0 < 1 || (qty > order.qty_worst() && !order.state.is_final()) {
+            let instrument = order.instrument;
+            self.gate.suspend(instrument);
             return self.anomaly(Anomaly::OutOfBounds, event, event.a);
         }
         let changed = self.report(slot, OrderEvent::Replaced, None, event, |order| {
-            if !matches!(order.state, OrderState::Filled | OrderState::Canceled | OrderState::Expired) {
+            if !order.state.is_final() {
                 order.price = price;
                 order.qty = qty;
                 order.pending = None;
@@ -293,7 +298,7 @@ impl Desk {
             return self.owe(slot, event, None);
         }
         let (price, qty) = (Price(event.c as i64), Qty(event.d as i64));
-        let sane = (1..=VALUE_MAX).contains(&price.0) && (1..=VALUE_MAX).contains(&qty.0);
+        let sane = (1..=VALUE_MAX).contains(&price.0) && (1..=order.qty_worst().0).contains(&qty.0);
         let current = self.now_ns.saturating_sub(order.asked_ns) >= grace_ns || order.state == OrderState::Unknown;
         self.report(slot, OrderEvent::StatusOpen, None, event, |order: &mut Order| {
             let answers = sane && current && !order.state.is_in_flight();

@@ -279,6 +279,7 @@ pub struct OrderTable {
     capacity: usize,
     /// Slots of forgotten orders, linked through `wait.next`; used before any order is recycled.
     free: u32,
+    free_len: u32,
     /// Open addressing: slot number or [`NIL`]; a power of two, at most half full.
     index: Vec<u32>,
     mask: usize,
@@ -311,6 +312,7 @@ impl OrderTable {
             orders: Vec::with_capacity(capacity),
             capacity,
             free: NIL,
+            free_len: 0,
             index: vec![NIL; places],
             mask: places - 1,
             own: vec![List::EMPTY; strategies],
@@ -449,6 +451,7 @@ impl OrderTable {
         let slot = if self.free != NIL {
             let slot = self.free;
             self.free = self.orders[slot as usize].wait.next;
+            self.free_len -= 1;
             self.orders[slot as usize] = order;
             slot
         } else if self.orders.len() < self.capacity {
@@ -485,6 +488,27 @@ impl OrderTable {
         self.fills.forget(self.orders[slot as usize].fill_head);
         self.unindex(slot);
         Some(slot)
+    }
+
+    fn release(&mut self, slot: u32) {
+        self.orders[slot as usize].id = OrderId::NONE;
+        self.orders[slot as usize].wait.next = self.free;
+        self.free = slot;
+        self.free_len += 1;
+    }
+
+    /// Forgets a few orders ahead of need, so that a new order finds a slot that is free, and in the cache. Called after
+    /// reports and timers: what it costs is not paid by an order.
+    pub(crate) fn keep_ready(&mut self) {
+        const READY_MAX: usize = 16;
+        let ready = READY_MAX.min(self.capacity / 64) as u32;
+        for _ in 0..2 {
+            if self.orders.len() < self.capacity || self.free_len >= ready {
+                return;
+            }
+            let Some(slot) = self.forget_oldest(NIL) else { return };
+            self.release(slot);
+        }
     }
 
     fn unindex(&mut self, slot: u32) {
@@ -626,9 +650,7 @@ impl OrderTable {
                 break;
             }
             let Some(forgotten) = self.forget_oldest(slot.0) else { break };
-            self.orders[forgotten as usize].id = OrderId::NONE;
-            self.orders[forgotten as usize].wait.next = self.free;
-            self.free = forgotten;
+            self.release(forgotten);
         }
         let is_final = self.orders[at].state.is_final();
         if is_final {

@@ -1,7 +1,8 @@
 //! Why risk refuses an order: the catalogue.
 //!
-//! Each refusal has a number (stable: it is journalled), a name and a counter. The order of the numbers
-//! is the order of the checks: gates first, then the order itself, then limits, then money.
+//! Each refusal has a number (stable: it is journalled), a name and a counter. The numbers follow the order
+//! of the checks: gates first, then the order itself, then limits, then money, rates last. (Ids are looked up
+//! as soon as they are needed: an unknown instrument has no venue to check.)
 
 use crate::event::byte_enum;
 

@@ -232,7 +232,7 @@ impl Arbitrage {
         if ctx.check(first).is_err() || ctx.check(second).is_err() {
             return false;
         }
-        self.groups[group].next_attempt_ns = ctx.now_ns() + p.cooldown_ns;
+        self.groups[group].next_attempt_ns = ctx.now_ns().saturating_add(p.cooldown_ns);
         if ctx.place(first).is_ok() {
             // Should this one be refused all the same (the first took the last of a budget), the first one's fill is hedged.
             let _ = ctx.place(second);
@@ -301,7 +301,7 @@ impl Arbitrage {
             return if self.is_dust(ctx, group, net.abs()) { Hedge::Flat } else { Hedge::Busy };
         };
         let state = &mut self.groups[group];
-        state.next_hedge_ns = now_ns + (self.parameters.retry_ns << state.failures.min(self.parameters.retries_max));
+        state.next_hedge_ns = now_ns.saturating_add(self.parameters.retry_ns << state.failures.min(self.parameters.retries_max));
         state.failures = state.failures.saturating_add(1);
         // A refusal is a failure like any other: tried again after the pause.
         let _ = ctx.place(choice);

@@ -188,7 +188,7 @@ impl MarketMaking {
         let cancelable = order.state.is_working() || matches!(order.state, OrderState::Pending | OrderState::PendingReplace);
         let now_ns = ctx.now_ns();
         if cancelable && now_ns >= quote.retry_at_ns && ctx.cancel(quote.order).is_err() {
-            quote.retry_at_ns = now_ns + self.parameters.retry_ns;
+            quote.retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns);
         }
     }
 
@@ -333,7 +333,7 @@ impl Strategy for MarketMaking {
         if quote.order == update.order {
             let failed = update.state == OrderState::Rejected || update.reason.is_some();
             if failed {
-                quote.retry_at_ns = ctx.now_ns() + self.parameters.retry_ns;
+                quote.retry_at_ns = ctx.now_ns().saturating_add(self.parameters.retry_ns);
             }
             if update.state.is_final() {
                 quote.order = OrderId::NONE;

@@ -162,6 +162,33 @@ impl RestCalls for RestCaller {
     }
 }
 
+/// Requests that wait, each once: while the venue is slow to answer the core asks for the same order again and
+/// again. What brings the connections back comes first, or a handful of orders in doubt would use up the venue's
+/// rate limit while the token that lets reports come in again waits behind them.
+#[derive(Default)]
+struct Waiting(Vec<ColdRequest>);
+
+impl Waiting {
+    fn add(&mut self, request: ColdRequest) {
+        if !self.0.contains(&request) {
+            self.0.push(request);
+        }
+    }
+
+    /// The most urgent one; of equals the oldest.
+    fn next(&mut self) -> Option<ColdRequest> {
+        let urgency = |request: &ColdRequest| match request {
+            ColdRequest::Token { .. } => 0,
+            ColdRequest::BookSnapshot { .. } => 1,
+            ColdRequest::Reconcile => 2,
+            ColdRequest::OrderStatus { .. } => 3,
+            ColdRequest::Instruments => 4,
+        };
+        let (at, _) = self.0.iter().enumerate().min_by_key(|(_, request)| urgency(request))?;
+        Some(self.0.remove(at))
+    }
+}
+
 /// The worker of one venue. Run it on a thread of its own.
 pub struct RestWorker {
     /// The venue.
@@ -184,19 +211,30 @@ impl RestWorker {
     /// Works until told to stop.
     pub fn run(mut self) {
         let mut clock_check_at = 0u64;
+        let mut waiting = Waiting::default();
         while !self.caller.stop.load(Ordering::Relaxed) {
             let now = wall_ns();
             if now >= clock_check_at {
                 self.check_clock();
                 clock_check_at = now + CLOCK_CHECK_NS;
             }
-            match self.tasks.pop() {
-                None | Some(ColdTask::None) => std::thread::sleep(IDLE),
-                Some(ColdTask::Notice { len, text }) => {
+            self.take_tasks(&mut waiting);
+            match waiting.next() {
+                None => std::thread::sleep(IDLE),
+                Some(request) => self.serve(request),
+            }
+        }
+    }
+
+    fn take_tasks(&mut self, waiting: &mut Waiting) {
+        while let Some(task) = self.tasks.pop() {
+            match task {
+                ColdTask::None => {}
+                ColdTask::Notice { len, text } => {
                     let text = String::from_utf8_lossy(&text[..usize::from(len).min(NOTICE_BYTES_MAX)]).into_owned();
                     self.log(Level::Warn, "venue_notice", &[("text", text.into())]);
                 }
-                Some(ColdTask::Request(request)) => self.serve(request),
+                ColdTask::Request(request) => waiting.add(request),
             }
         }
     }
@@ -402,6 +440,20 @@ pub fn rules_event(venue: VenueId, id: InstrumentId, fresh: &engine_core::instru
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_wait_once_and_what_brings_the_connections_back_comes_first() {
+        let order = |sequence| ColdRequest::OrderStatus { order: OrderId::new(1, sequence), instrument: InstrumentId(0) };
+        let token = ColdRequest::Token { role: venues::venue::Role::OrderEntry };
+        let mut waiting = Waiting::default();
+        for _ in 0..3 {
+            for request in [order(2), order(1), ColdRequest::Reconcile, token] {
+                waiting.add(request);
+            }
+        }
+        let all: Vec<ColdRequest> = std::iter::from_fn(|| waiting.next()).collect();
+        assert_eq!(all, [token, ColdRequest::Reconcile, order(2), order(1)]);
+    }
 
     #[test]
     fn a_clock_of_whole_seconds_is_not_wrong_within_its_second() {

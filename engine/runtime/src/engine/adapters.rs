@@ -131,6 +131,10 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
         self.session.send(network, Kind::Text, message).map(|_| ()).map_err(|_| NotSent)
     }
 
+    fn rehearse(&mut self, network: &mut N, message: &[u8]) {
+        self.session.rehearse(network, Kind::Text, message);
+    }
+
     #[inline]
     fn is_open(&self) -> bool {
         self.session.is_open()

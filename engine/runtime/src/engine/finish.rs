@@ -168,7 +168,12 @@ fn pnl(core: &Core, facts: &Facts) -> PnlReport {
     }
 }
 
-fn hot_report<N, S, V>(hot: &HotLoop<N, S, V>, facts: &Facts, refusals: &[String]) -> HotReport {
+fn hot_report<N, S, V>(hot: &HotLoop<N, S, V>, facts: &Facts, refusals: &[String]) -> HotReport
+where
+    N: Network,
+    S: Channel<N>,
+    V: Venue,
+{
     let usage = hot.usage.unwrap_or_default();
     HotReport {
         allocations: usage.allocations,
@@ -180,6 +185,7 @@ fn hot_report<N, S, V>(hot: &HotLoop<N, S, V>, facts: &Facts, refusals: &[String
         involuntary_switches: usage.involuntary_switches,
         warmed_up: hot.warm,
         passes: hot.counters.passes,
+        rehearsals: hot.rehearsals().orders,
         pass_ns_max: hot.counters.pass_ns_max,
         arena_used: hot_memory::arena_used() as u64,
         arena_bytes: facts.arena.bytes as u64,

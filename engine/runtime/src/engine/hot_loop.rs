@@ -17,7 +17,7 @@ use super::accounting::{Accounting, HotUsage};
 use super::core_side::{CommandBatch, CoreSide, command_batch};
 use super::init::LoopTiming;
 use super::network::{Channel, Network, TimeSource};
-use super::rehearsal::Rehearsal;
+use super::rehearsal::{Rehearsal, RehearsalCounters};
 use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
@@ -258,6 +258,11 @@ where
     /// The core's side, to look at.
     pub fn side(&self) -> &CoreSide {
         &self.side
+    }
+
+    /// What was rehearsed, if anything is.
+    pub fn rehearsals(&self) -> RehearsalCounters {
+        self.rehearsal.as_ref().map_or_else(RehearsalCounters::default, |r| r.counters())
     }
 
     /// Begins a session: `start` is recorded and applied, the venues' streams are down whatever the record
@@ -610,14 +615,22 @@ where
 
     /// Nothing else is to do: goes the way to an order once, without an order.
     fn rehearse(&mut self, now: u64) {
-        let HotLoop { rehearsal, side, venues, .. } = self;
+        let HotLoop { rehearsal, side, venues, network, .. } = self;
         let wanted = matches!(self.phase, Phase::WarmUp | Phase::Running) && self.timing.rehearse_ns != 0;
         let Some(rehearsal) = rehearsal.as_mut().filter(|_| wanted) else {
             self.due.rehearsal_ns = u64::MAX;
             return;
         };
         self.due.rehearsal_ns = now + self.timing.rehearse_ns;
-        rehearsal.step(side.core().desk(), |id| venues.get(id.index()).map(|slot| &slot.venue));
+        rehearsal.step(side.core().desk(), |command, times, out| {
+            let Some(slot) = venues.get_mut(command.venue_id().index()) else { return };
+            slot.venue.rehearse(command, times, out);
+            for (role, message) in out.messages() {
+                if let Some(channel) = &mut slot.channels[role.index()] {
+                    channel.channel.rehearse(network, message);
+                }
+            }
+        });
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.

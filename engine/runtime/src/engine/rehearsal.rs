@@ -6,8 +6,9 @@
 //!
 //! So, when nothing else is to do, the hot thread rehearses: a second core, built like the first and fed
 //! with books made up around the real ones, decides on orders; they are recorded into a ring of their own,
-//! encoded into a scratch outbox and sealed with a key of no connection. Nothing of it is journalled, sent,
-//! or seen by the real core: the two share code and tables that do not change, no state.
+//! and go through the motions of being encoded and sealed in the real codec and on the real connection,
+//! which take note of nothing and send nothing. Nothing of it is journalled or seen by the real core: the
+//! two share code and tables that do not change, no state.
 //!
 //! Its clock runs fast (a second a step), so that no rate limit is in the way; its orders are acknowledged
 //! at once and never fill.
@@ -20,11 +21,9 @@ use engine_core::core::{Core, Desk};
 use engine_core::event::{Event, EventKind, EventSink, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, VenueId};
-use netstack::tls::{KeySchedule, RecordLayer, Suite, TlsError, TrafficKeys, Version};
-use netstack::websocket::{Kind, Utf8Check, WebSocket};
 use std::sync::Arc;
 use venues::outbox::Outbox;
-use venues::venue::{Role, Venue};
+use venues::venue::Role;
 
 /// Slots of the ring that nobody reads but the rehearsal.
 const RING: usize = 4_096;
@@ -36,51 +35,6 @@ const ROUNDS_MAX: usize = 3;
 const ORDERS_MAX: usize = 4;
 /// What a venue says we have of everything.
 const PLENTY: Money = Money(1_000_000 * 1_000_000_000_000_000_000);
-/// Longest message sealed.
-const MESSAGE_MAX: usize = 2_048;
-
-/// The keys of no connection.
-struct NoKeys;
-
-fn keys() -> Option<TrafficKeys> {
-    TrafficKeys::new(Suite::Aes256Gcm, &[7; 32], [7; 12], 0)
-}
-
-impl KeySchedule for NoKeys {
-    fn next_send_keys(&mut self) -> Result<TrafficKeys, TlsError> {
-        keys().ok_or(TlsError::Internal("rehearsal"))
-    }
-    fn next_receive_keys(&mut self) -> Result<TrafficKeys, TlsError> {
-        self.next_send_keys()
-    }
-    fn new_session_ticket(&mut self, _: &[u8]) -> Result<(), TlsError> {
-        Ok(())
-    }
-}
-
-/// Seals messages that go nowhere.
-struct Sealer {
-    records: RecordLayer<NoKeys>,
-    frames: WebSocket,
-    frame: Box<[u8]>,
-    sealed: Box<[u8]>,
-}
-
-impl Sealer {
-    fn new() -> Option<Sealer> {
-        let records = RecordLayer::new(Version::Tls13, &keys()?, &keys()?, NoKeys).ok()?;
-        let room = || vec![0; MESSAGE_MAX + 256].into_boxed_slice();
-        Some(Sealer { records, frames: WebSocket::new(Utf8Check::LeftToCaller), frame: room(), sealed: room() })
-    }
-
-    fn seal(&mut self, message: &[u8]) {
-        let mask = [1, 2, 3, 4];
-        if let Ok(length) = self.frames.frame(Kind::Text, mask, message, &mut self.frame) {
-            let _ = std::hint::black_box(self.records.seal(&self.frame[..length], &mut self.sealed));
-        }
-    }
-}
-
 /// Counters of the rehearsals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RehearsalCounters {
@@ -88,8 +42,8 @@ pub struct RehearsalCounters {
     pub steps: u64,
     /// Orders, cancels and replaces decided on.
     pub orders: u64,
-    /// Messages encoded and sealed.
-    pub sealed: u64,
+    /// Messages encoded.
+    pub encoded: u64,
 }
 
 /// The second core and what stands around it. See the module header.
@@ -98,7 +52,6 @@ pub struct Rehearsal {
     ring: ring::Consumer,
     batch: Box<CommandBatch>,
     out: Outbox,
-    sealer: Option<Sealer>,
     instruments: Vec<(InstrumentId, VenueId)>,
     next: usize,
     up: bool,
@@ -120,7 +73,6 @@ impl Rehearsal {
             ring,
             batch: command_batch(),
             out: Outbox::new(),
-            sealer: Sealer::new(),
             instruments,
             next: 0,
             up: false,
@@ -166,17 +118,17 @@ impl Rehearsal {
         while self.ring.pop().is_some() {}
     }
 
-    /// One step: a book moves, the strategies answer, the orders are encoded and sealed. `real` lends the
-    /// market, `venue` the encoder of a venue.
+    /// One step: a book moves, the strategies answer, and `send` gets each order to encode into the outbox
+    /// and to seal. `real` lends the market.
     #[inline(never)]
-    pub fn step<'v, V: Venue + 'v>(&mut self, real: &Desk, venue: impl Fn(VenueId) -> Option<&'v V>) {
+    pub fn step(&mut self, real: &Desk, mut send: impl FnMut(&Event, Times, &mut Outbox)) {
         let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return };
         self.next = (self.next + 1) % self.instruments.len();
         if self.next == 0 {
             self.up = !self.up;
         }
         let Some(market) = real.book(instrument).and_then(Market::of) else { return };
-        self.now_ns += STEP_NS;
+        self.now_ns = self.now_ns.saturating_add(STEP_NS);
         self.counters.steps += 1;
         let tick = real.instruments().get(instrument).map_or(1, |i| i.tick.0);
         let shift = if self.up { (market.ask.0 - market.bid.0).max(tick) } else { 0 };
@@ -192,27 +144,16 @@ impl Rehearsal {
             let count = self.side.take_commands(&mut self.batch);
             for at in 0..count {
                 let command = self.batch[at];
-                if left > 0
-                    && let Some(venue) = venue(command.venue_id())
-                {
+                if left > 0 && command.kind <= EventKind::SendReplace as u8 {
                     left -= 1;
-                    self.encode(venue, &command);
+                    self.counters.orders += 1;
+                    send(&command, times, &mut self.out);
+                    self.counters.encoded += self.out.messages().count() as u64;
+                    self.out.clear();
                 }
                 self.answer(&command);
             }
         }
-    }
-
-    fn encode<V: Venue>(&mut self, venue: &V, command: &Event) {
-        self.counters.orders += 1;
-        venue.rehearse(command, self.times(), &mut self.out);
-        if let Some(sealer) = &mut self.sealer {
-            for (_, message) in self.out.messages() {
-                self.counters.sealed += 1;
-                sealer.seal(message);
-            }
-        }
-        self.out.clear();
     }
 
     /// The venue agrees to everything at once.

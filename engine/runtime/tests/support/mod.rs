@@ -22,6 +22,7 @@ use runtime::engine::LoopTiming;
 use runtime::engine::core_side::CoreSide;
 use runtime::engine::hot_loop::{Control, HotLoop, Parts, VenueParts};
 use runtime::engine::network::{Channel, ChannelCounters, ChannelEvents, Network, NotSent, TimeSource};
+use runtime::engine::rehearsal::Rehearsal;
 use runtime::engine::status::StatusBoard;
 use runtime::report::LinkReport;
 use runtime::ring;
@@ -293,6 +294,7 @@ impl Channel<ScriptedNetwork> for ScriptedChannel {
         note(&self.diary, format!("send {} {} {}", self.socket.index, self.role.as_str(), String::from_utf8_lossy(message)));
         Ok(())
     }
+    fn rehearse(&mut self, _: &mut ScriptedNetwork, _: &[u8]) {}
     fn is_open(&self) -> bool {
         self.open
     }
@@ -421,6 +423,9 @@ impl Venue for ScriptedVenue {
     fn take_notice(&mut self) -> Option<&str> {
         None
     }
+    fn rehearse(&self, command: &Event, _: Times, out: &mut Outbox) {
+        out.send_bytes(Role::OrderEntry, format!("rehearse {}", command.order_id()).as_bytes());
+    }
 }
 
 /// A clock that a test moves; each reading takes a nanosecond.
@@ -487,7 +492,25 @@ impl Stage {
         Stage::with_ring(core, venues, producer, consumer, epoch)
     }
 
+    /// As [`Stage::new`], with rehearsals.
+    pub fn rehearsing(venues: usize) -> Stage {
+        let (producer, consumer) = ring::in_process(4_096, 1).expect("a ring");
+        let rehearsal = Rehearsal::new(core(venues), START_NS).expect("a ring");
+        Stage::with(core(venues), venues, producer, consumer, 1, Some(Box::new(rehearsal)))
+    }
+
     pub fn with_ring(core: Core, venues: usize, producer: ring::Producer, consumer: ring::Consumer, epoch: u16) -> Stage {
+        Stage::with(core, venues, producer, consumer, epoch, None)
+    }
+
+    fn with(
+        core: Core,
+        venues: usize,
+        producer: ring::Producer,
+        consumer: ring::Consumer,
+        epoch: u16,
+        rehearsal: Option<Box<Rehearsal>>,
+    ) -> Stage {
         let diary = Diary::default();
         let written = Rc::new(RefCell::new(0));
         let (mut parts, mut ends) = (Vec::new(), Vec::new());
@@ -546,7 +569,7 @@ impl Stage {
             progress: Arc::clone(&progress),
             timing: timing(),
             epoch,
-            rehearsal: None,
+            rehearsal,
         };
         let mut stage = Stage {
             hot: HotLoop::new(parts, START_NS),

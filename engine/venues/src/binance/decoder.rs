@@ -5,10 +5,9 @@
 //! their connection.
 
 use super::depth::{Diff, Stamp};
+use super::events::{acknowledgement, emit_balances, emit_report, emit_state, emit_ticker, order_status};
 use super::instruments::{self, ExchangeInfo};
-use super::market_data::emit_ticker;
 use super::message::{Message, ParseError, Scratch};
-use super::orders::{acknowledgement, emit_balances, emit_report, emit_state, order_status};
 use super::reports::{OrderAnswer, Private, Stranger, Tables, balances, parse};
 use super::{sbe, stream};
 use crate::batch::Batch;

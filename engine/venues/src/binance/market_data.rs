@@ -10,6 +10,7 @@
 //! bad symbol costs itself only.
 
 use super::depth::{Applied, BookSync, Diff, Stamp, Taken};
+use super::events::emit_ticker;
 use super::limits::{Cost, RateLedger};
 use super::message::{Message, ParseError, Scratch};
 use super::{sbe, stream};
@@ -20,7 +21,7 @@ use crate::notice::{Digits, Notice};
 use crate::outbox::{ColdRequest, Outbox};
 use crate::symbols::SymbolIndex;
 use crate::venue::{Encoding, Link, MessageKind, Role, VenueCounters};
-use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, Side, Times, flags};
+use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, Times, flags};
 use engine_core::fixed::{DecimalError, Price, Qty};
 use engine_core::ids::{InstrumentId, VenueId};
 
@@ -33,6 +34,8 @@ const CHUNK_SYMBOLS: usize = 16;
 /// Control messages that we send in a second.
 const CONTROL_PER_SECOND: u32 = 4;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Reference data is asked for at most this often.
+const RULES_INTERVAL_NS: u64 = 10 * SECOND_NS;
 /// A subscription that was not answered by then is sent again (it does no harm twice).
 const ANSWER_TIMEOUT_NS: u64 = 5 * SECOND_NS;
 
@@ -201,8 +204,21 @@ pub struct Tools<'a> {
     pub counters: &'a mut VenueCounters,
     /// What the operator should read.
     pub notice: &'a mut Notice,
+    /// When reference data was last asked for.
+    pub rules_asked_ns: &'a mut u64,
     /// Where messages and requests go.
     pub out: &'a mut Outbox,
+}
+
+impl Tools<'_> {
+    /// An instrument's rules seem to have changed: asks for reference data, unless that was done a moment ago.
+    #[cold]
+    pub fn ask_rules(&mut self, now_ns: u64) {
+        if *self.rules_asked_ns == 0 || now_ns.saturating_sub(*self.rules_asked_ns) >= RULES_INTERVAL_NS {
+            *self.rules_asked_ns = now_ns;
+            self.out.request(ColdRequest::Instruments);
+        }
+    }
 }
 
 impl MarketData {
@@ -303,7 +319,15 @@ impl MarketData {
 
     /// A message.
     #[inline]
-    pub fn on_message(&mut self, kind: MessageKind, payload: &[u8], times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
+    pub fn on_message(
+        &mut self,
+        link: Link,
+        kind: MessageKind,
+        payload: &[u8],
+        times: Times,
+        sink: &mut impl EventSink,
+        tools: &mut Tools<'_>,
+    ) {
         let parsed = match kind {
             MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch),
             MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch),
@@ -336,7 +360,7 @@ impl MarketData {
                 batch.finish();
                 tools.counters.stale += u64::from(!fresh);
             }
-            Ok(other) => self.rest(&other, times, sink, tools),
+            Ok(other) => self.control(link, &other, times, sink, tools),
             Err(error) => self.malformed(error, times, sink, tools),
         }
     }
@@ -371,7 +395,7 @@ impl MarketData {
 
     /// Everything but the three streams.
     #[cold]
-    fn rest(&mut self, message: &Message<'_>, times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
+    fn control(&mut self, link: Link, message: &Message<'_>, times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
         match *message {
             Message::Accepted { id } => {
                 let Some(chunk) = self.subscriptions.chunk_of(id) else { return };
@@ -398,7 +422,7 @@ impl MarketData {
                 self.settle(times, sink);
             }
             Message::Shutdown => {
-                self.closing = true;
+                self.closing |= self.links.newest() == Some(link.generation);
                 tools.notice.set(&[b"the venue will shut down this market-data connection"]);
             }
             Message::UnknownSymbol => tools.counters.unknown_symbols += 1,
@@ -417,7 +441,7 @@ impl MarketData {
         tools.notice.set(&[b"market data message cannot be read: ", self.symbols.symbols()[at].text.as_bytes()]);
         let rules = matches!(error.error.what, What::Decimal(DecimalError::Precision));
         if rules {
-            tools.out.request(ColdRequest::Instruments);
+            tools.ask_rules(times.core_ns);
         }
         let reason = if rules { BookInvalid::RulesChanged } else { BookInvalid::Malformed };
         self.invalidate(at, reason, times, sink, tools);
@@ -484,23 +508,4 @@ impl MarketData {
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
-}
-
-/// The two events of a best bid and ask.
-#[inline]
-#[allow(clippy::too_many_arguments)]
-pub fn emit_ticker(
-    venue: VenueId,
-    instrument: InstrumentId,
-    sequence: u64,
-    bid: (i64, i64),
-    ask: (i64, i64),
-    time_ns: u64,
-    times: Times,
-    sink: &mut impl EventSink,
-) {
-    let side =
-        |side, (price, qty): (i64, i64)| Event::top_of_book(venue, instrument, side, Price(price), Qty(qty), sequence, times).at(time_ns);
-    sink.event(&side(Side::Buy, bid));
-    sink.event(&side(Side::Sell, ask).with(flags::LAST));
 }

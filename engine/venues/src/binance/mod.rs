@@ -13,6 +13,7 @@
 pub mod auth;
 pub mod decoder;
 pub mod depth;
+pub mod events;
 pub mod instruments;
 pub mod limits;
 pub mod market_data;
@@ -71,6 +72,7 @@ pub struct Binance {
     ledger: RateLedger,
     counters: VenueCounters,
     notice: Notice,
+    rules_asked_ns: u64,
 }
 
 /// `recvWindow` in force.
@@ -126,6 +128,7 @@ impl Binance {
             ledger: RateLedger::new(settings.cancel_reserve_percent),
             counters: VenueCounters::default(),
             notice: Notice::default(),
+            rules_asked_ns: 0,
         })
     }
 
@@ -166,7 +169,13 @@ fn endpoints(settings: &VenueSettings, order_entry: bool) -> Result<Vec<Endpoint
 /// Lends the parts of the codec that both sides use.
 macro_rules! tools {
     ($self:ident, $out:ident) => {
-        Tools { ledger: &mut $self.ledger, counters: &mut $self.counters, notice: &mut $self.notice, out: $out }
+        Tools {
+            ledger: &mut $self.ledger,
+            counters: &mut $self.counters,
+            notice: &mut $self.notice,
+            rules_asked_ns: &mut $self.rules_asked_ns,
+            out: $out,
+        }
     };
 }
 
@@ -207,7 +216,7 @@ impl Venue for Binance {
         let mut sink = Counting::new(sink);
         let mut tools = tools!(self, out);
         match (link.role, &mut self.orders) {
-            (Role::MarketData, _) => self.market_data.on_message(kind, payload, times, &mut sink, &mut tools),
+            (Role::MarketData, _) => self.market_data.on_message(link, kind, payload, times, &mut sink, &mut tools),
             (Role::OrderEntry, Some(orders)) if kind == MessageKind::Text => orders.on_message(link, payload, times, &mut sink, &mut tools),
             (Role::OrderEntry, _) => tools.counters.unknown_messages += 1,
         }

@@ -18,24 +18,24 @@
 //! those of a stranger. Reports still come in over the old one.
 
 use super::auth::{SIGNATURE_MAX, Signer};
+use super::events::{acknowledgement, emit_balances, emit_report, emit_state, order_status};
 use super::limits::{Cost, RateLedger};
 use super::market_data::Tools;
 use super::reports::{
-    Answer, BadField, Execution, Fill, OrderAnswer, Private, Refusal, Report, Resolved, Stranger, Subject, Tables, balances,
-    is_outcome_unknown, parse, reject_reason,
+    Answer, BadField, Execution, OrderAnswer, Private, Refusal, Report, Resolved, Stranger, Subject, Tables, balances, is_outcome_unknown,
+    parse, reject_reason,
 };
 use super::requests::{Asked, ID_LEN, Request, Requests};
 use super::templates::{Kind, SymbolTemplates, timestamp_ms};
 use super::working::WorkingOrders;
-use crate::batch::Batch;
 use crate::links::LinkSet;
 use crate::names::Names;
 use crate::notice::Digits;
 use crate::outbox::{ColdRequest, Outbox};
 use crate::symbols::SymbolIndex;
 use crate::venue::{ExecuteError, Link, Role, VenueCounters};
-use engine_core::event::{Event, EventKind, EventSink, FeedState, RejectReason, Side, Times, VenueOrderStatus, flags};
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::event::{Event, EventKind, EventSink, FeedState, RejectReason, Times, VenueOrderStatus, flags};
+use engine_core::fixed::Money;
 use engine_core::ids::{AssetId, InstrumentId, OrderId, VenueId};
 
 /// Orders that are remembered.
@@ -467,6 +467,10 @@ impl OrderEntry {
     ) {
         let reason = reject_reason(refusal.code, refusal.text);
         apply_wait(tools.ledger, status, refusal, times.core_ns);
+        use RejectReason::{InvalidPrice, InvalidQuantity, MarketClosed, Notional};
+        if matches!(reason, MarketClosed | InvalidPrice | InvalidQuantity | Notional) {
+            tools.ask_rules(times.core_ns);
+        }
         let unknown_on_cancel_all = request.asked == Asked::CancelAll && reason == RejectReason::UnknownOrder;
         if !unknown_on_cancel_all {
             let mut digits = Digits::new();
@@ -746,84 +750,4 @@ fn join(space: &mut [u8], pieces: &[&[u8]]) -> Option<usize> {
         at += piece.len();
     }
     Some(at)
-}
-
-/// The order was accepted.
-pub fn acknowledgement(venue: VenueId, subject: &Subject, time_ns: u64, times: Times) -> Event {
-    Event::order_report(EventKind::OrderAck, venue, subject.instrument, subject.order, times).at(time_ns)
-}
-
-/// What the venue says an order is, when asked.
-pub fn order_status(venue: VenueId, subject: &Subject, state: &super::reports::OrderState, times: Times) -> Event {
-    let (filled, price, qty) = (Qty(state.filled), Price(state.price), Qty(state.qty));
-    let event = Event::order_status(venue, subject.instrument, subject.order, state.status, filled, price, qty, times);
-    Event { side: state.side as u8, ..event }.at(state.time_ns)
-}
-
-/// What a cancel or an amendment made of an order.
-pub fn emit_state(venue: VenueId, subject: &Subject, state: &super::reports::OrderState, times: Times, sink: &mut impl EventSink) {
-    let (instrument, order) = (subject.instrument, subject.order);
-    let gone = |kind| Event::order_gone(kind, venue, instrument, order, Some(Qty(state.filled)), times);
-    let event = match state.status {
-        VenueOrderStatus::Canceled => gone(EventKind::OrderCanceled),
-        VenueOrderStatus::Expired => gone(EventKind::OrderExpired),
-        VenueOrderStatus::Open => Event::order_replaced(venue, instrument, order, Price(state.price), Qty(state.qty), times),
-        _ => order_status(venue, subject, state, times),
-    };
-    sink.event(&event.at(state.time_ns).with(flags::LAST));
-}
-
-/// Balances, the final one with `LAST`.
-pub fn emit_balances(venue: VenueId, rows: &[(AssetId, Money, Money)], time_ns: u64, times: Times, sink: &mut impl EventSink) {
-    let mut batch = Batch::new(sink);
-    for &(asset, total, free) in rows {
-        batch.push(Event::balance(venue, asset, total, free, times).at(time_ns));
-    }
-    batch.finish();
-}
-
-/// A fill: its fee first, then the fill itself.
-#[inline]
-pub fn push_fill(
-    venue: VenueId,
-    subject: &Subject,
-    side: Side,
-    fill: &Fill,
-    time_ns: u64,
-    times: Times,
-    batch: &mut Batch<'_, impl EventSink>,
-) {
-    let (instrument, order) = (subject.instrument, subject.order);
-    if let Some((asset, amount)) = fill.fee {
-        batch.push(Event::fill_fee(venue, instrument, order, fill.trade_id, asset, amount, times).at(time_ns));
-    }
-    let event = Event::fill(venue, instrument, order, side, Price(fill.price), Qty(fill.qty), fill.trade_id, times).at(time_ns);
-    batch.push(event.with(if fill.maker { flags::MAKER } else { 0 }));
-}
-
-/// An execution report's events.
-#[inline]
-pub fn emit_report(venue: VenueId, subject: &Subject, report: &Resolved, times: Times, sink: &mut impl EventSink) {
-    let (instrument, order) = (subject.instrument, subject.order);
-    let mut batch = Batch::new(sink);
-    if let Some(fill) = &report.fill {
-        push_fill(venue, subject, report.side, fill, report.time_ns, times, &mut batch);
-        batch.finish();
-        return;
-    }
-    let gone = |kind| Event::order_gone(kind, venue, instrument, order, Some(Qty(report.filled)), times);
-    let event = match report.execution {
-        // A leg of an order list that does not work yet is not on the book.
-        Execution::New if report.pending => return,
-        Execution::New | Execution::Trade => acknowledgement(venue, subject, report.time_ns, times),
-        Execution::Canceled => gone(EventKind::OrderCanceled),
-        Execution::Expired => gone(EventKind::OrderExpired),
-        Execution::Rejected => Event::refusal(EventKind::OrderReject, venue, instrument, order, report.reject, times),
-        Execution::TradePrevention if report.status != VenueOrderStatus::Open => gone(EventKind::OrderExpired),
-        Execution::Replaced | Execution::TradePrevention => {
-            Event::order_replaced(venue, instrument, order, Price(report.price), Qty(report.qty), times)
-        }
-    };
-    batch.push(event.at(report.time_ns));
-    batch.finish();
 }

@@ -188,7 +188,7 @@ impl KrakenDecoder {
                 if key == b"symbol" { name = Some(s.string()?) } else { s.skip()? }
             }
             let name = name.ok_or_else(|| missing(&s, "symbol"))?;
-            let scales = || (stream::scale_for(6, stream::PRICE_SCALE_MAX), stream::QTY_SCALE_MAX);
+            let scales = || stream::OPEN_SCALES;
             let at = stream::position(&mut self.reports.symbols, name, scales);
             let symbol = at.ok_or_else(|| DecodeError::new("the message names no symbol that could be one", 0))?;
             let entry = &self.reports.symbols.symbols()[symbol];

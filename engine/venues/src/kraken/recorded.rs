@@ -5,7 +5,7 @@
 //! numbers are strings. A book's checksum is the rule of v2 over the strings as printed.
 
 use super::message::{Row, Scratch, missing, parse_number, price, qty};
-use super::stream::{self, PRICE_SCALE_MAX, QTY_SCALE_MAX, integer_digits, scale_for};
+use super::stream::{self, OPEN_SCALES, Widest};
 use crate::decode::DecodeError;
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::symbols::SymbolIndex;
@@ -124,20 +124,58 @@ fn parts<'a>(s: &mut Scanner<'a>) -> Result<Parts<'a>, JsonError> {
     Ok((payloads, channel, texts[1].unwrap_or(channel)))
 }
 
-/// Place and scales of the pair; a new one is given scales that hold numbers of this size.
-fn place(symbols: &mut SymbolIndex, pair: Text<'_>, size: (&[u8], &[u8])) -> Result<(usize, (u8, u8)), DecodeError> {
-    let scales = || (scale_for(integer_digits(size.0), PRICE_SCALE_MAX), scale_for(integer_digits(size.1), QTY_SCALE_MAX));
+/// Place and scales of the pair. A new one is given the scales of these numbers: v1 prints all decimals, always.
+fn place(symbols: &mut SymbolIndex, pair: Text<'_>, seen: impl FnOnce() -> (Widest, Widest)) -> Result<(usize, (u8, u8)), DecodeError> {
+    let scales = || {
+        let (price, qty) = seen();
+        price.printed().zip(qty.printed()).unwrap_or(OPEN_SCALES)
+    };
     let at = stream::position(symbols, pair, scales).ok_or_else(|| DecodeError::new("the message names no pair that could be one", 0))?;
     let entry = &symbols.symbols()[at];
     Ok((at, (entry.price_scale, entry.qty_scale)))
 }
 
-/// The first two strings of a row, without moving.
-fn first_two<'a>(s: &Scanner<'a>) -> Option<(&'a [u8], &'a [u8])> {
-    let mut s = s.clone();
-    let mut row = s.array().ok()?;
-    let mut next = || if row.next(&mut s).ok()? { s.decimal_text().ok() } else { None };
-    next().zip(next())
+/// The widest price and quantity of `[[price, quantity, ..],..]`, or of such arrays in an object.
+fn widest(payloads: &[Scanner<'_>]) -> (Widest, Widest) {
+    fn rows(s: &mut Scanner<'_>, seen: &mut (Widest, Widest)) -> Result<(), JsonError> {
+        let mut rows = s.array()?;
+        while rows.next(s)? {
+            let mut row = s.array()?;
+            let mut column = 0;
+            while row.next(s)? {
+                match column {
+                    0 => seen.0.see(s.decimal_text()?),
+                    1 => seen.1.see(s.decimal_text()?),
+                    _ => s.skip()?,
+                }
+                column += 1;
+            }
+        }
+        Ok(())
+    }
+    let mut seen = Default::default();
+    for payload in payloads {
+        let mut s = payload.clone();
+        // What cannot be read is told when the message is.
+        let _ = match s.peek() {
+            Some(b'{') => s.object().and_then(|mut members| {
+                while let Some(key) = members.next(&mut s)? {
+                    if key == b"c" { s.skip()? } else { rows(&mut s, &mut seen)? }
+                }
+                Ok(())
+            }),
+            _ => rows(&mut s, &mut seen),
+        };
+    }
+    seen
+}
+
+/// Of two numbers.
+fn seen(price: &[u8], qty: &[u8]) -> (Widest, Widest) {
+    let mut seen: (Widest, Widest) = Default::default();
+    seen.0.see(price);
+    seen.1.see(qty);
+    seen
 }
 
 /// Seconds with decimals, as nanoseconds; 0 if it is no such text.
@@ -152,8 +190,8 @@ fn book(
     symbols: &mut SymbolIndex,
     scratch: &mut Scratch,
 ) -> Result<Recorded, DecodeError> {
+    let (symbol, scales) = place(symbols, pair, || widest(payloads))?;
     let (mut checksum, mut snapshot, mut time_ns) = (None, false, 0);
-    let mut found = None;
     for payload in payloads {
         let mut s = payload.clone();
         let mut members = s.object()?;
@@ -173,20 +211,10 @@ fn book(
             snapshot |= key.len() == 2;
             let mut rows = s.array()?;
             while rows.next(&mut s)? {
-                let size = first_two(&s).unwrap_or_default();
-                let (at, scales) = match found {
-                    Some(found) => found,
-                    None => place(symbols, pair, size)?,
-                };
-                found = Some((at, scales));
                 time_ns = time_ns.max(level(&mut s, side, scales, scratch)?);
             }
         }
     }
-    let (symbol, _) = match found {
-        Some(found) => found,
-        None => place(symbols, pair, (b"", b""))?,
-    };
     Ok(Recorded::Book { symbol, depth, snapshot, checksum, time_ns })
 }
 
@@ -215,11 +243,11 @@ fn level(s: &mut Scanner<'_>, side: Side, scales: (u8, u8), scratch: &mut Scratc
 
 /// `[[price, volume, time, side, type, misc],..]`
 fn trades(payloads: &[Scanner<'_>], pair: Text<'_>, symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Recorded, DecodeError> {
+    let (symbol, scales) = place(symbols, pair, || widest(payloads))?;
     for payload in payloads {
         let mut s = payload.clone();
         let mut rows = s.array()?;
         while rows.next(&mut s)? {
-            let (symbol, scales) = place(symbols, pair, first_two(&s).unwrap_or_default())?;
             let mut row = s.array()?;
             let (mut price_, mut qty_, mut time_ns, mut side) = (None, None, 0, None);
             let mut column = 0;
@@ -262,7 +290,7 @@ fn spread(payloads: &[Scanner<'_>], pair: Text<'_>, symbols: &mut SymbolIndex) -
         }
         column += 1;
     }
-    let (symbol, scales) = place(symbols, pair, (texts[1], texts[3]))?;
+    let (symbol, scales) = place(symbols, pair, || seen(texts[1], texts[3]))?;
     let time_ns = parse_decimal(texts[2], 9).ok().and_then(|ns| u64::try_from(ns).ok()).unwrap_or(0);
     top(symbol, scales, (texts[0], texts[3]), (texts[1], texts[4]), time_ns)
 }
@@ -293,7 +321,7 @@ fn ticker(payloads: &[Scanner<'_>], pair: Text<'_>, symbols: &mut SymbolIndex) -
             column += 1;
         }
     }
-    let (symbol, scales) = place(symbols, pair, ask)?;
+    let (symbol, scales) = place(symbols, pair, || seen(ask.0, ask.1))?;
     top(symbol, scales, bid, ask, 0)
 }
 

@@ -165,47 +165,66 @@ fn add(symbols: &mut SymbolIndex, text: &[u8], (price_scale, qty_scale): (u8, u8
     Some(symbols.symbols().len() - 1)
 }
 
-/// Scales for the symbol of the object that `s` stands at, by the size of its numbers: as fine as they can be.
+/// The widest numbers met: digits in front of the point, decimals behind it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Widest {
+    digits: u8,
+    decimals: u8,
+}
+
+impl Widest {
+    /// Looks at one number's text.
+    pub fn see(&mut self, text: &[u8]) {
+        let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
+        let decimals = text.len().saturating_sub(digits + 1);
+        self.digits = self.digits.max(digits.min(18) as u8);
+        self.decimals = self.decimals.max(decimals.min(18) as u8);
+    }
+
+    /// The scale of numbers that are always printed with all their decimals; `None` if none was seen.
+    pub fn printed(self) -> Option<u8> {
+        (self.digits > 0).then(|| self.decimals.min(17u8.saturating_sub(self.digits)).min(10))
+    }
+
+    /// A scale that holds these and, if it can be, much larger and finer ones: books hold orders at thousands of times
+    /// the market's price.
+    fn scale(self, sum: u8, max: u8) -> u8 {
+        sum.saturating_sub(self.digits).max(self.decimals).min(17u8.saturating_sub(self.digits)).min(max)
+    }
+}
+
+/// Scales for a symbol that was met with such prices and quantities, in open mode.
+pub fn open_scales(price: Widest, qty: Widest) -> (u8, u8) {
+    (price.scale(13, 10), qty.scale(16, 8))
+}
+
+/// Scales for the symbol of the object that `s` stands at, by its numbers.
 #[cold]
 fn scales_of(s: &Scanner<'_>) -> (u8, u8) {
-    fn largest(s: &mut Scanner<'_>, found: &mut (u8, u8), rows: bool) -> Result<(), JsonError> {
+    fn look(s: &mut Scanner<'_>, found: &mut (Widest, Widest), rows: bool) -> Result<(), JsonError> {
         let mut members = s.object()?;
         while let Some(key) = members.next(s)? {
             match key {
                 b"bids" | b"asks" if !rows => {
                     let mut rows = s.array()?;
                     while rows.next(s)? {
-                        largest(s, found, true)?;
+                        look(s, found, true)?;
                     }
                 }
-                b"price" => found.0 = found.0.max(integer_digits(s.decimal_text()?)),
-                b"qty" => found.1 = found.1.max(integer_digits(s.decimal_text()?)),
+                b"price" => found.0.see(s.decimal_text()?),
+                b"qty" => found.1.see(s.decimal_text()?),
                 _ => s.skip()?,
             }
         }
         Ok(())
     }
-    let mut found = (0, 0);
-    match largest(&mut s.clone(), &mut found, false) {
-        Ok(()) => (scale_for(found.0, PRICE_SCALE_MAX), scale_for(found.1, QTY_SCALE_MAX)),
+    let mut found = Default::default();
+    match look(&mut s.clone(), &mut found, false) {
+        Ok(()) => open_scales(found.0, found.1),
         Err(_) => OPEN_SCALES,
     }
 }
 
-/// Digits in front of the point.
-pub fn integer_digits(text: &[u8]) -> u8 {
-    text.iter().take_while(|c| c.is_ascii_digit()).count().min(18) as u8
-}
-
-/// The finest scale, up to `max`, at which numbers ten times as large as one with so many digits still fit.
-pub fn scale_for(integer_digits: u8, max: u8) -> u8 {
-    16u8.saturating_sub(integer_digits).min(max)
-}
-
-/// Finest price scale in open mode.
-pub const PRICE_SCALE_MAX: u8 = 10;
-/// Finest quantity scale in open mode.
-pub const QTY_SCALE_MAX: u8 = 8;
 /// Scales of a symbol whose numbers are not known yet, in open mode.
 pub const OPEN_SCALES: (u8, u8) = (8, 8);
 

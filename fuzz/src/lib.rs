@@ -1,0 +1,9 @@
+//! What the fuzz targets share: the bytes that drive them, the far ends of links, and the watch over
+//! what a codec gives out.
+
+pub mod codec;
+pub mod input;
+pub mod link;
+pub mod script;
+pub mod tables;
+pub mod transport;

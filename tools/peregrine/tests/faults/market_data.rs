@@ -1,0 +1,112 @@
+//! Market data that is late, lost, damaged or nonsense.
+
+use crate::world::{Before, PATIENCE, Trouble, VenueName, World};
+use venue_sim::fault::Fault;
+
+/// Waits until the venue has shown at least this much trouble of each kind.
+#[track_caller]
+fn shows(world: &World, before: &Before, fault: &Fault, least: Trouble) {
+    let what = format!("{} shows {least:?} for {fault:?}", before.venue.as_str());
+    world.until(&what, PATIENCE, |w| {
+        let shown = w.shown(before);
+        let pairs = [
+            (shown.gaps, least.gaps),
+            (shown.checksum_failures, least.checksum_failures),
+            (shown.resyncs, least.resyncs),
+            (shown.malformed, least.malformed),
+            (shown.unknown, least.unknown),
+            (shown.disconnects, least.disconnects),
+        ];
+        pairs.iter().all(|(shown, least)| shown >= least)
+    });
+}
+
+/// One fault and what it must show; nothing else of these kinds may.
+#[track_caller]
+fn step(world: &World, venue: VenueName, fault: &Fault, least: Trouble) {
+    let before = world.inject(venue, fault);
+    shows(world, &before, fault, least);
+    world.recovers(&before);
+    let shown = world.shown(&before);
+    let absent = |shown: u64, least: u64| least > 0 || shown == 0;
+    let calm = absent(shown.gaps, least.gaps)
+        && absent(shown.checksum_failures, least.checksum_failures)
+        && absent(shown.malformed, least.malformed)
+        && absent(shown.unknown, least.unknown)
+        && shown.disconnects == 0;
+    assert!(calm, "{} showed {shown:?} for {fault:?}, expected {least:?}", venue.as_str());
+}
+
+fn bad_market_data(world: &World) {
+    let none = Trouble::default();
+    let resync = Trouble { resyncs: 1, ..none };
+    for _ in 0..2 {
+        step(world, VenueName::Binance, &Fault::SkipSequence { count: 1 }, Trouble { gaps: 1, ..resync });
+        step(world, VenueName::Kraken, &Fault::SkipSequence { count: 1 }, Trouble { checksum_failures: 1, ..resync });
+    }
+    step(world, VenueName::Kraken, &Fault::BadChecksum { count: 1 }, Trouble { checksum_failures: 1, ..resync });
+    // Of a book that is given up already no checksum is looked at.
+    step(world, VenueName::Kraken, &Fault::BadChecksum { count: 5 }, Trouble { checksum_failures: 1, ..resync });
+    for venue in [VenueName::Binance, VenueName::Kraken] {
+        step(world, venue, &Fault::CrossedBook, resync);
+        // Unknown things are passed over, and no book is given up for them.
+        step(world, venue, &Fault::UnknownSymbol, Trouble { unknown: 1, ..none });
+        step(world, venue, &Fault::UnknownEnum, Trouble { unknown: 1, ..none });
+    }
+}
+
+#[test]
+fn gaps_bad_checksums_and_crossed_books_are_resynchronised_and_unknown_things_passed_over() {
+    let world = World::usual();
+    bad_market_data(&world);
+    let report = world.end();
+    for venue in &report.venues {
+        assert!(venue.resyncs >= 3 && venue.unknown >= 2, "{venue:?}");
+    }
+}
+
+#[test]
+fn malformed_messages_cost_their_book_at_most() {
+    let world = World::usual();
+    for venue in [VenueName::Binance, VenueName::Kraken] {
+        for count in [1, 50] {
+            let before = world.inject(venue, &Fault::MalformedJson { count });
+            world.until("every damaged message is counted", PATIENCE, |w| w.shown(&before).malformed >= u64::from(count));
+            world.recovers(&before);
+            let shown = world.shown(&before);
+            assert_eq!((shown.malformed, shown.disconnects), (u64::from(count), 0), "{}", venue.as_str());
+        }
+    }
+    world.end();
+}
+
+#[test]
+fn stalled_streams_make_books_stale_and_all_that_was_held_back_is_worked_off() {
+    let world = World::usual();
+    for venue in [VenueName::Binance, VenueName::Kraken] {
+        let before = world.inject(venue, &Fault::StallStreams { ms: 7_000 });
+        // Binance' books come back by themselves: their snapshots are not part of the streams.
+        let stale = |w: &World| w.venue(venue).books_valid == 0 || w.shown(&before).resyncs >= 2;
+        world.until("its books are stale", PATIENCE, stale);
+        world.trades(crate::world::other(venue));
+        world.recovers(&before);
+        assert_eq!(world.shown(&before).disconnects, 0);
+    }
+    world.end();
+}
+
+#[test]
+fn bad_sbe_market_data_is_no_worse_than_bad_json() {
+    let options = peregrine::demo::stage::StageOptions { rate: 1_000, sbe: true, ..Default::default() };
+    let world = World::set(&options);
+    let venue = VenueName::Binance;
+    let resync = Trouble { resyncs: 1, ..Trouble::default() };
+    step(&world, venue, &Fault::SkipSequence { count: 1 }, Trouble { gaps: 1, ..resync });
+    step(&world, venue, &Fault::CrossedBook, resync);
+    step(&world, venue, &Fault::UnknownSymbol, Trouble { unknown: 1, ..Trouble::default() });
+    let before = world.inject(venue, &Fault::MalformedJson { count: 20 });
+    world.until("every cut message is counted", PATIENCE, |w| w.shown(&before).malformed >= 20);
+    world.recovers(&before);
+    assert_eq!(world.shown(&before).malformed, 20);
+    world.end();
+}
