@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds all fuzz targets and runs each for a while, with the stable toolchain and without cargo-fuzz
-# (which works as well: `cargo fuzz run TARGET`). What a target finds is written to fuzz/artifacts.
+# Builds all fuzz targets and runs each for a while, two at a time, with the stable toolchain and without
+# cargo-fuzz (which works as well: `cargo fuzz run TARGET`). A run begins with the corpus of earlier runs and the
+# seeds, and uses the dictionary of the target if it has one. What a target finds is written to fuzz/artifacts.
 #
 #   fuzz/run.sh [SECONDS [TARGET...]]     default: 15 seconds each, all targets
 set -euo pipefail
@@ -22,20 +23,27 @@ if (($#)); then
 else
     mapfile -t targets < <(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"$/\1/p' Cargo.toml)
 fi
-passed=0
-for target in "${targets[@]}"; do
+
+run() { # TARGET: one line if nothing is found; the end of the log and status 1 if something is
+    local target=$1 log options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1)
     mkdir -p "corpus/$target" "artifacts/$target"
-    seeds=()
-    [ -d "seeds/$target" ] && seeds=("seeds/$target")
+    local inputs=("corpus/$target")
+    [ -d "seeds/$target" ] && inputs+=("seeds/$target")
+    [ -f "dictionaries/$target.dict" ] && options+=(-dict="dictionaries/$target.dict")
     log=$(mktemp)
-    if ! "target/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -artifact_prefix="artifacts/$target/" -print_final_stats=1 "corpus/$target" "${seeds[@]}" >"$log" 2>&1; then
+    if ! "target/$host/release/$target" "${options[@]}" -artifact_prefix="artifacts/$target/" "${inputs[@]}" >"$log" 2>&1; then
         tail -n 40 "$log"
         echo "fuzz target $target FAILED; the input is in fuzz/artifacts/$target" >&2
-        exit 1
+        rm -f "$log"
+        return 1
     fi
     printf '%-16s %s inputs in %s s, no finding\n' "$target" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$seconds"
     rm -f "$log"
-    passed=$((passed + 1))
-done
-echo "fuzz: $passed targets passed"
+}
+export -f run
+export seconds host
+if ! printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'run {}'; then
+    echo "fuzz: FAILED" >&2
+    exit 1
+fi
+echo "fuzz: ${#targets[@]} targets passed"

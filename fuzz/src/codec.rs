@@ -80,7 +80,6 @@ impl Watch {
                 self.report(event);
                 assert!(event.side().is_some(), "fill: side");
                 (within("price", event.b, 1), within("quantity", event.c, 1));
-                self.fee = None;
             }
             EventKind::FillFee => {
                 known(event);
@@ -174,18 +173,25 @@ impl<V: Venue> Rig<V> {
         let mut events = Vec::new();
         let times = self.times();
         let result = call(&mut self.venue, times, &mut events, &mut self.out);
+        let mut wrong = self.look(partial, &events);
+        // The core tells the codec of a book that it found wrong, which says so and fetches it anew.
+        while let Some((instrument, reason)) = wrong.pop() {
+            events.clear();
+            self.venue.resync(instrument, reason, times, &mut events, &mut self.out);
+            assert!(self.look(partial, &events).is_empty(), "news of a wrong book is no wrong book");
+        }
+        result
+    }
+
+    fn look(&mut self, partial: bool, events: &[Event]) -> Vec<(InstrumentId, BookInvalid)> {
         let mut wrong = Vec::new();
-        for event in &events {
+        for event in events {
             wrong.extend(self.watch.event(event).map(|reason| (event.instrument_id(), reason)));
         }
         self.watch.settled(partial);
         self.drain();
         self.count();
-        // The core tells the codec of a book that it found wrong, which says so and fetches it anew.
-        for (instrument, reason) in wrong {
-            self.call(partial, |venue, times, events, out| venue.resync(instrument, reason, times, events, out));
-        }
-        result
+        wrong
     }
 
     fn drain(&mut self) {

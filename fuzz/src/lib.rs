@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod input;
 pub mod link;
+pub mod rest;
 pub mod script;
 pub mod tables;
 pub mod transport;

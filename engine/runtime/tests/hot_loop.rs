@@ -23,10 +23,10 @@ fn order(sequence: u32) -> OrderId {
 #[test]
 fn an_order_is_recorded_sent_and_framed_before_the_next_message_is_read() {
     let mut stage = stage(1);
-    stage.venues[0].market_data.borrow_mut().extend([
-        Happening::Message("bid 1000000 1000100".into()),
-        Happening::Message("bid 1000100 1000200".into()),
-    ]);
+    stage.venues[0]
+        .market_data
+        .borrow_mut()
+        .extend([Happening::Message("bid 1000000 1000100".into()), Happening::Message("bid 1000100 1000200".into())]);
     stage.bursts.borrow_mut().push_back(vec![0]);
     stage.pass();
     assert_eq!(

@@ -14,6 +14,9 @@ use venues::venue::{Encoding, Link, Role, Venue, VenueError, VenueInit};
 
 const SNAPSHOT: [(Side, i64, i64); 2] = [(Side::Buy, 6_825_010, 150_000_000), (Side::Sell, 6_825_011, 42_000_000)];
 
+/// Levels of a snapshot.
+type Levels = Vec<(Side, i64, i64)>;
+
 fn wants(instrument: InstrumentId) -> ColdRequest {
     ColdRequest::BookSnapshot { instrument }
 }
@@ -478,10 +481,10 @@ proptest! {
         let mut rig = Rig::subscribed(Encoding::Json);
         let mut ours = Book::new(BookConfig::default());
         let mut truth: BTreeMap<(u8, i64), i64> = BTreeMap::new();
-        let mut history: Vec<(u64, BTreeMap<(u8, i64), i64>)> = vec![(0, truth.clone())];
+        let mut history = vec![(0, truth.clone())];
         let mut id = 0;
         // Snapshots on their way: (steps until delivery, id, levels).
-        let mut pending: Vec<(usize, u64, Vec<(Side, i64, i64)>)> = Vec::new();
+        let mut pending: Vec<(usize, u64, Levels)> = Vec::new();
         for (ids, offset, qty, buy, fate) in steps {
             let side = if buy { Side::Buy } else { Side::Sell };
             let price = if buy { 6_825_000 - offset } else { 6_825_001 + offset };

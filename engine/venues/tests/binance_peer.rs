@@ -47,8 +47,7 @@ struct Pair {
 impl Pair {
     fn new(encoding: Encoding) -> Pair {
         let keys = BinanceCredentials::generate().expect("random");
-        let mut config = BinanceConfig::default();
-        config.depth_interval_ms = Some(10);
+        let mut config = BinanceConfig { depth_interval_ms: Some(10), ..BinanceConfig::default() };
         let balances = vec![("USDT".into(), "10000000".into()), ("BTC".into(), "100".into())];
         config.venue.accounts = vec![AccountConfig { keys: keys.api_keys(), balances }];
         let flow = FlowConfig::default();

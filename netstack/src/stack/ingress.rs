@@ -372,7 +372,7 @@ impl<P: Port> Stack<P> {
             self.statistics.ignored_arp += 1;
             return;
         };
-        if !source_hardware_addr.is_unicast() {
+        if !source_hardware_addr.is_unicast() || source_mac == [0; 6] {
             self.statistics.malformed += 1;
             return;
         }

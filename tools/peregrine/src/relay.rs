@@ -8,6 +8,7 @@
 
 use drivers::memory::MemoryPort;
 use drivers::port::{Burst, Port};
+use runtime::clock::Clock;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
@@ -18,7 +19,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// Connections a port accepts at once.
 const BACKLOG: usize = 4;
@@ -147,7 +147,8 @@ struct Host {
     sockets: SocketSet<'static>,
     joined: Vec<Joined>,
     scratch: Vec<u8>,
-    started: Instant,
+    /// The engine's time: both ends of the link must be driven by one clock.
+    clock: Clock,
 }
 
 impl Host {
@@ -170,13 +171,13 @@ impl Host {
                 joined.push(Joined { socket, local_port, server, stream: None, server_closed: false });
             }
         }
-        Host { device, interface, sockets, joined, scratch: vec![0; 64 * 1024], started: Instant::now() }
+        Host { device, interface, sockets, joined, scratch: vec![0; 64 * 1024], clock: Clock::new() }
     }
 
     fn run(mut self, stop: &AtomicBool) {
         let mut idle_passes = 0u32;
         while !stop.load(Ordering::Acquire) {
-            let now_ns = self.started.elapsed().as_nanos() as u64;
+            let now_ns = self.clock.now_ns();
             let now = WireInstant::from_micros((now_ns / 1_000) as i64);
             self.interface.poll(now, &mut self.device, &mut self.sockets);
             let mut moved = false;

@@ -115,12 +115,12 @@ fn reference_data_of_both_venues_builds_the_core() {
 #[test]
 fn a_symbol_that_the_venue_does_not_have_is_named_with_its_line() {
     let mut rig = rig("unknown");
-    for (from, to) in [("BTC/USD", "BTC/XXX"), ("BTCUSDT", "BTCXXX")] {
+    for (from, to) in [("BTC/USD", "BTC/NIL"), ("BTCUSDT", "BTCNIL")] {
         let original = rig.document.text.clone();
         let text = original.replacen(&format!("symbol = \"{from}\""), &format!("symbol = \"{to}\""), 1);
         let line = text.lines().position(|l| l.starts_with(&format!("symbol = \"{to}\""))).expect("is there") + 1;
         rig.document = Document::parse(Path::new("engine.toml"), text).expect("well-formed");
-        let error = fetch_reference_data(&rig.document, &rig.setups, &Log::to_stderr(), &rig.stop).err().expect("refused").to_string();
+        let error = fetch_reference_data(&rig.document, &rig.setups, &Log::to_stderr(), &rig.stop).expect_err("refused").to_string();
         assert!(
             error.starts_with(&format!("engine.toml:{line}: ")) && error.contains(to) && error.contains("expected its spelling"),
             "{error}"

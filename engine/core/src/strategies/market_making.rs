@@ -212,7 +212,7 @@ impl MarketMaking {
             let quote = &mut self.lanes[lane].quotes[side.index()];
             match ctx.place(new) {
                 Ok(order) => (quote.order, quote.moved_ns) = (order, now_ns),
-                Err(_) => quote.retry_at_ns = now_ns + self.parameters.retry_ns,
+                Err(_) => quote.retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns),
             }
             return;
         };
@@ -235,7 +235,7 @@ impl MarketMaking {
         let quote = &mut self.lanes[lane].quotes[side.index()];
         match asked {
             Ok(()) => quote.moved_ns = now_ns,
-            Err(_) => quote.retry_at_ns = now_ns + self.parameters.retry_ns,
+            Err(_) => quote.retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns),
         }
     }
 

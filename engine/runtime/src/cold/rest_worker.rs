@@ -28,6 +28,10 @@ const ASKED_WAIT_MS_MAX: u64 = 600_000;
 const CLOCK_TRIES: u32 = 3;
 /// How often the venue's clock is compared with ours.
 const CLOCK_CHECK_NS: u64 = 60_000_000_000;
+/// How often reference data is fetched again: not every venue says when an instrument's status or increments change.
+const REFERENCE_CHECK_NS: u64 = 300_000_000_000;
+/// The same while an instrument of ours is not open for trading: somebody waits for it.
+const REFERENCE_CHECK_CLOSED_NS: u64 = 5_000_000_000;
 /// How long an idle worker sleeps before it looks again.
 const IDLE: Duration = Duration::from_millis(1);
 
@@ -211,6 +215,7 @@ impl RestWorker {
     /// Works until told to stop.
     pub fn run(mut self) {
         let mut clock_check_at = 0u64;
+        let mut reference_checked_at = wall_ns();
         let mut waiting = Waiting::default();
         while !self.caller.stop.load(Ordering::Relaxed) {
             let now = wall_ns();
@@ -218,12 +223,23 @@ impl RestWorker {
                 self.check_clock();
                 clock_check_at = now + CLOCK_CHECK_NS;
             }
+            let interval = if self.all_open() { REFERENCE_CHECK_NS } else { REFERENCE_CHECK_CLOSED_NS };
+            if now.saturating_sub(reference_checked_at) >= interval {
+                reference_checked_at = now;
+                waiting.add(ColdRequest::Instruments);
+            }
             self.take_tasks(&mut waiting);
             match waiting.next() {
                 None => std::thread::sleep(IDLE),
                 Some(request) => self.serve(request),
             }
         }
+    }
+
+    /// Every instrument of the venue is open for trading, as far as reference data says.
+    fn all_open(&self) -> bool {
+        let mut ours = self.caller.instruments.iter().filter(|(_, i)| i.venue == self.venue);
+        ours.all(|(_, i)| i.status == InstrumentStatus::Trading)
     }
 
     fn take_tasks(&mut self, waiting: &mut Waiting) {
@@ -414,15 +430,20 @@ impl RestWorker {
 }
 
 /// How far the venue's clock is off ours at least, given that it showed `venue_ns` when ours showed `our_ns`. A
-/// clock that shows whole seconds (or milliseconds) is only known to lie within that second.
+/// clock that shows whole seconds (or milliseconds) is only known to lie within that second; a codec may also
+/// give the middle of such a second.
 fn clock_offset(venue_ns: u64, our_ns: u64) -> i64 {
-    let steps = [1_000_000_000, 1_000_000, 1_000];
-    let step = steps.into_iter().find(|step| venue_ns.is_multiple_of(*step)).unwrap_or(1);
-    let venue_end = venue_ns.saturating_add(step);
-    if our_ns < venue_ns {
-        i64::try_from(venue_ns - our_ns).unwrap_or(i64::MAX)
-    } else if our_ns > venue_end {
-        i64::try_from(our_ns - venue_end).map_or(i64::MIN, |off| -off)
+    const S: u64 = 1_000_000_000;
+    let (begin, step) = match venue_ns % S {
+        0 => (venue_ns, S),
+        rest if rest == S / 2 => (venue_ns - S / 2, S),
+        rest => (venue_ns, [1_000_000, 1_000].into_iter().find(|step| rest.is_multiple_of(*step)).unwrap_or(1)),
+    };
+    let end = begin.saturating_add(step);
+    if our_ns < begin {
+        i64::try_from(begin - our_ns).unwrap_or(i64::MAX)
+    } else if our_ns > end {
+        i64::try_from(our_ns - end).map_or(i64::MIN, |off| -off)
     } else {
         0
     }
@@ -463,6 +484,9 @@ mod tests {
         assert_eq!(clock_offset(venue, venue + S), 0);
         assert_eq!(clock_offset(venue, venue + 2 * S), -(S as i64), "ours is ahead");
         assert_eq!(clock_offset(venue, venue - 5), 5);
+        assert_eq!(clock_offset(venue + S / 2, venue + 1), 0, "the middle stands for its second");
+        assert_eq!(clock_offset(venue + S / 2, venue + S), 0);
+        assert_eq!(clock_offset(venue + S / 2, venue - 7), 7);
         assert_eq!(clock_offset(venue + 123_000_000, venue + 123_900_000), 0, "a clock of whole milliseconds");
         assert_eq!(clock_offset(venue + 123_456_789, venue), 123_456_789);
         assert_eq!(clock_offset(1, u64::MAX), i64::MIN, "saturates");

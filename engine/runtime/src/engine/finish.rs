@@ -145,10 +145,11 @@ where
 fn pnl(core: &Core, facts: &Facts) -> PnlReport {
     let (desk, config) = (core.desk(), core.desk().config());
     let pnl = desk.pnl();
-    let strategies = config.strategies.iter().enumerate().map(|(i, s)| StrategyReport {
-        name: s.name.clone(),
-        total: desk.strategy_pnl(StrategyId(i as u8)).net().to_string(),
-    });
+    let strategies = config
+        .strategies
+        .iter()
+        .enumerate()
+        .map(|(i, s)| StrategyReport { name: s.name.clone(), total: desk.strategy_pnl(StrategyId(i as u8)).net().to_string() });
     let positions = desk.instruments().iter().filter_map(|(id, instrument)| {
         let position = desk.instrument_position(id)?;
         Some(PositionReport {

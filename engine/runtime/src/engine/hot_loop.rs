@@ -223,9 +223,7 @@ where
     /// Puts a loop together. All its memory is taken here.
     pub fn new(parts: Parts<N, S, V>, now_ns: u64) -> HotLoop<N, S, V> {
         let venues = parts.venues.into_iter().enumerate();
-        let venues = venues
-            .map(|(id, v)| VenueSlot::new(VenueId(id as u8), v.venue, v.channels, v.tasks, v.results))
-            .collect();
+        let venues = venues.map(|(id, v)| VenueSlot::new(VenueId(id as u8), v.venue, v.channels, v.tasks, v.results)).collect();
         HotLoop {
             network: parts.network,
             venues,
@@ -767,9 +765,9 @@ where
     }
 
     fn all_open(&self) -> bool {
-        self.venues
-            .iter()
-            .all(|slot| slot.channels.iter().flatten().all(|c| c.channel.is_open() && !c.channel.is_connecting() && slot.venue.is_ready(c.role)))
+        self.venues.iter().all(|slot| {
+            slot.channels.iter().flatten().all(|c| c.channel.is_open() && !c.channel.is_connecting() && slot.venue.is_ready(c.role))
+        })
     }
 
     fn end_warm_up(&mut self) {
@@ -872,8 +870,7 @@ fn refuse(command: &Event, error: ExecuteError, times: Times, side: &mut CoreSid
 /// Tells the core that nobody knows whether a command reached the venue.
 fn uncertain(command: &Event, times: Times, side: &mut CoreSide) {
     if matches!(command.event_kind(), Some(EventKind::SendNew | EventKind::SendCancel | EventKind::SendReplace)) {
-        let event =
-            Event::order_report(EventKind::OrderUncertain, command.venue_id(), command.instrument_id(), command.order_id(), times);
+        let event = Event::order_report(EventKind::OrderUncertain, command.venue_id(), command.instrument_id(), command.order_id(), times);
         side.event(&event.with(engine_core::event::flags::LAST));
     }
 }

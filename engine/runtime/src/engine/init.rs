@@ -29,6 +29,7 @@ pub fn core_builder(session: &SessionFile, journal: &Path) -> CoreBuilder {
 }
 
 /// Where the engine's frames come from.
+#[allow(clippy::large_enum_variant)] // One value a run.
 pub enum LinkSource {
     /// Open this link, with a recorder around it if one is given. The thread that calls
     /// [`super::Engine::start`] opens it: if the interface lies in a network namespace, that thread must have

@@ -208,11 +208,7 @@ pub struct StatusBoard {
 impl StatusBoard {
     /// An empty board.
     pub fn new() -> Arc<StatusBoard> {
-        Arc::new(StatusBoard {
-            version: AtomicU64::new(0),
-            words: std::array::from_fn(|_| AtomicU64::new(0)),
-            latency: LiveLatency::new(),
-        })
+        Arc::new(StatusBoard { version: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)), latency: LiveLatency::new() })
     }
 
     /// Publishes. One thread only.

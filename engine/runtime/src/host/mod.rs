@@ -76,6 +76,7 @@ pub fn lock_memory() -> Result<(), Refusal> {
 pub fn touch_stack(bytes: usize) {
     const STEP: usize = 64 * 1024;
     #[inline(never)]
+    #[allow(clippy::large_stack_arrays)] // A large stack array is the purpose.
     fn touch() -> u8 {
         let block = [0u8; STEP];
         std::hint::black_box(&block)[STEP / 2]

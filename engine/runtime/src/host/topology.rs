@@ -28,6 +28,7 @@ pub struct Machine {
 
 impl Machine {
     /// Reads the topology.
+    #[allow(clippy::map_clone)]
     pub fn read() -> Result<Machine, Refusal> {
         let refuse = |reason: &str| Refusal {
             what: "reading the topology",
@@ -39,7 +40,7 @@ impl Machine {
         let mut units = Vec::new();
         for depth in 0..topology.depth() {
             for object in topology.objects_at_depth(depth) {
-                // Clone before any use: the crate's bitmaps are the topology's own.
+                // Clone before any use: the crate's bitmaps are the topology's own, though their type does not say so.
                 let Some(set) = object.cpuset().map(|set| set.clone()) else { continue };
                 let cpus: Vec<u32> = set.into_iter().collect();
                 match object.object_type() {
@@ -83,7 +84,7 @@ impl Machine {
 }
 
 /// Binds a mapping to one NUMA node (`mbind`, MPOL_BIND); must be called before it is touched.
-pub fn bind_to_node(address: *mut u8, len: usize, node: usize) -> Result<(), Refusal> {
+pub(super) fn bind_to_node(address: *mut u8, len: usize, node: usize) -> Result<(), Refusal> {
     const MPOL_BIND: libc::c_ulong = 2;
     let refuse = |reason: String| Refusal { what: "binding memory to a NUMA node", reason, fix: "none needed on a single node" };
     if node >= 64 {

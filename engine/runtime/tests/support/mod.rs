@@ -7,9 +7,7 @@ use engine_core::config::{
     AssetLimits, Capacity, CoreConfig, GlobalLimits, InstrumentLimits, RateLimit, StrategyConfig, StrategyLimits, Timing, VenueConfig,
 };
 use engine_core::core::Core;
-use engine_core::event::{
-    BookInvalid, Event, EventKind, EventSink, FeedState, InstrumentStatus, Side, Times, flags,
-};
+use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, InstrumentStatus, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
@@ -161,8 +159,7 @@ impl Strategy for Eager {
         for at in 0..ctx.own_instruments().len() {
             let target = ctx.own_instruments()[at];
             if ctx.book_state(target) == engine_core::strategy::BookState::Valid {
-                let order =
-                    NewOrder { instrument: target, side: Side::Buy, price: bid.price, qty: Qty(1), post_only: true, ioc: false };
+                let order = NewOrder { instrument: target, side: Side::Buy, price: bid.price, qty: Qty(1), post_only: true, ioc: false };
                 let _ = ctx.place(order);
             }
         }
@@ -555,8 +552,13 @@ impl Stage {
         }
         let bursts = Rc::<RefCell<VecDeque<Vec<u16>>>>::default();
         let gone = Rc::<RefCell<bool>>::default();
-        let network =
-            ScriptedNetwork { diary: Rc::clone(&diary), bursts: Rc::clone(&bursts), burst: VecDeque::new(), written, gone: Rc::clone(&gone) };
+        let network = ScriptedNetwork {
+            diary: Rc::clone(&diary),
+            bursts: Rc::clone(&bursts),
+            burst: VecDeque::new(),
+            written,
+            gone: Rc::clone(&gone),
+        };
         let (control, controls) = spsc::ring(16);
         let (board, progress) = (StatusBoard::new(), Arc::new(WriterProgress::default()));
         let now = Rc::new(RefCell::new(START_NS));

@@ -367,11 +367,8 @@ fn order_rows(s: &mut Scanner<'_>, instruments: &InstrumentTable, venue: VenueId
             continue;
         }
         let mut rows = s.object()?;
-        loop {
-            let id = match rows.next(s)? {
-                Some(id) => String::from_utf8_lossy(id).into_owned(),
-                None => break,
-            };
+        while let Some(id) = rows.next(s)? {
+            let id = String::from_utf8_lossy(id).into_owned();
             records.extend(order_row(s, id, instruments, venue)?);
         }
     }
@@ -523,11 +520,8 @@ fn page_of(fills: Vec<FillRecord>, count: u64, cursor: u64) -> RestReply {
 fn balances(s: &mut Scanner<'_>, assets: &AssetTable) -> Result<RestReply, JsonError> {
     let mut found: Vec<(engine_core::ids::AssetId, Money, Money)> = Vec::new();
     let mut rows = s.object()?;
-    loop {
-        let asset = match rows.next(s)? {
-            Some(code) => core::str::from_utf8(code).ok().and_then(|code| assets.find(common_asset(code).as_bytes())),
-            None => break,
-        };
+    while let Some(code) = rows.next(s)? {
+        let asset = core::str::from_utf8(code).ok().and_then(|code| assets.find(common_asset(code).as_bytes()));
         let (mut total, mut more, mut less) = (Money::ZERO, Money::ZERO, Money::ZERO);
         let mut members = s.object()?;
         while let Some(key) = members.next(s)? {

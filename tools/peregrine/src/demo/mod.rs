@@ -22,6 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// By then both strategies have traded, on any seed.
+const TRADES_WITHIN_S: u64 = 8;
+
 /// Options of the subcommand.
 #[derive(clap::Args)]
 #[command(after_help = "Needs nothing: no keys, no network, no configuration. As root it makes two network namespaces and runs over \
@@ -89,6 +92,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut report = running.handle.stop();
     drop(running.relay);
     compare(&mut report, &stage);
+    expect_trading(&mut report, arguments.seconds);
     summary::print(&report);
     if !report.failures.is_empty() && !stage.place.keep {
         println!("(repeat with --keep DIRECTORY to keep the journal and the log)");
@@ -117,5 +121,15 @@ fn compare(report: &mut Report, stage: &Stage) {
     for difference in differences {
         report.failures.push(format!("differs from the venue's record: {difference}"));
         report.differences.push(difference);
+    }
+}
+
+/// A demonstration in which nothing happened has failed, whatever else held.
+fn expect_trading(report: &mut Report, seconds: u64) {
+    for venue in report.venues.iter().filter(|v| !v.connected) {
+        report.failures.push(format!("{} was never connected", venue.name));
+    }
+    if seconds >= TRADES_WITHIN_S && report.orders.fills == 0 {
+        report.failures.push(format!("nothing was traded: {} orders sent, no fill", report.orders.submitted));
     }
 }

@@ -1,13 +1,12 @@
 //! Hostile frames at the engine's address, from the venues' end of the wire, while it trades.
 
 use crate::frames::{Connection, Dice, Intruder};
-use crate::world::{PATIENCE, Trouble, VenueName, World};
+use crate::world::{BOTH, PATIENCE, Trouble, VenueName, World};
 use peregrine::demo::stage::Wire;
 use smoltcp::wire::{ArpOperation, IpProtocol, TcpControl};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-const BOTH: [VenueName; 2] = [VenueName::Binance, VenueName::Kraken];
 /// Frames of one kind of garbage.
 const MANY: usize = 1_000;
 
@@ -234,6 +233,8 @@ fn forged_segments_that_fit_end_that_connection_only() {
                     intruder.tcp(intruder.venue, ends, TcpControl::Rst, numbers, &[])
                 };
                 intruder.send(&[frame]);
+                // Until the engine has told what came of it, or the next one would hit the next connection.
+                world.pass(Duration::from_millis(300));
             }
             world.recovers(&before);
             assert_eq!(world.shown(&before).disconnects, 1, "port {port}");

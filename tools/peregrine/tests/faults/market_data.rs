@@ -1,6 +1,7 @@
 //! Market data that is late, lost, damaged or nonsense.
 
-use crate::world::{Before, PATIENCE, Trouble, VenueName, World};
+use crate::world::{BOTH, Before, PATIENCE, Trouble, VenueName, World, other};
+use peregrine::demo::stage::StageOptions;
 use venue_sim::fault::Fault;
 
 /// Waits until the venue has shown at least this much trouble of each kind.
@@ -37,76 +38,61 @@ fn step(world: &World, venue: VenueName, fault: &Fault, least: Trouble) {
     assert!(calm, "{} showed {shown:?} for {fault:?}, expected {least:?}", venue.as_str());
 }
 
-fn bad_market_data(world: &World) {
+#[test]
+fn bad_market_data_costs_its_book_at_most() {
+    let world = World::usual();
     let none = Trouble::default();
     let resync = Trouble { resyncs: 1, ..none };
     for _ in 0..2 {
-        step(world, VenueName::Binance, &Fault::SkipSequence { count: 1 }, Trouble { gaps: 1, ..resync });
-        step(world, VenueName::Kraken, &Fault::SkipSequence { count: 1 }, Trouble { checksum_failures: 1, ..resync });
+        step(&world, VenueName::Binance, &Fault::SkipSequence { count: 1 }, Trouble { gaps: 1, ..resync });
+        step(&world, VenueName::Kraken, &Fault::SkipSequence { count: 1 }, Trouble { checksum_failures: 1, ..resync });
     }
-    step(world, VenueName::Kraken, &Fault::BadChecksum { count: 1 }, Trouble { checksum_failures: 1, ..resync });
     // Of a book that is given up already no checksum is looked at.
-    step(world, VenueName::Kraken, &Fault::BadChecksum { count: 5 }, Trouble { checksum_failures: 1, ..resync });
-    for venue in [VenueName::Binance, VenueName::Kraken] {
-        step(world, venue, &Fault::CrossedBook, resync);
-        // Unknown things are passed over, and no book is given up for them.
-        step(world, venue, &Fault::UnknownSymbol, Trouble { unknown: 1, ..none });
-        step(world, venue, &Fault::UnknownEnum, Trouble { unknown: 1, ..none });
+    for count in [1, 5] {
+        step(&world, VenueName::Kraken, &Fault::BadChecksum { count }, Trouble { checksum_failures: 1, ..resync });
     }
-}
-
-#[test]
-fn gaps_bad_checksums_and_crossed_books_are_resynchronised_and_unknown_things_passed_over() {
-    let world = World::usual();
-    bad_market_data(&world);
+    for venue in BOTH {
+        step(&world, venue, &Fault::CrossedBook, resync);
+        // Unknown things are passed over, and no book is given up for them.
+        step(&world, venue, &Fault::UnknownSymbol, Trouble { unknown: 1, ..none });
+        step(&world, venue, &Fault::UnknownEnum, Trouble { unknown: 1, ..none });
+        for count in [1, 50] {
+            malformed(&world, venue, count);
+        }
+    }
     let report = world.end();
     for venue in &report.venues {
         assert!(venue.resyncs >= 3 && venue.unknown >= 2, "{venue:?}");
     }
 }
 
-#[test]
-fn malformed_messages_cost_their_book_at_most() {
-    let world = World::usual();
-    for venue in [VenueName::Binance, VenueName::Kraken] {
-        for count in [1, 50] {
-            let before = world.inject(venue, &Fault::MalformedJson { count });
-            world.until("every damaged message is counted", PATIENCE, |w| w.shown(&before).malformed >= u64::from(count));
-            world.recovers(&before);
-            let shown = world.shown(&before);
-            assert_eq!((shown.malformed, shown.disconnects), (u64::from(count), 0), "{}", venue.as_str());
-        }
-    }
-    world.end();
+/// Every damaged message is counted, once.
+fn malformed(world: &World, venue: VenueName, count: u32) {
+    let before = world.inject(venue, &Fault::MalformedJson { count });
+    world.until("every damaged message is counted", PATIENCE, |w| w.shown(&before).malformed >= u64::from(count));
+    world.recovers(&before);
+    let shown = world.shown(&before);
+    assert_eq!((shown.malformed, shown.disconnects), (u64::from(count), 0), "{}", venue.as_str());
 }
 
 #[test]
-fn stalled_streams_make_books_stale_and_all_that_was_held_back_is_worked_off() {
-    let world = World::usual();
-    for venue in [VenueName::Binance, VenueName::Kraken] {
-        let before = world.inject(venue, &Fault::StallStreams { ms: 7_000 });
-        // Binance' books come back by themselves: their snapshots are not part of the streams.
-        let stale = |w: &World| w.venue(venue).books_valid == 0 || w.shown(&before).resyncs >= 2;
-        world.until("its books are stale", PATIENCE, stale);
-        world.trades(crate::world::other(venue));
-        world.recovers(&before);
-        assert_eq!(world.shown(&before).disconnects, 0);
-    }
-    world.end();
-}
-
-#[test]
-fn bad_sbe_market_data_is_no_worse_than_bad_json() {
-    let options = peregrine::demo::stage::StageOptions { rate: 1_000, sbe: true, ..Default::default() };
-    let world = World::set(&options);
+fn bad_sbe_is_no_worse_than_bad_json_and_stalled_streams_are_worked_off() {
+    let world = World::set(&StageOptions { rate: 1_000, sbe: true, ..StageOptions::default() });
     let venue = VenueName::Binance;
     let resync = Trouble { resyncs: 1, ..Trouble::default() };
     step(&world, venue, &Fault::SkipSequence { count: 1 }, Trouble { gaps: 1, ..resync });
     step(&world, venue, &Fault::CrossedBook, resync);
     step(&world, venue, &Fault::UnknownSymbol, Trouble { unknown: 1, ..Trouble::default() });
-    let before = world.inject(venue, &Fault::MalformedJson { count: 20 });
-    world.until("every cut message is counted", PATIENCE, |w| w.shown(&before).malformed >= 20);
-    world.recovers(&before);
-    assert_eq!(world.shown(&before).malformed, 20);
+    malformed(&world, venue, 20);
+    for venue in BOTH {
+        let before = world.inject(venue, &Fault::StallStreams { ms: 7_000 });
+        // Binance' books come back by themselves: their snapshots are not part of the streams.
+        let stale = |w: &World| w.venue(venue).books_valid == 0 || w.shown(&before).resyncs >= 2;
+        world.until("its books are stale", PATIENCE, stale);
+        world.trades(other(venue));
+        world.recovers(&before);
+        assert_eq!(world.shown(&before).disconnects, 0);
+    }
+    world.nothing_unknown();
     world.end();
 }

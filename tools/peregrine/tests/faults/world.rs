@@ -6,7 +6,9 @@ use peregrine::demo::stage::{Stage, StageOptions, Wire};
 use peregrine::launch::{Launch, Running, launch, open_log};
 use runtime::engine::{LoopTiming, Status, VenueStatus};
 use runtime::report::Report;
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ pub use venue_sim::venue::VenueName;
 /// Once a fault is over, books are valid and new orders are placed within this time. Generous: everything but
 /// the hot thread shares one core with the venues and whatever else the machine does.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Orders placed at a venue that make "it trades".
+/// Orders placed or amended at a venue that make "it trades".
 const ORDERS_THAT_PROVE_IT: usize = 2;
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -56,6 +58,9 @@ impl Trouble {
         }
     }
 }
+
+/// Both venues.
+pub const BOTH: [VenueName; 2] = [VenueName::Binance, VenueName::Kraken];
 
 /// The other venue.
 pub fn other(venue: VenueName) -> VenueName {
@@ -126,14 +131,27 @@ impl World {
         Trouble::of(&self.venue(venue))
     }
 
-    /// Orders that the venue has ever taken.
-    pub fn orders_at(&self, venue: VenueName) -> usize {
+    /// Orders that the venue has ever taken, with their last prices: a new member is a new or an amended order.
+    pub fn orders_at(&self, venue: VenueName) -> BTreeSet<(String, String)> {
         let key = match venue {
             VenueName::Binance => &self.stage.accounts.binance.ed25519_key,
             VenueName::Kraken => &self.stage.accounts.kraken.key,
         };
         let record = self.stage.sim.account(venue, key).expect("the account is there");
-        record.open_orders.len() + record.closed_orders.len()
+        record.open_orders.into_iter().chain(record.closed_orders).map(|order| (order.client_id, order.price)).collect()
+    }
+
+    /// Waits until the engine has placed or amended so many orders there.
+    #[track_caller]
+    pub fn orders_go_on(&self, venue: VenueName, count: usize, patience: Duration) {
+        let mut seen = self.orders_at(venue);
+        let mut fresh = 0;
+        self.until(&format!("{} gets {count} new orders", venue.as_str()), patience, |w| {
+            let now = w.orders_at(venue);
+            fresh += now.difference(&seen).count();
+            seen.extend(now);
+            fresh >= count
+        });
     }
 
     /// Waits for something; it must come.
@@ -166,8 +184,7 @@ impl World {
     pub fn trades(&self, venue: VenueName) {
         let name = venue.as_str();
         self.until(&format!("{name} is well"), PATIENCE, |w| w.is_well(venue));
-        let before = self.orders_at(venue);
-        self.until(&format!("{name} gets new orders"), PATIENCE, |w| w.orders_at(venue) >= before + ORDERS_THAT_PROVE_IT);
+        self.orders_go_on(venue, ORDERS_THAT_PROVE_IT, PATIENCE);
     }
 
     /// No order is in doubt.
@@ -183,6 +200,15 @@ impl World {
             others_trouble: self.trouble(other(venue)),
             others_messages: self.venue(other(venue)).messages,
         }
+    }
+
+    /// Commits a fault at both venues at once; returns how things stood before it.
+    pub fn inject_both(&self, fault: &Fault) -> [Before; 2] {
+        let before = BOTH.map(|venue| self.before(venue));
+        for venue in BOTH {
+            assert!(self.stage.sim.inject(venue, fault), "the venue is simulated");
+        }
+        before
     }
 
     /// Commits a fault; returns how things stood before it.
@@ -215,15 +241,19 @@ impl World {
         assert!(!self.status().halted(), "trading was stopped\n{}", self.tell());
     }
 
-    /// The last lines of the log and the whole status, for a failed test.
+    /// The whole status, and the last lines of the log, for a failed test; the whole log is kept beside the build.
     fn tell(&self) -> String {
         let mut out = format!("{:#?}", StatusText(&self.status()));
         let path = self.stage.document.file.engine.log.clone();
         let log = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
+        let _ = std::fs::write(&kept, &log); // Only a help to find the cause.
         let lines: Vec<&str> = log.lines().collect();
-        for line in &lines[lines.len().saturating_sub(30)..] {
+        for line in &lines[lines.len().saturating_sub(20)..] {
             let _ = write!(out, "\n{line}"); // Writing to a String cannot fail.
         }
+        let _ = write!(out, "\nthe whole log: {}", kept.display());
         out
     }
 
