@@ -32,7 +32,7 @@ run() { # TARGET: one line if nothing is found; the end of the log and status 1 
     [ -f "dictionaries/$target.dict" ] && options+=(-dict="dictionaries/$target.dict")
     log=$(mktemp)
     if ! "target/$host/release/$target" "${options[@]}" -artifact_prefix="artifacts/$target/" "${inputs[@]}" >"$log" 2>&1; then
-        tail -n 40 "$log"
+        grep -A 6 "panicked at" "$log" || tail -n 60 "$log"
         echo "fuzz target $target FAILED; the input is in fuzz/artifacts/$target" >&2
         rm -f "$log"
         return 1

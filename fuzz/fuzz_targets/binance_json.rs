@@ -10,14 +10,14 @@ use venues::binance::message::{Message, Scratch};
 use venues::binance::{Binance, default_hosts, stream};
 use venues::outbox::ColdRequest;
 use venues::symbols::SymbolIndex;
-use venues::venue::{Encoding, MessageKind, Role, VenueCounters, VenueInit};
+use venues::venue::{Encoding, MessageKind, Role, VenueCounters, VenueInit, VenueSettings};
 
 const LEVELS: [(Side, i64, i64); 4] =
     [(Side::Buy, 6_825_010, 150_000_000), (Side::Buy, 6_825_000, 5_000), (Side::Sell, 6_825_011, 42_000_000), (Side::Sell, 6_825_020, 1)];
 
 fn run(data: &[u8]) -> (Vec<Event>, VenueCounters, u64, Vec<ColdRequest>) {
     let (instruments, assets) = tables(&BINANCE);
-    let settings = settings(default_hosts(), Encoding::Json);
+    let settings = VenueSettings { credentials: None, ..settings(default_hosts(), Encoding::Json) };
     let venue = Binance::new(VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 7 }).expect("a codec");
     let mut symbols = SymbolIndex::new(&instruments, support::tables::VENUE);
     let mut scratch = Scratch::default();
@@ -43,5 +43,8 @@ fn run(data: &[u8]) -> (Vec<Event>, VenueCounters, u64, Vec<ColdRequest>) {
 
 fuzz_target!(|data: &[u8]| {
     let first = run(data);
-    assert_eq!(first.0, run(data).0, "the same bytes give the same events");
+    // Some of the time: it costs as much again.
+    if data.len() % 4 == 0 {
+        assert_eq!(first, run(data), "the same bytes give the same events");
+    }
 });

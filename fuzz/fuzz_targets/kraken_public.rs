@@ -14,7 +14,7 @@ use venues::kraken::stream::{self, Message};
 use venues::kraken::{Kraken, default_hosts};
 use venues::outbox::ColdRequest;
 use venues::symbols::SymbolIndex;
-use venues::venue::{Encoding, Role, VenueCounters, VenueInit};
+use venues::venue::{Encoding, Role, VenueCounters, VenueInit, VenueSettings};
 
 const SENTINEL: &[u8] = b"\"checksum\":1,";
 
@@ -48,7 +48,7 @@ fn run(data: &[u8]) -> (Vec<Event>, VenueCounters, u64, Vec<ColdRequest>) {
     let symbols = SymbolIndex::new(&instruments, VENUE);
     let books = symbols.symbols().iter().map(|s| Book::new(DEPTH, Decimals::same(s.price_scale), Decimals::same(s.qty_scale))).collect();
     let mut sums = Sums { symbols, books, scratch: Scratch::default() };
-    let settings = settings(default_hosts(), Encoding::Json);
+    let settings = VenueSettings { credentials: None, ..settings(default_hosts(), Encoding::Json) };
     let venue = Kraken::new(VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 7 }).expect("a codec");
     let mut rig = Rig::new(venue, instruments, assets);
     let mut script = Script::new(Role::MarketData, &[]);
@@ -59,5 +59,8 @@ fn run(data: &[u8]) -> (Vec<Event>, VenueCounters, u64, Vec<ColdRequest>) {
 
 fuzz_target!(|data: &[u8]| {
     let first = run(data);
-    assert_eq!(first, run(data), "the same bytes give the same events");
+    // Some of the time: it costs as much again.
+    if data.len() % 4 == 0 {
+        assert_eq!(first, run(data), "the same bytes give the same events");
+    }
 });

@@ -399,14 +399,20 @@ pub fn parse_decimal_i128(text: &[u8], scale: u8) -> Result<i128, DecimalError> 
     let mut places: i32 = 0;
     let mut seen_point = false;
     let mut digits = 0usize;
+    // Zeros of the fraction count only once another digit follows: padding may be longer than i128 is precise.
+    let mut held_back: i32 = 0;
     let mut at = 0usize;
     while at < rest.len() {
         match rest[at] {
+            b'0' if seen_point => held_back += 1,
             c @ b'0'..=b'9' => {
-                // Zeros beyond i128 precision in the fraction are harmless only if they are zeros.
+                for _ in 0..held_back {
+                    value = value.checked_mul(10).ok_or(DecimalError::Overflow)?;
+                }
                 value = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(c - b'0'))).ok_or(DecimalError::Overflow)?;
                 digits += 1;
-                places += i32::from(seen_point);
+                places += held_back + i32::from(seen_point);
+                held_back = 0;
             }
             b'.' if !seen_point && digits > 0 => seen_point = true,
             b'e' | b'E' => break,
@@ -414,7 +420,7 @@ pub fn parse_decimal_i128(text: &[u8], scale: u8) -> Result<i128, DecimalError> 
         }
         at += 1;
     }
-    if digits == 0 || (seen_point && places == 0) {
+    if digits == 0 || (seen_point && places + held_back == 0) {
         return Err(DecimalError::Garbage);
     }
     if at < rest.len() {
@@ -496,6 +502,8 @@ mod tests {
             ("-0.0", 2, 0),
             ("9223372036854775807", 0, i64::MAX),
             ("0.00000000000000000000", 8, 0),
+            ("1.50000000000000000000000000000000000000000000000000", 1, 15),
+            ("1.50000000000000000000000000000000000000000000000000e-1", 2, 15),
         ];
         for &(text, scale, want) in cases {
             assert_eq!(parse_decimal(text.as_bytes(), scale), Ok(want), "{text}");

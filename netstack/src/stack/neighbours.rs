@@ -5,7 +5,9 @@
 //! answer is here, and even if none comes, frames keep going where they went. No data ever waits for an
 //! ARP answer, except the first SYN to a new neighbour.
 //!
-//! Only neighbours that we asked for are learnt: others on the link cannot fill the table.
+//! Only neighbours that we asked for are learnt: others on the link cannot fill the table. A neighbour that seems
+//! to have moved is believed at once (a standby that takes over announces itself so), and all are asked at
+//! once: if it was a lie, the owner's answer undoes it within a round trip.
 
 use std::net::Ipv4Addr;
 
@@ -37,6 +39,8 @@ struct Entry {
     questions: u32,
     /// When it was last asked for.
     used_ns: u64,
+    /// When all were asked because it had moved.
+    moved_ns: u64,
 }
 
 /// A question to be sent.
@@ -94,6 +98,7 @@ impl Neighbours {
             question_at_ns: u64::MAX,
             questions: 0,
             used_ns: 0,
+            moved_ns: 0,
         }));
         Neighbours { entries, capacity, next_ns: u64::MAX }
     }
@@ -133,7 +138,7 @@ impl Neighbours {
     }
 
     fn search(&mut self, address: Ipv4Addr, keep: bool, now_ns: u64) {
-        let entry = Entry { address, mac: None, fixed: false, keep, question_at_ns: now_ns, questions: 0, used_ns: now_ns };
+        let entry = Entry { address, mac: None, fixed: false, keep, question_at_ns: now_ns, questions: 0, used_ns: now_ns, moved_ns: 0 };
         if self.entries.len() < self.capacity {
             self.entries.push(entry);
         } else if let Some(oldest) = self.entries.iter_mut().filter(|entry| !entry.fixed && !entry.keep).min_by_key(|entry| entry.used_ns) {
@@ -150,6 +155,12 @@ impl Neighbours {
         let before = entry.mac.replace(mac);
         entry.questions = 0;
         entry.question_at_ns = now_ns.saturating_add(REFRESH_NS);
+        if before.is_some_and(|known| known != mac) {
+            // The next question goes to all; two that both claim to be it do not make us ask without end.
+            entry.questions = UNICAST_QUESTIONS + 1;
+            entry.question_at_ns = now_ns.max(entry.moved_ns.saturating_add(SEARCH_RETRY_NS));
+            entry.moved_ns = entry.question_at_ns;
+        }
         self.next_ns = self.next_ns.min(entry.question_at_ns);
         match before {
             Some(known) if known == mac => Learnt::Confirmed,
@@ -244,6 +255,32 @@ mod tests {
         assert_eq!(table.want(GATEWAY, 100 * SECOND), Some(MAC));
         assert_eq!(table.learn(GATEWAY, MOVED, 100 * SECOND), Learnt::New { moved: true });
         assert_eq!(table.learn(GATEWAY, MOVED, 100 * SECOND), Learnt::Confirmed);
+    }
+
+    #[test]
+    fn a_neighbour_that_seems_to_move_is_believed_and_asked_for_at_once_but_not_without_end() {
+        let mut table = Neighbours::new(&[], 4);
+        table.want(OTHER, SECOND);
+        drain(&mut table, SECOND);
+        table.learn(OTHER, MAC, SECOND);
+        let broadcast = Due::Ask(Question { target: OTHER, to: None });
+        let mut now_ns = 2 * SECOND;
+        assert_eq!(table.learn(OTHER, MOVED, now_ns), Learnt::New { moved: true });
+        assert_eq!(drain(&mut table, now_ns), [broadcast]);
+        // It was a lie: the owner answers. That is news again, and asked for again, later.
+        assert_eq!(table.learn(OTHER, MAC, now_ns), Learnt::New { moved: true });
+        assert_eq!(drain(&mut table, now_ns + SEARCH_RETRY_NS - 1), []);
+        assert_eq!(drain(&mut table, now_ns + SEARCH_RETRY_NS), [broadcast]);
+        assert_eq!(table.learn(OTHER, MAC, now_ns + SEARCH_RETRY_NS), Learnt::Confirmed);
+        assert_eq!(drain(&mut table, now_ns + REFRESH_NS), [], "and now it is as any other");
+        // Two that never agree: four questions a second, no more.
+        now_ns += 10 * SECOND;
+        let mut questions = 0;
+        for round in 0..1_000u64 {
+            table.learn(OTHER, if round % 2 == 0 { MOVED } else { MAC }, now_ns + round * 1_000_000);
+            questions += drain(&mut table, now_ns + round * 1_000_000).len();
+        }
+        assert!((1..=5).contains(&questions), "{questions}");
     }
 
     #[test]

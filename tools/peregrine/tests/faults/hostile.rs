@@ -228,7 +228,7 @@ fn forged_segments_that_fit_end_that_connection_only() {
                 let ends = (connection.venue_port, connection.engine_port);
                 let numbers = (connection.next, Some(connection.acknowledge));
                 let frame = if forge_data {
-                    intruder.tcp(intruder.venue, ends, TcpControl::Psh, numbers, &[0x17, 3, 3, 0, 40, 1, 2, 3])
+                    intruder.tcp(intruder.venue, ends, TcpControl::Psh, numbers, &[0x17, 3, 3, 0, 3, 1, 2, 3])
                 } else {
                     intruder.tcp(intruder.venue, ends, TcpControl::Rst, numbers, &[])
                 };

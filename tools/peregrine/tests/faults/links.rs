@@ -51,7 +51,7 @@ fn half_open_connections_are_found_by_their_silence() {
     }
     assert!(world.venue(VenueName::Binance).resyncs > 0, "stale books were not asked for");
     world.until("binance's silence is noticed", Duration::from_secs(75), |w| w.shown(&binance).disconnects >= 2);
-    world.recovers(&binance);
+    world.trades(VenueName::Binance);
     assert_eq!(world.shown(&binance).disconnects, 2);
     world.nothing_unknown();
     gone_altogether(&world);

@@ -55,14 +55,16 @@ fn bad_market_data_costs_its_book_at_most() {
         step(&world, venue, &Fault::CrossedBook, resync);
         // Unknown things are passed over, and no book is given up for them.
         step(&world, venue, &Fault::UnknownSymbol, Trouble { unknown: 1, ..none });
-        step(&world, venue, &Fault::UnknownEnum, Trouble { unknown: 1, ..none });
+        // Binance' is about an order of somebody else: not even looked at closely.
+        let least = u64::from(venue == VenueName::Kraken);
+        step(&world, venue, &Fault::UnknownEnum, Trouble { unknown: least, ..none });
         for count in [1, 50] {
             malformed(&world, venue, count);
         }
     }
     let report = world.end();
     for venue in &report.venues {
-        assert!(venue.resyncs >= 3 && venue.unknown >= 2, "{venue:?}");
+        assert!(venue.resyncs >= 3 && venue.unknown >= 1, "{venue:?}");
     }
 }
 

@@ -17,11 +17,11 @@ fn maintenance(world: &World, venue: VenueName) {
 
 /// Only cancels are taken for a while.
 fn cancel_only(world: &World, venue: VenueName) {
-    let rejected = world.status().rejected;
+    let errors = world.venue(venue).venue_errors;
     let before = world.inject(venue, &Fault::CancelOnlyOn);
     world.pass(Duration::from_secs(3));
     world.undisturbed(&before);
-    let refused = world.status().rejected - rejected;
+    let refused = world.venue(venue).venue_errors - errors;
     assert!(refused < 10, "{}: {refused} orders were sent all the same", venue.as_str());
     world.stage.sim.inject(venue, &Fault::CancelOnlyOff);
     world.recovers(&before);
