@@ -5,7 +5,7 @@
 //!
 //! | frame | own address | shared address and ports |
 //! |---|---|---|
-//! | ARP | ours if Ethernet/IPv4 and the target address is ours | kernel's (it answers; we take its neighbour entry) |
+//! | ARP | ours if Ethernet/IPv4 and the target address is ours | kernel's (it answers; our neighbours are configured) |
 //! | IPv4 with options | ours | kernel's |
 //! | IPv4 fragment | ours (the stack reassembles or drops) | kernel's: only the first carries ports |
 //! | TCP, UDP | ours | ours if the destination port is in range |
@@ -67,7 +67,7 @@ pub enum Filter {
     /// An IPv4 address of our own, which the kernel does not have: all IPv4 to it, and ARP for it.
     Address(Ipv4Addr),
     /// The kernel's address, of which we own a range of ports: TCP and UDP to those ports.
-    /// Keep the range outside `ip_local_port_range`, or the kernel will use the same ports.
+    /// The range lies outside `ip_local_port_range`, or the kernel would use the same ports.
     Ports {
         /// The shared address.
         address: Ipv4Addr,
@@ -97,6 +97,21 @@ impl Filter {
             return Err(DriverError::Config(format!("filter ports {first}-{last} are an empty range or begin at 0")));
         }
         Ok(())
+    }
+
+    /// Refuses a range of ports from which the kernel takes ports for its own connections (see
+    /// [`crate::interface::kernel_port_range`]): their segments would be taken from it.
+    ///
+    /// # Errors
+    /// If the ranges overlap.
+    pub fn validate_beside_kernel(&self, kernel: (u16, u16)) -> Result<()> {
+        match self {
+            Filter::Ports { first, last, .. } if *first <= kernel.1 && kernel.0 <= *last => Err(DriverError::Config(format!(
+                "filter ports {first}-{last} overlap the kernel's own, {}-{} (net.ipv4.ip_local_port_range): choose a range outside",
+                kernel.0, kernel.1
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// True if the frame is ours. The reference for all the programs, and usable on any bytes.
@@ -262,5 +277,18 @@ mod tests {
         assert!(Filter::Ports { address, first: 0, last: 9 }.validate().is_err());
         assert!(Filter::Ports { address, first: 10, last: 9 }.validate().is_err());
         assert!(Filter::Ports { address, first: 9, last: 9 }.validate().is_ok());
+    }
+
+    #[test]
+    fn ports_of_the_kernels_own_connections_are_refused() {
+        let kernel = (32_768, 60_999);
+        let ports = |first, last| Filter::Ports { address: samples::OURS, first, last };
+        for (first, last) in [(32_768, 32_768), (60_999, 61_999), (1, u16::MAX), (20_000, 32_768), (40_000, 41_000)] {
+            let refusal = ports(first, last).validate_beside_kernel(kernel).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("{first}-{last}")) && refusal.contains("32768-60999"), "{refusal}");
+        }
+        assert!(ports(20_000, 32_767).validate_beside_kernel(kernel).is_ok());
+        assert!(ports(61_000, 61_999).validate_beside_kernel(kernel).is_ok());
+        assert!(Filter::Address(samples::OURS).validate_beside_kernel(kernel).is_ok());
     }
 }

@@ -4,7 +4,6 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::error::{DriverError, Result};
@@ -61,74 +60,11 @@ impl Interface {
     }
 }
 
-/// The kernel's own IPv4 address on an interface, if it has one.
-///
-/// # Errors
-/// If the interface does not exist.
-pub fn ipv4_address(name: &str) -> Result<Option<Ipv4Addr>> {
-    let control = Control::new(name)?;
-    let mut request = control.request();
-    match control.ioctl(&mut request, libc::SIOCGIFADDR as libc::c_ulong, "SIOCGIFADDR") {
-        Ok(()) => {}
-        Err(error) if error.errno() == Some(libc::EADDRNOTAVAIL) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    // SAFETY: after SIOCGIFADDR the kernel has written this member of the union.
-    let address = unsafe { request.ifr_ifru.ifru_addr };
-    // struct sockaddr_in: two bytes of port, then the address in network order.
-    let octets = [address.sa_data[2] as u8, address.sa_data[3] as u8, address.sa_data[4] as u8, address.sa_data[5] as u8];
-    Ok(Some(Ipv4Addr::from(octets)))
-}
-
-/// The gateway of the default route through an interface, from the kernel's IPv4 routing table.
-pub fn default_gateway(name: &str) -> Option<Ipv4Addr> {
-    gateway_in_table(&fs::read_to_string("/proc/thread-self/net/route").ok()?, name)
-}
-
-/// The MAC address that the kernel has resolved for a neighbour on an interface. An engine that shares
-/// the kernel's address uses this for its gateway, since ARP answers to that address go to the kernel.
-pub fn kernel_neighbour(name: &str, address: Ipv4Addr) -> Option<[u8; 6]> {
-    neighbour_in_table(&fs::read_to_string("/proc/thread-self/net/arp").ok()?, name, address)
-}
-
 /// The range from which the kernel takes ports for its own connections (`ip_local_port_range`).
 pub fn kernel_port_range() -> Option<(u16, u16)> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut numbers = text.split_ascii_whitespace().map(str::parse::<u16>);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-/// `/proc/net/route`: destination, gateway and mask are host-order words in hexadecimal.
-fn gateway_in_table(table: &str, name: &str) -> Option<Ipv4Addr> {
-    const ROUTE_GATEWAY: u32 = 0x2;
-    table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let (interface, destination, gateway, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let flags = u32::from_str_radix(flags, 16).ok()?;
-        if interface != name || destination != "00000000" || flags & ROUTE_GATEWAY == 0 {
-            return None;
-        }
-        Some(Ipv4Addr::from(u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes()))
-    })
-}
-
-/// `/proc/net/arp`: address, type, flags (2 = complete), MAC, mask, device.
-fn neighbour_in_table(table: &str, name: &str, address: Ipv4Addr) -> Option<[u8; 6]> {
-    const ENTRY_COMPLETE: u32 = 0x2;
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [entry, _, flags, mac, _, device] = fields.as_slice() else { return None };
-        let flags = u32::from_str_radix(flags.strip_prefix("0x")?, 16).ok()?;
-        if *device != name || entry.parse::<Ipv4Addr>().ok()? != address || flags & ENTRY_COMPLETE == 0 {
-            return None;
-        }
-        let mut octets = mac.split(':').map(|part| u8::from_str_radix(part, 16));
-        let mut parsed = [0_u8; 6];
-        for octet in &mut parsed {
-            *octet = octets.next()?.ok()?;
-        }
-        octets.next().is_none().then_some(parsed)
-    })
 }
 
 /// Offloads that can be switched by the legacy one-word ethtool commands.
@@ -254,27 +190,5 @@ mod tests {
         for bad in ["", "a/b", "a-name-that-is-too-long"] {
             assert!(matches!(Interface::open(bad), Err(DriverError::Config(_))), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn default_route_is_found_in_the_routing_table() {
-        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n\
-                     eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n\
-                     eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\n";
-        if cfg!(target_endian = "little") {
-            assert_eq!(gateway_in_table(table, "eth0"), Some(Ipv4Addr::new(192, 168, 1, 1)));
-        }
-        assert_eq!(gateway_in_table(table, "eth1"), None);
-        assert_eq!(gateway_in_table("garbage\nmore", "eth0"), None);
-    }
-
-    #[test]
-    fn only_complete_neighbours_are_taken() {
-        let table = "IP address       HW type     Flags       HW address            Mask     Device\n\
-                     10.0.0.1         0x1         0x2         02:00:00:00:00:0a     *        eth0\n\
-                     10.0.0.9         0x1         0x0         00:00:00:00:00:00     *        eth0\n";
-        assert_eq!(neighbour_in_table(table, "eth0", Ipv4Addr::new(10, 0, 0, 1)), Some([2, 0, 0, 0, 0, 0x0a]));
-        assert_eq!(neighbour_in_table(table, "eth0", Ipv4Addr::new(10, 0, 0, 9)), None);
-        assert_eq!(neighbour_in_table(table, "eth1", Ipv4Addr::new(10, 0, 0, 1)), None);
     }
 }

@@ -12,6 +12,7 @@ use crate::af_packet::{AfPacket, AfPacketConfig};
 use crate::af_xdp::{AfXdp, AfXdpConfig, BusyPoll};
 use crate::error::{DriverError, Result};
 use crate::filter::Filter;
+use crate::interface::kernel_port_range;
 use crate::memory::{self, MemoryConfig, MemoryPort};
 use crate::port::{Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
 use crate::tap::{Tap, TapConfig, TapStatistics};
@@ -135,6 +136,11 @@ impl Opened {
 /// # Errors
 /// If it does not work; for `auto`, [`DriverError::NoLink`] with every attempt and its reason.
 pub fn open(config: &LinkConfig) -> Result<Opened> {
+    if config.link != Link::Memory
+        && let Some(kernel) = kernel_port_range()
+    {
+        config.filter.validate_beside_kernel(kernel)?;
+    }
     match config.link {
         Link::AfXdp => AfXdp::open(&config.af_xdp()).map(|port| Opened::wire(AnyPort::AfXdp(port))),
         Link::AfPacket => AfPacket::open(&config.af_packet()).map(|port| Opened::wire(AnyPort::AfPacket(port))),

@@ -79,7 +79,11 @@ fn message(input: &mut Input<'_>, at: &mut u64) -> Vec<u8> {
         let stride = if template == sbe::TRADES { 25 } else { 16 } + extra;
         let (stated_stride, stated_count) = if input.u8() == 255 { (input.u16(), input.u32()) } else { (stride as u16, count as u32) };
         out.extend(stated_stride.to_le_bytes());
-        if template == sbe::TRADES { out.extend(stated_count.to_le_bytes()) } else { out.extend((stated_count as u16).to_le_bytes()) }
+        if template == sbe::TRADES {
+            out.extend(stated_count.to_le_bytes())
+        } else {
+            out.extend((stated_count as u16).to_le_bytes())
+        }
         for _ in 0..count {
             let start = out.len();
             if template == sbe::TRADES {

@@ -3,8 +3,8 @@
 //! once, whatever we send is sound, bytes of a connection come out in their order, and the stack goes on.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use drivers::port::Port;
+use libfuzzer_sys::fuzz_target;
 use netstack::transport::{SocketId, SocketState, Transport};
 use smoltcp::wire::TcpControl;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -118,7 +118,8 @@ fuzz_target!(|data: &[u8]| {
     config.message_max = 512;
     config.seed = 42;
     config.retry_after_max_ns = 60 * S;
-    (config.ping_interval_ns, config.idle_timeout_ns) = ([0, S, 20 * S, 0][usize::from(mode & 3)], [0, 30 * S, 50 * S, 5 * S][usize::from(mode >> 2 & 3)]);
+    (config.ping_interval_ns, config.idle_timeout_ns) =
+        ([0, S, 20 * S, 0][usize::from(mode & 3)], [0, 30 * S, 50 * S, 5 * S][usize::from(mode >> 2 & 3)]);
     (config.life_max_ns, config.renewal_lead_ns) = (if mode & 16 != 0 { 100 * S } else { 0 }, 10 * S);
     let mut world = World { session: Session::new(config, 0), transport: Memory::default(), told: Told::default(), now_ns: 0 };
     let mut sent_soundly: Vec<Vec<u8>> = Vec::new();
@@ -164,7 +165,12 @@ fuzz_target!(|data: &[u8]| {
             13 => {
                 // The upgrade is answered with something else.
                 sound = false;
-                let status = input.pick(&["HTTP/1.1 429 Slow Down\r\nRetry-After: ", "HTTP/1.1 503 Busy\r\nRetry-After: ", "HTTP/1.1 101 Ok\r\nUpgrade: ", "HTTP/1.1 302 Found\r\nLocation: "]);
+                let status = input.pick(&[
+                    "HTTP/1.1 429 Slow Down\r\nRetry-After: ",
+                    "HTTP/1.1 503 Busy\r\nRetry-After: ",
+                    "HTTP/1.1 101 Ok\r\nUpgrade: ",
+                    "HTTP/1.1 302 Found\r\nLocation: ",
+                ]);
                 let value = input.short();
                 if let Some(socket) = world.live(which) {
                     socket.answered = true;
@@ -193,7 +199,8 @@ fuzz_target!(|data: &[u8]| {
                 ];
                 world.transport.resolution = input.pick(&resolutions);
                 world.transport.connect_error = input.pick(&[None, None, Some(ConnectError::NoPort), Some(ConnectError::NoAddress)]);
-                world.transport.first_state = input.pick(&[SocketState::Open, SocketState::Connecting, SocketState::Closed(CloseReason::Refused)]);
+                world.transport.first_state =
+                    input.pick(&[SocketState::Open, SocketState::Connecting, SocketState::Closed(CloseReason::Refused)]);
             }
             16 => world.transport.lend_max = usize::from(input.u8()) + 1,
             17 => world.transport.room = usize::from(input.u16()),

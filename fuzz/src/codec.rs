@@ -73,7 +73,11 @@ impl Watch {
                 (within("smallest quantity", event.c, 0), within("smallest notional", event.d, 0));
             }
             EventKind::FeedStatus => assert!(event.a < 2),
-            EventKind::OrderAck | EventKind::OrderReject | EventKind::CancelReject | EventKind::ReplaceReject | EventKind::OrderUncertain => {
+            EventKind::OrderAck
+            | EventKind::OrderReject
+            | EventKind::CancelReject
+            | EventKind::ReplaceReject
+            | EventKind::OrderUncertain => {
                 self.report(event);
             }
             EventKind::OrderFill => {
@@ -124,7 +128,11 @@ impl Watch {
 
     /// Between two calls of the codec nothing is half told, and every book is invalid or consistent.
     fn settled(&self, partial: bool) {
-        assert!(partial || (self.open.is_none() && self.fee.is_none()), "the last event of a call ends its message: {:?}", self.trace.last());
+        assert!(
+            partial || (self.open.is_none() && self.fee.is_none()),
+            "the last event of a call ends its message: {:?}",
+            self.trace.last()
+        );
         for book in &self.books {
             for side in [Side::Buy, Side::Sell] {
                 let prices: Vec<i64> = book.levels(side).map(|level| level.price.0 * -side.sign()).collect();

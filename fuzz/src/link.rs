@@ -3,7 +3,7 @@
 use drivers::memory::{MemoryConfig, MemoryPort, pair};
 use drivers::port::{Burst, Port};
 use netstack::stack::{Stack, StackConfig};
-use smoltcp::wire::{IpAddress, Ipv4Packet, TcpControl, TcpPacket, UdpPacket, Icmpv4Packet};
+use smoltcp::wire::{Icmpv4Packet, IpAddress, Ipv4Packet, TcpControl, TcpPacket, UdpPacket};
 use std::net::Ipv4Addr;
 
 /// The stack's address, the host's, and a name server's.

@@ -25,7 +25,11 @@ fn query(choice: u8, cursor: u64) -> RestQuery {
 
 /// Asks, and gives the bytes as the answer: a byte for the query, one for the status, one for a header, the body; a
 /// newline begins the next.
-pub fn run(mut rest: impl VenueRest, (instruments, mut assets): (InstrumentTable, AssetTable), data: &[u8]) -> Vec<Result<RestReply, RestError>> {
+pub fn run(
+    mut rest: impl VenueRest,
+    (instruments, mut assets): (InstrumentTable, AssetTable),
+    data: &[u8],
+) -> Vec<Result<RestReply, RestError>> {
     let mut replies = Vec::new();
     let mut cursor = 0;
     for (at, line) in data.split(|&byte| byte == b'\n').take(16).enumerate() {

@@ -42,7 +42,13 @@ impl Script {
     }
 
     /// Runs all lines. `change` may complete a message (a checksum), and `look` sees it as it will be sent.
-    pub fn run<V: Venue>(&mut self, rig: &mut Rig<V>, data: &[u8], mut change: impl FnMut(Vec<u8>) -> Vec<u8>, opened: impl Fn(&mut Rig<V>)) {
+    pub fn run<V: Venue>(
+        &mut self,
+        rig: &mut Rig<V>,
+        data: &[u8],
+        mut change: impl FnMut(Vec<u8>) -> Vec<u8>,
+        opened: impl Fn(&mut Rig<V>),
+    ) {
         for line in data.split(|&byte| byte == b'\n').take(LINES_MAX) {
             let number = |at: usize| number(line, at);
             let instrument = InstrumentId((number(0) % 4) as u16);
@@ -98,7 +104,9 @@ fn order(kind: EventKind, number: u64) -> Event {
 /// Number `at` (0, 1) behind the first letter of a line; 0 if there is none.
 fn number(line: &[u8], at: usize) -> u64 {
     let text = line.get(1..).unwrap_or_default().split(|&byte| byte == b' ').nth(at).unwrap_or_default();
-    text.iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |value: u64, byte| value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')))
+    text.iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |value: u64, byte| value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')))
 }
 
 /// A message with the ids of requests put in.

@@ -179,7 +179,8 @@ byte_enum! {
         Trade = 4 => "trade",
         /// Trading status of an instrument; `code` is an [`InstrumentStatus`].
         InstrumentStatus = 5 => "instrument_status",
-        /// New increments of an instrument, in force from here on. a tick, b lot, c minimum quantity, d minimum notional in quote units at price scale.
+        /// New increments of an instrument, in force from here on. a tick, b lot, c minimum quantity,
+        /// d minimum notional in quote units at price scale.
         InstrumentRules = 6 => "instrument_rules",
         /// A message ended that changed the book without a level of its own (all rows were no-ops).
         BookTouch = 7 => "book_touch",
@@ -193,7 +194,8 @@ byte_enum! {
         OrderReject = 21 => "order_reject",
         /// A fill. a order id, b price, c qty, d trade id (unique per instrument and order).
         OrderFill = 22 => "order_fill",
-        /// The fee of the fill that follows directly. a trade id, b and c the amount (low, high word of [`Money`]; negative = rebate), d order id; `asset` is the fee's asset.
+        /// The fee of the fill that follows directly. a trade id, b and c the amount (low, high word of [`Money`];
+        /// negative = rebate), d order id; `asset` is the fee's asset.
         FillFee = 23 => "fill_fee",
         /// The order is gone with a remainder. a order id, b cumulative filled qty (or `u64::MAX` if the venue did not say).
         OrderCanceled = 24 => "order_canceled",
@@ -207,7 +209,8 @@ byte_enum! {
         OrderExpired = 28 => "order_expired",
         /// Nobody knows what became of the request (time-out, connection lost, 5xx). a order id.
         OrderUncertain = 29 => "order_uncertain",
-        /// Evidence from reconciliation: what the venue says the order is. a order id, b cumulative filled qty, c price, d total qty; `code` a [`VenueOrderStatus`].
+        /// Evidence from reconciliation: what the venue says the order is. a order id, b cumulative filled qty, c price,
+        /// d total qty; `code` a [`VenueOrderStatus`].
         OrderStatus = 30 => "order_status",
         /// Balance of an asset as the venue states it. a, b total; c, d available (both [`Money`] words).
         Balance = 31 => "balance",
@@ -245,7 +248,8 @@ byte_enum! {
         StateHash = 142 => "state_hash",
         /// An order changed state. a order id, b previous state, c new state, d cumulative filled qty.
         OrderTransition = 143 => "order_transition",
-        /// The core saw an input it cannot place (unknown order, impossible transition, value out of bounds). `code` is an [`Anomaly`]; a order id or value.
+        /// The core saw an input it cannot place (unknown order, impossible transition, value out of bounds).
+        /// `code` is an [`Anomaly`]; a order id or value.
         Anomaly = 144 => "anomaly",
     }
 }
@@ -727,12 +731,6 @@ impl Event {
     #[inline]
     pub const fn has(&self, mask: u8) -> bool {
         self.flags & mask == mask
-    }
-
-    /// When the poll loop saw the frame this came from.
-    #[inline]
-    pub const fn poll_time_ns(&self) -> u64 {
-        self.core_time_ns.saturating_sub(self.poll_delay_ns as u64)
     }
 }
 

@@ -609,13 +609,6 @@ impl Positions {
         self.fees.get(asset.index()).copied().unwrap_or_default()
     }
 
-    /// Fees paid in `asset` by one strategy.
-    #[inline]
-    pub fn strategy_fees(&self, strategy: StrategyId, asset: AssetId) -> Money {
-        let known = strategy.index() < self.strategies && asset.index() < self.assets;
-        if known { self.fees_by_strategy[strategy.index() * self.assets + asset.index()] } else { Money::ZERO }
-    }
-
     /// Profit and loss of everything, in the reporting currency. Walks all instruments and assets: not for every event.
     pub fn pnl(&self, instruments: &InstrumentTable) -> Pnl {
         self.sum_pnl(instruments, &self.totals, &self.fees)

@@ -348,13 +348,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn microprice_lies_between_bid_and_ask(bid in 1i64..1 << 50, gap in 1i64..1 << 20, bid_qty in 1i64..1 << 50, ask_qty in 1i64..1 << 50) {
+        fn microprice_lies_between_bid_and_ask(
+            bid in 1i64..1 << 50, gap in 1i64..1 << 20, bid_qty in 1i64..1 << 50, ask_qty in 1i64..1 << 50,
+        ) {
             let price = microprice(level(bid, bid_qty), level(bid + gap, ask_qty));
             prop_assert!(price >= bid as f64 && price <= (bid + gap) as f64);
         }
 
         #[test]
-        fn normalised_flow_stays_in_bounds(tops in proptest::collection::vec((1i64..50, 1i64..1 << 56, 1i64..50, 1i64..1 << 56, 0u64..5_000), 1..60)) {
+        fn normalised_flow_stays_in_bounds(
+            tops in proptest::collection::vec((1i64..50, 1i64..1 << 56, 1i64..50, 1i64..1 << 56, 0u64..5_000), 1..60),
+        ) {
             let mut ofi = OrderFlowImbalance::new(1_000);
             let mut now = 0;
             for (bid, bid_qty, gap, ask_qty, dt) in tops {

@@ -259,7 +259,10 @@ mod tests {
                 let notional = instrument.notional(Price(price), qty);
                 prop_assert!(notional >= instrument.notional_min);
                 match bounds.side {
-                    Side::Buy => prop_assert!(notional.0 / 1_000 * (1_000_000 + i128::from(fee_ppm.max(0))) / 1_000 <= bounds.quote_available.0),
+                    Side::Buy => {
+                        let with_fee = notional.0 / 1_000 * (1_000_000 + i128::from(fee_ppm.max(0))) / 1_000;
+                        prop_assert!(with_fee <= bounds.quote_available.0);
+                    }
                     Side::Sell => prop_assert!(Money::from_qty(qty, 8) <= bounds.base_available),
                 }
             }

@@ -394,7 +394,9 @@ proptest! {
     }
 
     #[test]
-    fn any_event_bytes_leave_a_book_that_answers(words in proptest::collection::vec((any::<[u64; 4]>(), 0u8..10, any::<u8>(), 0u8..4), 0..100)) {
+    fn any_event_bytes_leave_a_book_that_answers(
+        words in proptest::collection::vec((any::<[u64; 4]>(), 0u8..10, any::<u8>(), 0u8..4), 0..100),
+    ) {
         let mut book = Book::new(BookConfig { capacity: 8, window: Some(4), top_only: false });
         for ([a, b, c, d], kind, flags, side) in words {
             let event = Event { kind, flags, side, a, b, c, d, ..Event::default() };

@@ -321,7 +321,10 @@ proptest! {
     /// Arbitrary words in every field: nothing panics, and the table stays in order.
     #[test]
     fn no_event_whatever_makes_the_core_panic(
-        events in proptest::collection::vec((any::<u8>(), any::<u8>(), 0u8..3, 0u8..3, 0u16..4, any::<u16>(), any::<u32>(), any::<[u64; 4]>(), any::<bool>()), 1..60),
+        events in proptest::collection::vec(
+            (any::<u8>(), any::<u8>(), 0u8..3, 0u8..3, 0u16..4, any::<u16>(), any::<u32>(), any::<[u64; 4]>(), any::<bool>()),
+            1..60,
+        ),
     ) {
         let mut bench = Bench::new();
         let resting = bench.resting();

@@ -67,12 +67,6 @@ impl Clock {
         self.quanta.raw()
     }
 
-    /// Nanoseconds between two raw readings.
-    #[inline]
-    pub fn span_ns(&self, from: u64, to: u64) -> u64 {
-        self.quanta.delta_as_nanos(from, to)
-    }
-
     /// Takes a step of the published error; called by the hot thread about each millisecond.
     #[inline]
     pub fn slew(&mut self) {

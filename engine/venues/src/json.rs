@@ -783,7 +783,9 @@ mod tests {
         }
 
         #[test]
-        fn mutated_text_is_accepted_only_if_an_independent_parser_accepts_it(text in json_text(), at in any::<prop::sample::Index>(), byte in 0x20u8..0x7f) {
+        fn mutated_text_is_accepted_only_if_an_independent_parser_accepts_it(
+            text in json_text(), at in any::<prop::sample::Index>(), byte in 0x20u8..0x7f,
+        ) {
             let mut bytes = text.into_bytes();
             let at = at.index(bytes.len());
             bytes[at] = byte;

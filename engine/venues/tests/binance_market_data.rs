@@ -535,7 +535,9 @@ proptest! {
     }
 
     #[test]
-    fn mutated_messages_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(), which in 0usize..4) {
+    fn mutated_messages_never_panic(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(), which in 0usize..4,
+    ) {
         let mut rig = live();
         let texts = [
             depth("BTCUSDT", 101, 104, &[("68250.10", "1.50000000")], &[("68250.11", "0.42")]),

@@ -531,7 +531,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn written_orders_read_back_as_they_were(sequence in 1u32.., sell in any::<bool>(), price in 1i64..1_000_000_000_000, qty in 1i64..1_000_000_000_000) {
+    fn written_orders_read_back_as_they_were(
+        sequence in 1u32.., sell in any::<bool>(), price in 1i64..1_000_000_000_000, qty in 1i64..1_000_000_000_000,
+    ) {
         let mut rig = Rig::ready();
         let order = OrderId::new(7, sequence);
         let side = if sell { Side::Sell } else { Side::Buy };
@@ -544,7 +546,9 @@ proptest! {
     }
 
     #[test]
-    fn mutated_messages_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(), which in 0usize..5) {
+    fn mutated_messages_never_panic(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(), which in 0usize..5,
+    ) {
         let mut rig = Rig::ready();
         let id = placed(&mut rig);
         let texts = [

@@ -188,7 +188,7 @@ fn post_only_order_that_would_take_is_a_reject_unless_it_was_in_the_book() {
         (1, Some(EventKind::OrderReject), RejectReason::PostOnlyWouldTake as u32)
     );
     // The same after `new`: the core has it as accepted, so it is cancelled.
-    let other = |text: String| text.replace(VENUE_ID, "OSECON-DORDE-RXXXXX");
+    let other = |text: String| text.replace(VENUE_ID, "OSECON-DORDE-RAAAAA");
     rig.send(new_order(2, flags::POST_ONLY));
     rig.text(ORDERS, &other(execution(order(2), 4, PENDING)));
     rig.text(ORDERS, &other(execution(order(2), 5, NEW)));

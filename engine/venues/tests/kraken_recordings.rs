@@ -176,8 +176,11 @@ fn corpus() -> Vec<(Role, String)> {
     public.chain(private.into_iter().map(|text| (Role::OrderEntry, text))).collect()
 }
 
+/// A change to a message: where, how, and with which byte.
+type Step = (prop::sample::Index, u8, u8);
+
 /// Changes to a message: a byte replaced, a piece cut out or doubled, the end cut off.
-fn mutate(text: &str, steps: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
+fn mutate(text: &str, steps: &[Step]) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     for (at, how, byte) in steps {
         if bytes.is_empty() {
@@ -199,13 +202,17 @@ fn mutate(text: &str, steps: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
     bytes
 }
 
+/// Messages of the corpus, each with the changes made to it.
+fn picks() -> impl Strategy<Value = Vec<(prop::sample::Index, Vec<Step>)>> {
+    let steps = proptest::collection::vec(any::<Step>(), 0..4);
+    proptest::collection::vec((any::<prop::sample::Index>(), steps), 1..12)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn hostile_messages_never_stop_the_codec(
-        picks in proptest::collection::vec((any::<prop::sample::Index>(), proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<u8>()), 0..4)), 1..12),
-    ) {
+    fn hostile_messages_never_stop_the_codec(picks in picks()) {
         let corpus = corpus();
         let mut rig = Rig::subscribed();
         rig.log_on(ORDERS);
@@ -228,9 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn hostile_lines_never_stop_the_decoder(
-        picks in proptest::collection::vec((any::<prop::sample::Index>(), proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<u8>()), 0..4)), 1..12),
-    ) {
+    fn hostile_lines_never_stop_the_decoder(picks in picks()) {
         let mut corpus: Vec<String> = corpus().into_iter().map(|(_, text)| text).collect();
         corpus.push(r#"[640,{"as":[["61250.50000","0.01250000","1767225600.100030"]],"bs":[]},"book-1000","XBT/USD"]"#.into());
         corpus.push(r#"[640,{"a":[["61250.50000","0.00000000","1767225600.2"]]},{"b":[["61250.4","0.6","1767225600.2"]],"c":"0"},"book-1000","XBT/USD"]"#.into());

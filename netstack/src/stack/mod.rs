@@ -591,14 +591,6 @@ impl<P: Port> Stack<P> {
         }
     }
 
-    /// Takes a neighbour's hardware address from elsewhere (the kernel's table, on a shared address).
-    pub fn set_neighbour(&mut self, address: Ipv4Addr, mac: [u8; 6], now_ns: u64) {
-        self.advance(now_ns);
-        self.neighbours.want(address, self.now_ns);
-        self.neighbours.learn(address, mac, self.now_ns);
-        self.neighbour_found(address, mac);
-    }
-
     /// The port below.
     pub fn port(&self) -> &P {
         &self.port

@@ -124,7 +124,10 @@ proptest! {
 
     #[test]
     fn changed_frames_never_panic(
-        script in proptest::collection::vec((any::<prop::sample::Index>(), proptest::collection::vec(change(), 0..4), any::<bool>(), 0..2_000_000_u64), 1..40),
+        script in proptest::collection::vec(
+            (any::<prop::sample::Index>(), proptest::collection::vec(change(), 0..4), any::<bool>(), 0..2_000_000_u64),
+            1..40,
+        ),
         read in any::<bool>(),
     ) {
         let (mut world, socket, port, next) = busy();
@@ -158,7 +161,9 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_never_panic(frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 14..200), 1..20), ethertype in any::<bool>()) {
+    fn random_bytes_never_panic(
+        frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 14..200), 1..20), ethertype in any::<bool>(),
+    ) {
         let (mut world, _, _, _) = busy();
         for mut frame in frames {
             frame[..6].copy_from_slice(&OUR_MAC);

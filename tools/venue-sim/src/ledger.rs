@@ -78,11 +78,6 @@ impl Ledger {
         AccountId(self.accounts.len() - 1)
     }
 
-    /// Number of accounts, the crowd and the fees included.
-    pub fn account_count(&self) -> usize {
-        self.accounts.len()
-    }
-
     /// What an account has of an asset.
     pub fn balance(&self, account: AccountId, asset: AssetId) -> Balance {
         self.accounts[account.0][asset.0]

@@ -176,7 +176,9 @@ proptest! {
     /// Against two resting orders of the same price the earlier fills first, and a better price always
     /// goes before both, however they were reduced meanwhile.
     #[test]
-    fn price_then_time_decides_who_fills(first in 2i64..100, second in 1i64..100, better in 1i64..100, reduce in any::<bool>(), taken in 1i64..300) {
+    fn price_then_time_decides_who_fills(
+        first in 2i64..100, second in 1i64..100, better in 1i64..100, reduce in any::<bool>(), taken in 1i64..300,
+    ) {
         let (mut exchange, users) = exchange(FeeAsset::Received);
         let place = |exchange: &mut Exchange, user: usize, price: i64, qty: i64| {
             exchange.place(1, NewOrder {

@@ -133,7 +133,7 @@ pub enum Next {
     ImpossibleTo(OrderState),
 }
 
-/// The table.
+/// The table. A reason stands beside its row, a long one above it.
 #[rustfmt::skip]
 pub const fn next(state: OrderState, event: OrderEvent) -> Next {
     use Next::*;
@@ -143,7 +143,7 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Next {
         // New: nothing can be reported about what was not sent.
         (S::New, E::Send)                                   => To(S::Pending),
         (S::New, _)                                         => Impossible,
-        (_, E::Send)                                        => Impossible, // ids are used once
+        (_, E::Send)                                        => Impossible,             // ids are used once
 
         // Pending.
         (S::Pending, E::Ack)                                => To(S::Acked),
@@ -168,9 +168,11 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Next {
         (S::Acked | S::PartiallyFilled, E::FullFill)        => To(S::Filled),
         (S::Acked | S::PartiallyFilled, E::CancelAsked)     => To(S::PendingCancel),
         (S::Acked | S::PartiallyFilled, E::CancelRejected)  => Stay,                   // repeated answer
-        (S::Acked | S::PartiallyFilled, E::NotKnown)        => To(S::Unknown),         // the answer came late, but it says that the order is gone: ask
+        // The answer came late, but it says that the order is gone: ask.
+        (S::Acked | S::PartiallyFilled, E::NotKnown)        => To(S::Unknown),
         (S::Acked | S::PartiallyFilled, E::ReplaceAsked)    => To(S::PendingReplace),
-        (S::Acked | S::PartiallyFilled, E::Replaced)        => Working,                // by the venue itself, or late; may complete the order
+        // By the venue itself, or late; may complete the order.
+        (S::Acked | S::PartiallyFilled, E::Replaced)        => Working,
         (S::Acked | S::PartiallyFilled, E::ReplaceRejected) => Stay,
         (S::Acked | S::PartiallyFilled, E::Canceled)        => To(S::Canceled),
         (S::Acked | S::PartiallyFilled, E::Expired)         => To(S::Expired),
@@ -184,7 +186,8 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Next {
         (S::PendingCancel, E::FullFill)                     => To(S::Filled),          // the cancel lost
         (S::PendingCancel, E::CancelAsked)                  => Stay,
         (S::PendingCancel, E::CancelRejected)               => Resume,
-        (S::PendingCancel, E::NotKnown)                     => To(S::Unknown),         // filled, gone or not arrived: all three are possible
+        // Filled, gone or not arrived: all three are possible.
+        (S::PendingCancel, E::NotKnown)                     => To(S::Unknown),
         (S::PendingCancel, E::ReplaceAsked)                 => Impossible,
         (S::PendingCancel, E::Replaced)                     => Stay,                   // of the replace before; values are taken
         (S::PendingCancel, E::ReplaceRejected)              => Stay,
@@ -214,9 +217,11 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Next {
         (S::Unknown, E::Reject)                             => RejectedUnlessAcked,
         (S::Unknown, E::PartFill)                           => To(S::PartiallyFilled),
         (S::Unknown, E::FullFill)                           => To(S::Filled),
-        (S::Unknown, E::CancelAsked)                        => Stay,                   // the cancel is sent; the fate is as unknown as before
+        // The cancel is sent; the fate is as unknown as before.
+        (S::Unknown, E::CancelAsked)                        => Stay,
         (S::Unknown, E::CancelRejected)                     => Stay,
-        (S::Unknown, E::NotKnown)                           => Stay,                   // too early to be evidence; reconciliation asks late enough
+        // Too early to be evidence; reconciliation asks late enough.
+        (S::Unknown, E::NotKnown)                           => Stay,
         (S::Unknown, E::ReplaceAsked)                       => Impossible,
         (S::Unknown, E::Replaced)                           => Working,
         (S::Unknown, E::ReplaceRejected)                    => Stay,
@@ -226,36 +231,52 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Next {
         (S::Unknown, E::StatusOpen)                         => Working,
 
         // All that are not final: what the venue says when asked.
-        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown, E::StatusFilled)   => To(S::Filled),
-        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown, E::StatusCanceled) => To(S::Canceled),
-        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown, E::StatusExpired)  => To(S::Expired),
-        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown, E::StatusRejected) => To(S::Rejected),
-        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown, E::StatusNotFound) => Gone,
-        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown, E::Owing)    => To(S::Unknown), // until its fills are here
+        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown,
+            E::StatusFilled)                                => To(S::Filled),
+        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown,
+            E::StatusCanceled)                              => To(S::Canceled),
+        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown,
+            E::StatusExpired)                               => To(S::Expired),
+        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown,
+            E::StatusRejected)                              => To(S::Rejected),
+        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown,
+            E::StatusNotFound)                              => Gone,
+        (S::Pending | S::Acked | S::PartiallyFilled | S::PendingCancel | S::PendingReplace | S::Unknown,
+            E::Owing)                                       => To(S::Unknown),         // until its fills are here
 
         // Filled: the money moved, so it stands against everything.
         (S::Filled, E::PartFill | E::FullFill)              => Stay,                   // overfill: booked, an anomaly of its own
-        (S::Filled, E::Ack | E::CancelRejected | E::NotKnown | E::Replaced | E::ReplaceRejected | E::Uncertain) => Stay, // late answers; the cancel lost to the fill
-        (S::Filled, E::StatusOpen | E::StatusFilled | E::StatusNotFound) => Stay,      // an older snapshot; forgotten by the venue
-        (S::Filled, E::Reject | E::Canceled | E::Expired | E::StatusCanceled | E::StatusExpired | E::StatusRejected | E::Owing) => Impossible,
+        (S::Filled, E::Ack | E::CancelRejected | E::NotKnown
+                  | E::Replaced | E::ReplaceRejected | E::Uncertain) => Stay,          // late answers; the cancel lost to the fill
+        (S::Filled, E::StatusOpen | E::StatusFilled
+                  | E::StatusNotFound)                      => Stay,                   // an older snapshot; forgotten by the venue
+        (S::Filled, E::Reject | E::Canceled | E::Expired | E::StatusCanceled
+                  | E::StatusExpired | E::StatusRejected | E::Owing) => Impossible,
         (S::Filled, E::CancelAsked | E::ReplaceAsked)       => Impossible,
 
         // Canceled and Expired.
-        (S::Canceled | S::Expired, E::PartFill)             => Stay,                   // the fill happened first and arrived last: booked, no anomaly
+        // The fill happened first and arrived last: booked, no anomaly.
+        (S::Canceled | S::Expired, E::PartFill)             => Stay,
         (S::Canceled | S::Expired, E::FullFill)             => To(S::Filled),          // same, and nothing was left to cancel
-        (S::Canceled | S::Expired, E::Ack | E::CancelRejected | E::NotKnown | E::Replaced | E::ReplaceRejected | E::Uncertain) => Stay,
+        (S::Canceled | S::Expired, E::Ack | E::CancelRejected | E::NotKnown
+                                 | E::Replaced | E::ReplaceRejected | E::Uncertain) => Stay,
         (S::Canceled | S::Expired, E::Canceled | E::Expired) => Stay,                  // the stream and the answer both say it
-        (S::Canceled | S::Expired, E::StatusCanceled | E::StatusExpired | E::StatusRejected | E::StatusNotFound) => Stay,
-        (S::Canceled | S::Expired, E::StatusOpen)           => ImpossibleTo(S::Unknown), // long after it was gone the venue shows it open: ask
-        (S::Canceled | S::Expired, E::Owing)          => To(S::Unknown),         // fills are owed after all: fetch them
+        (S::Canceled | S::Expired, E::StatusCanceled | E::StatusExpired
+                                 | E::StatusRejected | E::StatusNotFound) => Stay,
+        // Long after it was gone the venue shows it open: ask.
+        (S::Canceled | S::Expired, E::StatusOpen)           => ImpossibleTo(S::Unknown),
+        (S::Canceled | S::Expired, E::Owing)                => To(S::Unknown),         // fills are owed after all: fetch them
         (S::Canceled | S::Expired, E::Reject | E::StatusFilled) => Impossible,
         (S::Canceled | S::Expired, E::CancelAsked | E::ReplaceAsked) => Impossible,
 
         // Rejected: whatever says that the order lives contradicts the refusal, so ask.
-        (S::Rejected, E::Ack | E::PartFill | E::Replaced | E::StatusOpen | E::Owing) => ImpossibleTo(S::Unknown),
+        (S::Rejected, E::Ack | E::PartFill | E::Replaced
+                    | E::StatusOpen | E::Owing)             => ImpossibleTo(S::Unknown),
         (S::Rejected, E::FullFill)                          => ImpossibleTo(S::Filled), // booked: money moved
-        (S::Rejected, E::Reject | E::CancelRejected | E::NotKnown | E::ReplaceRejected | E::Canceled | E::Expired | E::Uncertain) => Stay,
-        (S::Rejected, E::StatusCanceled | E::StatusExpired | E::StatusRejected | E::StatusNotFound) => Stay,
+        (S::Rejected, E::Reject | E::CancelRejected | E::NotKnown | E::ReplaceRejected
+                    | E::Canceled | E::Expired | E::Uncertain) => Stay,
+        (S::Rejected, E::StatusCanceled | E::StatusExpired
+                    | E::StatusRejected | E::StatusNotFound) => Stay,
         (S::Rejected, E::StatusFilled)                      => Impossible,             // filled without a fill
         (S::Rejected, E::CancelAsked | E::ReplaceAsked)     => Impossible,
     }
@@ -268,18 +289,18 @@ mod tests {
     /// One row a state, one word an event: `-` stay, `!` impossible, `!x` impossible to x, a letter the state gone to, and
     /// `work`, `resume`, `first`, `unless`, `gone` for what depends on the order.
     const TABLE: &str = "
-                     send  ack   reject  part  full  cancel c_rej  notkn repl replaced r_rej  cancld expird uncert open  filled s_can s_exp s_rej  none  owing
-    new              P     !     !       !     !     !      !      !     !    !        !      !      !      !      !     !      !     !     !      !     !
-    pending          !     A     R       F     D     C      -      U     !    work     -      X      E      U      work  D      X     E     R      gone  U
-    acked            !     -     !U      F     D     C      -      U     Q    work     -      X      E      -      work  D      X     E     R      gone  U
-    partially_filled !     -     !U      F     D     C      -      U     Q    work     -      X      E      -      work  D      X     E     R      gone  U
-    pending_cancel   !     -     unless  -     D     -      resume U     !    -        -      X      E      U      -     D      X     E     R      gone  U
-    pending_replace  !     -     unless  -     D     C      -      U     !    work     resume X      E      U      -     D      X     E     R      gone  U
-    filled           !     -     !       -     -     !      -      -     !    -        -      !      !      -      -     -      !     !     !      -     !
-    canceled         !     -     !       -     D     !      -      -     !    -        -      -      -      -      !U    !      -     -     -      -     U
-    rejected         !     !U    -       !U    !D    !      -      -     !    !U       -      -      -      -      !U    !      -     -     -      -     !U
-    expired          !     -     !       -     D     !      -      -     !    -        -      -      -      -      !U    !      -     -     -      -     U
-    unknown          !     first unless  F     D     -      -      -     !    work     -      X      E      -      work  D      X     E     R      gone  U
+                     send ack   rej    part full canc c_rej  notkn repl repld r_rej  cxld exp unsr open s_fil s_can s_exp s_rej none owing
+    new              P    !     !      !    !    !    !      !     !    !     !      !    !   !    !    !     !     !     !     !    !
+    pending          !    A     R      F    D    C    -      U     !    work  -      X    E   U    work D     X     E     R     gone U
+    acked            !    -     !U     F    D    C    -      U     Q    work  -      X    E   -    work D     X     E     R     gone U
+    partially_filled !    -     !U     F    D    C    -      U     Q    work  -      X    E   -    work D     X     E     R     gone U
+    pending_cancel   !    -     unless -    D    -    resume U     !    -     -      X    E   U    -    D     X     E     R     gone U
+    pending_replace  !    -     unless -    D    C    -      U     !    work  resume X    E   U    -    D     X     E     R     gone U
+    filled           !    -     !      -    -    !    -      -     !    -     -      !    !   -    -    -     !     !     !     -    !
+    canceled         !    -     !      -    D    !    -      -     !    -     -      -    -   -    !U   !     -     -     -     -    U
+    rejected         !    !U    -      !U   !D   !    -      -     !    !U    -      -    -   -    !U   !     -     -     -     -    !U
+    expired          !    -     !      -    D    !    -      -     !    -     -      -    -   -    !U   !     -     -     -     -    U
+    unknown          !    first unless F    D    -    -      -     !    work  -      X    E   -    work D     X     E     R     gone U
     ";
 
     fn state(letter: &str) -> OrderState {

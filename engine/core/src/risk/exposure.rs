@@ -299,11 +299,6 @@ impl Exposure {
         self.by_venue.get(venue.index()).map_or(Money::ZERO, |&v| Money(v))
     }
 
-    /// Gross value of a strategy.
-    pub fn of_strategy(&self, strategy: StrategyId) -> Money {
-        self.by_strategy.get(strategy.index()).map_or(Money::ZERO, |&v| Money(v))
-    }
-
     /// Writes the state.
     pub fn hash_state(&self, hasher: &mut StateHasher) {
         for lane in self.lanes.iter().chain(&self.own) {
@@ -383,7 +378,8 @@ mod tests {
 
         #[test]
         fn values_in_the_reporting_asset_are_never_understated(
-            price_scale in 0u8..=9, qty_scale in 0u8..=9, rate in 1i64..100_000_000_000, qty in 1i64..10_000_000_000, mark in 1i64..10_000_000,
+            price_scale in 0u8..=9, qty_scale in 0u8..=9,
+            rate in 1i64..100_000_000_000, qty in 1i64..10_000_000_000, mark in 1i64..10_000_000,
         ) {
             let instrument = instrument(price_scale, qty_scale);
             let mut positions = Positions::new(1, 1, 1, 3, AssetId(2));

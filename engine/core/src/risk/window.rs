@@ -63,7 +63,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_the_count_in_any_window(count in 1u32..6, window_ns in 1u64..50, steps in proptest::collection::vec(0u64..20, 1..200)) {
+        fn never_more_than_the_count_in_any_window(
+            count in 1u32..6, window_ns in 1u64..50, steps in proptest::collection::vec(0u64..20, 1..200),
+        ) {
             let mut window = Window::new(RateLimit { count, window_ns });
             let mut taken: Vec<u64> = Vec::new();
             let mut now = 1_000;

@@ -48,7 +48,7 @@ pub fn core(document: &Document, instruments: &InstrumentTable, assets: &AssetTa
 /// `path` is the session file's, for messages.
 ///
 /// # Errors
-/// As [`core`]; also if the session file contradicts itself.
+/// As [`core()`]; also if the session file contradicts itself.
 pub fn core_of_session(session: &SessionFile, path: &Path) -> Result<CoreParts, ConfigError> {
     let document = Document::parse(path, session.config.clone())?;
     let (instruments, assets) = session.tables().map_err(|reason| document.error(reason))?;

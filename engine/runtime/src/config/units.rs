@@ -104,11 +104,6 @@ impl Span {
         };
         whole(value, size).map(Span).ok_or_else(|| format!("\"{text}\" is not a whole, positive number of nanoseconds"))
     }
-
-    /// Milliseconds, rounded down.
-    pub fn as_ms(self) -> u64 {
-        self.0 / 1_000_000
-    }
 }
 
 impl Bytes {

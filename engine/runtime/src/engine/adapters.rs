@@ -5,7 +5,7 @@ use crate::report::LinkReport;
 use drivers::port::Port;
 use netstack::session::{CauseKind, CloseCause, Handler, Progress, Session, SessionConfig};
 use netstack::stack::Stack;
-use netstack::tls::TlsConfig;
+use netstack::tls::{TlsConfig, Version};
 use netstack::transport::{SocketId, Transport};
 use netstack::websocket::Kind;
 use std::io;
@@ -58,6 +58,8 @@ pub struct SessionChannel {
     failed: u64,
     /// Links and attempts that ended.
     ended: u64,
+    /// TLS version of the first link that was open; 0 before.
+    tls_version: u16,
 }
 
 impl SessionChannel {
@@ -77,7 +79,7 @@ impl SessionChannel {
             seed,
             ..defaults
         };
-        SessionChannel { session: Session::new(config, now_ns), failed: 0, ended: 0 }
+        SessionChannel { session: Session::new(config, now_ns), failed: 0, ended: 0, tls_version: 0 }
     }
 }
 
@@ -118,7 +120,14 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
     #[inline]
     fn poll(&mut self, network: &mut N, now_ns: u64, events: &mut impl ChannelEvents) -> bool {
         let mut relay = Relay { events, failed: &mut self.failed, ended: &mut self.ended };
-        self.session.poll(network, now_ns, now_ns / 1_000_000_000, &mut relay) == Progress::Worked
+        let worked = self.session.poll(network, now_ns, now_ns / 1_000_000_000, &mut relay) == Progress::Worked;
+        if self.tls_version == 0 && worked {
+            self.tls_version = self.session.tls().map_or(0, |(version, _)| match version {
+                Version::Tls12 => 0x0303,
+                Version::Tls13 => 0x0304,
+            });
+        }
+        worked
     }
 
     #[inline]
@@ -172,6 +181,6 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
     fn counters(&self) -> ChannelCounters {
         let s = self.session.statistics();
         let planned = s.closed_by(CauseKind::Retired) + s.closed_by(CauseKind::Ours);
-        ChannelCounters { connects: s.opens, disconnects: s.closes.iter().sum::<u64>() - planned, tls_version: 0 }
+        ChannelCounters { connects: s.opens, disconnects: s.closes.iter().sum::<u64>() - planned, tls_version: self.tls_version }
     }
 }

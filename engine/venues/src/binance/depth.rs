@@ -172,11 +172,6 @@ impl BookSync {
         matches!(self.state, State::Live { .. })
     }
 
-    /// True if the stream is not up.
-    pub fn is_idle(&self) -> bool {
-        self.state == State::Idle
-    }
-
     /// The stream is up: steps 1 and 2 begin. Nothing if they have begun.
     pub fn start(&mut self, now_ns: u64) {
         if self.state == State::Idle {

@@ -5,7 +5,7 @@
 //! reason is a price or quantity finer than the instrument's increments, reference data is asked for too:
 //! the venue has changed its rules.
 //!
-//! Subscriptions go out in small requests, at most [`CONTROL_PER_SECOND`] in a second (the venue cuts the
+//! Subscriptions go out in small requests, at most `CONTROL_PER_SECOND` in a second (the venue cuts the
 //! connection above five). A request that the venue refuses is sent again symbol by symbol, so that one
 //! bad symbol costs itself only.
 

@@ -177,3 +177,9 @@ pub const fn time_ns(value: u64) -> u64 {
     // 10^14 ms is the year 5138; 10^14 us is 1973.
     if value < 100_000_000_000_000 { value.saturating_mul(1_000_000) } else { value.saturating_mul(1_000) }
 }
+
+/// True if a price and a quantity can be a best bid or ask: only an empty side has no price.
+#[inline]
+pub const fn is_quote((price, qty): (i64, i64)) -> bool {
+    price > 0 || qty == 0
+}

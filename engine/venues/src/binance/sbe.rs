@@ -6,7 +6,7 @@
 //! length that we know, and bytes after the last field that we know are passed over. Group headers
 //! differ from template to template.
 
-use super::message::{Message, ParseError, Row, Scratch, TradeRow, time_ns};
+use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::json::What;
 use crate::symbols::SymbolIndex;
 use engine_core::event::{Side, VALUE_MAX};
@@ -186,13 +186,13 @@ fn read(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch, found:
         }
         BEST_BID_ASK => {
             let (price, qty) = rescales(root, 16, scales)?;
-            Ok(Message::Ticker {
-                symbol,
-                sequence: root.u64(8, "bookUpdateId")?,
-                bid: (value(root, 18, price, "bidPrice")?, value(root, 26, qty, "bidQty")?),
-                ask: (value(root, 34, price, "askPrice")?, value(root, 42, qty, "askQty")?),
-                time_ns: time_ns(root.u64(0, "eventTime")?),
-            })
+            let bid = (value(root, 18, price, "bidPrice")?, value(root, 26, qty, "bidQty")?);
+            let ask = (value(root, 34, price, "askPrice")?, value(root, 42, qty, "askQty")?);
+            if !is_quote(bid) || !is_quote(ask) {
+                return Err((root.at + 18, What::Field("price")));
+            }
+            let (sequence, time_ns) = (root.u64(8, "bookUpdateId")?, time_ns(root.u64(0, "eventTime")?));
+            Ok(Message::Ticker { symbol, sequence, bid, ask, time_ns })
         }
         DEPTH_SNAPSHOT => {
             depth_groups(&mut r, rescales(root, 16, scales)?, scratch)?;

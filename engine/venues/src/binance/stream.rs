@@ -4,7 +4,7 @@
 //! practice, anywhere in principle); then one typed pass reads the values in any order, with unknown
 //! fields skipped.
 
-use super::message::{Message, ParseError, Row, Scratch, TradeRow, time_ns};
+use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::json::{JsonError, Members, Scanner, Text, What};
 use crate::symbols::SymbolIndex;
 use engine_core::event::Side;
@@ -20,8 +20,8 @@ struct Front<'a> {
     partial: bool,
     /// `result`, `error`, `id` or `code` was there: a control answer.
     control: bool,
-    /// The object was looked at to its end.
-    whole: bool,
+    /// Behind the object, if it was looked at to its end.
+    rest: Option<Scanner<'a>>,
 }
 
 /// Looks at an object's members until it is clear what it is.
@@ -60,7 +60,7 @@ fn look_ahead<'a>(mut s: Scanner<'a>) -> Result<Front<'a>, JsonError> {
             return Ok(front);
         }
     }
-    front.whole = true;
+    front.rest = Some(s);
     Ok(front)
 }
 
@@ -74,17 +74,19 @@ pub fn parse<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scr
         s.end()?;
         return Ok(message);
     };
-    if front.stream.is_some_and(|stream| stream.is(b"!serverShutdown")) {
-        return Ok(Message::Shutdown);
-    }
-    let wrapper_done = front.whole;
     let mut s = data;
-    let inner = look_ahead(s.clone())?;
-    let message = parse_data(&mut s, inner, front.stream, symbols, scratch)?;
+    let message = if front.stream.is_some_and(|stream| stream.is(b"!serverShutdown")) {
+        skip(&mut s, Message::Shutdown)?
+    } else {
+        let inner = look_ahead(s.clone())?;
+        parse_data(&mut s, inner, front.stream, symbols, scratch)?
+    };
     let symbol = symbol_of(&message);
-    if !wrapper_done {
-        finish(&mut s).map_err(|error| ParseError { symbol, error })?;
-    }
+    let end = match front.rest {
+        Some(mut rest) => rest.end(),
+        None => finish(&mut s),
+    };
+    end.map_err(|error| ParseError { symbol, error })?;
     Ok(message)
 }
 
@@ -257,6 +259,9 @@ fn ticker<'a>(s: &mut Scanner<'a>, symbol: usize, scales: Scales) -> Result<Mess
     let sequence = sequence.ok_or_else(|| missing(s, "u"))?;
     let bid = both(bid, bid_qty).ok_or_else(|| missing(s, "b"))?;
     let ask = both(ask, ask_qty).ok_or_else(|| missing(s, "a"))?;
+    if !is_quote(bid) || !is_quote(ask) {
+        return Err(s.error(What::Field("price")));
+    }
     Ok(Message::Ticker { symbol, sequence, bid, ask, time_ns: 0 })
 }
 

@@ -138,11 +138,16 @@ impl KrakenDecoder {
         batch.finish();
     }
 
-    fn top(&self, symbol: usize, bid: (i64, i64), ask: (i64, i64), time_ns: u64, sink: &mut Vec<Event>) {
+    fn top(&self, symbol: usize, bid: (i64, i64), ask: (i64, i64), time_ns: u64, sink: &mut Vec<Event>) -> Result<(), DecodeError> {
+        // Only an empty side has no price.
+        if [bid, ask].iter().any(|&(price, qty)| price < 0 || qty < 0 || (price == 0 && qty > 0)) {
+            return Err(DecodeError::new("a best bid or ask that cannot be one", 0));
+        }
         let instrument = self.instrument(symbol);
         for (side, (price, qty), mark) in [(Side::Buy, bid, 0), (Side::Sell, ask, flags::LAST)] {
             sink.push(Event::top_of_book(VENUE, instrument, side, Price(price), Qty(qty), 0, TIMES).at(time_ns).with(mark));
         }
+        Ok(())
     }
 
     fn public(&mut self, payload: &[u8], sink: &mut Vec<Event>) -> Result<Decoded, DecodeError> {
@@ -206,7 +211,7 @@ impl KrakenDecoder {
                     _ => s.skip()?,
                 }
             }
-            self.top(symbol, bid, ask, time_ns, sink);
+            self.top(symbol, bid, ask, time_ns, sink)?;
         }
         Ok(())
     }
@@ -215,7 +220,7 @@ impl KrakenDecoder {
         match recorded::parse(payload, &mut self.reports.symbols, &mut self.scratch)? {
             Recorded::Book { symbol, depth, snapshot, checksum, time_ns } => self.book(symbol, depth, snapshot, checksum, time_ns, sink),
             Recorded::Trades => self.trades(false, sink),
-            Recorded::Top { symbol, bid, ask, time_ns } => self.top(symbol, bid, ask, time_ns, sink),
+            Recorded::Top { symbol, bid, ask, time_ns } => self.top(symbol, bid, ask, time_ns, sink)?,
             Recorded::Control(what) => return Ok(Decoded::Control(what)),
             Recorded::Unused(what) => return Ok(Decoded::Unused(what)),
         }

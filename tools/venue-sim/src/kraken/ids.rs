@@ -1,4 +1,4 @@
-//! Kraken's ids: `OXXXXX-XXXXX-XXXXXX` for orders, `T...` for fills, `L...` for ledger entries.
+//! Kraken's ids: `O` and 16 letters in groups (`OABCDE-FGHIJ-KLMNOP`) for orders, `T...` for fills, `L...` for ledger entries.
 
 /// An odd factor and its inverse modulo 2^64: spreads sequential numbers over the alphabet.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
