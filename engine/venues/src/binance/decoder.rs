@@ -96,9 +96,11 @@ impl BinanceDecoder {
 
     /// `exchangeInfo`: the status of each symbol. One that cannot be read costs itself only.
     fn exchange_info(&mut self, payload: &[u8], sink: &mut Vec<Event>) -> Result<Decoded, DecodeError> {
-        let info: ExchangeInfo<'_> = serde_json::from_slice(payload).map_err(|e| DecodeError::new(&e, e.column()))?;
+        let info: ExchangeInfo<'_> = std::str::from_utf8(payload)
+            .map_err(|e| DecodeError::new(e, e.valid_up_to()))
+            .and_then(|text| sonic_rs::from_str(text).map_err(|e| DecodeError::new(&e, e.offset())))?;
         for record in info.symbols {
-            let Ok((symbol, status)) = instruments::name_and_status(record) else { continue };
+            let Ok((symbol, status)) = instruments::name_and_status(&record) else { continue };
             let Some(at) = self.symbols.position_or_add(symbol.as_bytes()) else { continue };
             sink.push(Event::instrument_status(VENUE, self.stamp(at).instrument, status, TIMES));
         }

@@ -17,7 +17,7 @@ use engine_core::fixed::{Money, Price, Qty, SCALE_MAX, decimal_places, parse_dec
 use engine_core::ids::{AssetId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use sonic_rs::LazyValue;
 use std::borrow::Cow;
 
 /// The venue's standard fee, maker and taker alike, in millionths.
@@ -28,7 +28,7 @@ pub const STANDARD_FEE_PPM: i32 = 1_000;
 pub struct ExchangeInfo<'a> {
     /// Each is read on its own.
     #[serde(borrow)]
-    pub symbols: Vec<&'a RawValue>,
+    pub symbols: Vec<LazyValue<'a>>,
 }
 
 /// The name alone: enough to say whose record is wrong.
@@ -58,7 +58,7 @@ struct SymbolInfo<'a> {
     #[serde(default = "yes")]
     is_spot_trading_allowed: bool,
     #[serde(borrow, default)]
-    filters: Vec<&'a RawValue>,
+    filters: Vec<LazyValue<'a>>,
 }
 
 const fn yes() -> bool {
@@ -93,7 +93,7 @@ pub fn status(text: &str) -> InstrumentStatus {
 }
 
 /// The symbol that a record is about, and its status; for `decode`.
-pub fn name_and_status(record: &RawValue) -> Result<(String, InstrumentStatus), String> {
+pub fn name_and_status(record: &LazyValue<'_>) -> Result<(String, InstrumentStatus), String> {
     #[derive(Deserialize)]
     struct Record<'a> {
         #[serde(borrow)]
@@ -101,7 +101,7 @@ pub fn name_and_status(record: &RawValue) -> Result<(String, InstrumentStatus), 
         #[serde(borrow)]
         status: Cow<'a, str>,
     }
-    let record: Record<'_> = serde_json::from_str(record.get()).map_err(|e| e.to_string())?;
+    let record: Record<'_> = sonic_rs::from_str(record.as_raw_str()).map_err(|e| e.to_string())?;
     Ok((record.symbol.into_owned(), status(&record.status)))
 }
 
@@ -134,9 +134,9 @@ fn bound(text: Option<&str>, scale: u8, lot: i64, up: bool) -> Result<Option<i64
 }
 
 /// One record to an instrument; on an error, whose it is and why.
-pub fn instrument(record: &RawValue, venue: VenueId, assets: &mut AssetTable) -> Result<Instrument, (String, String)> {
-    let name = || serde_json::from_str::<Name<'_>>(record.get()).map_or_else(|_| "?".to_owned(), |name| name.symbol.into_owned());
-    let info: SymbolInfo<'_> = serde_json::from_str(record.get()).map_err(|e| (name(), e.to_string()))?;
+pub fn instrument(record: &LazyValue<'_>, venue: VenueId, assets: &mut AssetTable) -> Result<Instrument, (String, String)> {
+    let name = || sonic_rs::from_str::<Name<'_>>(record.as_raw_str()).map_or_else(|_| "?".to_owned(), |name| name.symbol.into_owned());
+    let info: SymbolInfo<'_> = sonic_rs::from_str(record.as_raw_str()).map_err(|e| (name(), e.to_string()))?;
     build(&info, venue, assets).map_err(|reason| (info.symbol.clone().into_owned(), reason))
 }
 
@@ -144,7 +144,7 @@ fn build(info: &SymbolInfo<'_>, venue: VenueId, assets: &mut AssetTable) -> Resu
     let (mut price, mut lot, mut qty_min, mut qty_max, mut notional, mut legacy) = (None, None, None, None, None, None);
     for filter in &info.filters {
         // A filter whose members have other types than ours is one that we do not read.
-        let Ok(filter) = serde_json::from_str::<Filter<'_>>(filter.get()) else { continue };
+        let Ok(filter) = sonic_rs::from_str::<Filter<'_>>(filter.as_raw_str()) else { continue };
         match &*filter.filter_type {
             "PRICE_FILTER" => price = filter.tick_size,
             "LOT_SIZE" => (lot, qty_min, qty_max) = (filter.step_size, filter.min_qty, filter.max_qty),

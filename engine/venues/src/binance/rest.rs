@@ -17,7 +17,7 @@ use engine_core::fixed::{Money, Price, Qty, parse_decimal};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Instrument, InstrumentTable};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use sonic_rs::LazyValue;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -132,7 +132,7 @@ impl VenueRest for BinanceRest {
                 let mut path = "/api/v3/exchangeInfo".to_owned();
                 if !symbols.is_empty() {
                     path.push_str("?symbols=");
-                    let list = serde_json::to_string(symbols).map_err(|e| RestError::Malformed(e.to_string()))?;
+                    let list = sonic_rs::to_string(symbols).map_err(|e| RestError::Malformed(e.to_string()))?;
                     percent_encode(list.as_bytes(), &mut path);
                 }
                 Ok(Self::public("GET", path))
@@ -193,7 +193,7 @@ impl VenueRest for BinanceRest {
                 let info: ExchangeInfo<'_> = read(body)?;
                 let (mut found, mut quarantined) = (Vec::new(), Vec::new());
                 for record in info.symbols {
-                    match instruments::instrument(record, self.venue, assets) {
+                    match instruments::instrument(&record, self.venue, assets) {
                         Ok(instrument) => found.push(instrument),
                         Err(reason) => quarantined.push(reason),
                     }
@@ -206,9 +206,9 @@ impl VenueRest for BinanceRest {
             }
             RestQuery::OpenOrders | RestQuery::Order { .. } => {
                 let single = matches!(query, RestQuery::Order { .. });
-                let rows: Vec<&RawValue> = if single { vec![read(body)?] } else { read(body)? };
+                let rows: Vec<LazyValue<'_>> = if single { vec![read(body)?] } else { read(body)? };
                 // A record that cannot be read is left out: an order of ours is then asked for by its id.
-                let orders = rows.into_iter().filter_map(|row| order_record(row, self.venue, instruments));
+                let orders = rows.into_iter().filter_map(|row| order_record(&row, self.venue, instruments));
                 let orders: Vec<OrderRecord> = orders.collect();
                 if single && orders.is_empty() {
                     return Err(RestError::Malformed("the order's record cannot be read".into()));
@@ -253,7 +253,7 @@ impl VenueRest for BinanceRest {
                 Ok(RestReply::Balances(rows))
             }
             RestQuery::CancelInstrument { .. } => {
-                let reports: Vec<&RawValue> = read(body)?;
+                let reports: Vec<LazyValue<'_>> = read(body)?;
                 Ok(RestReply::Canceled(u32::try_from(reports.len()).unwrap_or(u32::MAX)))
             }
             RestQuery::StreamToken | RestQuery::CancelAll => Err(RestError::Unsupported("this query is never sent")),
@@ -294,7 +294,9 @@ fn malformed(what: &str) -> RestError {
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, RestError> {
-    serde_json::from_slice(body).map_err(|e| malformed(&e.to_string()))
+    // sonic-rs takes lazy values out of bytes without looking whether they are UTF-8: that is looked at first.
+    let text = std::str::from_utf8(body).map_err(|e| malformed(&e.to_string()))?;
+    sonic_rs::from_str(text).map_err(|e| malformed(&e.to_string()))
 }
 
 fn money(text: &str) -> Result<Money, RestError> {
@@ -309,7 +311,7 @@ fn refusal(query: &RestQuery, status: u16, retry_after: Option<&str>, body: &[u8
         #[serde(borrow)]
         msg: Cow<'a, str>,
     }
-    let (code, text) = match serde_json::from_slice::<Refusal<'_>>(body) {
+    let (code, text) = match read::<Refusal<'_>>(body) {
         Ok(refusal) => (refusal.code, refusal.msg.chars().take(ERROR_TEXT_MAX).collect()),
         Err(_) => (0, String::from_utf8_lossy(&body[..body.len().min(ERROR_TEXT_MAX)]).into_owned()),
     };
@@ -351,8 +353,8 @@ fn units(text: &str, scale: u8) -> Option<i64> {
     parse_decimal(text.as_bytes(), scale).ok().filter(|value| (0..=VALUE_MAX).contains(value))
 }
 
-fn order_record(row: &RawValue, venue: VenueId, instruments: &InstrumentTable) -> Option<OrderRecord> {
-    let order: Order<'_> = serde_json::from_str(row.get()).ok()?;
+fn order_record(row: &LazyValue<'_>, venue: VenueId, instruments: &InstrumentTable) -> Option<OrderRecord> {
+    let order: Order<'_> = sonic_rs::from_str(row.as_raw_str()).ok()?;
     let id = instruments.find(venue, order.symbol.as_bytes())?;
     let instrument = instruments.get(id)?;
     let qty = |text: &str| units(text, instrument.qty_scale);
