@@ -24,6 +24,10 @@ pub const SEARCH_QUESTIONS: u32 = 4;
 /// A neighbour that nobody has asked for in this time is not refreshed any more.
 pub const UNUSED_NS: u64 = 120_000_000_000;
 
+/// Count of questions of a neighbour that has just moved: its next question goes to all. (A neighbour that is
+/// asked for in the usual course never rests at this count.)
+const ASK_ALL_AT_ONCE: u32 = UNICAST_QUESTIONS + 1;
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     address: Ipv4Addr,
@@ -153,11 +157,15 @@ impl Neighbours {
             return Learnt::Nothing;
         };
         let before = entry.mac.replace(mac);
+        if entry.questions == ASK_ALL_AT_ONCE && before == Some(mac) {
+            // A lie that is repeated does not keep us from asking.
+            return Learnt::Confirmed;
+        }
         entry.questions = 0;
         entry.question_at_ns = now_ns.saturating_add(REFRESH_NS);
         if before.is_some_and(|known| known != mac) {
             // The next question goes to all; two that both claim to be it do not make us ask without end.
-            entry.questions = UNICAST_QUESTIONS + 1;
+            entry.questions = ASK_ALL_AT_ONCE;
             entry.question_at_ns = now_ns.max(entry.moved_ns.saturating_add(SEARCH_RETRY_NS));
             entry.moved_ns = entry.question_at_ns;
         }
@@ -266,6 +274,7 @@ mod tests {
         let broadcast = Due::Ask(Question { target: OTHER, to: None });
         let mut now_ns = 2 * SECOND;
         assert_eq!(table.learn(OTHER, MOVED, now_ns), Learnt::New { moved: true });
+        assert_eq!(table.learn(OTHER, MOVED, now_ns), Learnt::Confirmed, "said twice");
         assert_eq!(drain(&mut table, now_ns), [broadcast]);
         // It was a lie: the owner answers. That is news again, and asked for again, later.
         assert_eq!(table.learn(OTHER, MAC, now_ns), Learnt::New { moved: true });
