@@ -33,6 +33,9 @@ pub struct StackConfig {
     /// Linux peer may delay an acknowledgement; below that, retransmissions would often be for nothing.
     /// All of TCP's times shrink alike: the longest back-off is 3 s, TIME-WAIT 0.5 s.
     pub time_scale: u32,
+    /// How long a bare acknowledgement may wait for data to travel with, or for one to stand for several
+    /// (RFC 9293 section 3.8.6.3); 0: each is sent at once. Two full segments are acknowledged at once whatever it is.
+    pub ack_delay_ns: u64,
     /// Seed of initial sequence numbers, ports, DNS and DHCP identifiers. Must differ from start to start.
     pub seed: u64,
 }
@@ -51,6 +54,7 @@ impl Default for StackConfig {
             send_buffer: 64 * 1024,
             user_timeout_ns: 10_000_000_000,
             time_scale: 20,
+            ack_delay_ns: 0,
             seed: 1,
         }
     }
@@ -118,6 +122,7 @@ impl StackConfig {
             ("receive_buffer", self.receive_buffer as u64, 2048, BUFFER_MAX as u64),
             ("send_buffer", self.send_buffer as u64, 2048, BUFFER_MAX as u64),
             ("time_scale", u64::from(self.time_scale), 1, 1000),
+            ("ack_delay_ns", self.ack_delay_ns, 0, 40_000_000),
             ("user_timeout_ns", self.user_timeout_ns, 1_000_000, u64::MAX),
         ];
         for (what, value, min, max) in bounds {

@@ -178,7 +178,8 @@ impl<P: Port> Stack<P> {
         let secret = random.next();
         let resolver = Resolver::new(&config.dns_servers, &config.hosts, random.next()).map_err(StackError::HostName)?;
         let clock = ScaledClock { start_ns: now_ns, scale: config.time_scale };
-        let sizes = SlotSizes { receive_buffer: config.receive_buffer, send_buffer: config.send_buffer, mtu };
+        let sizes =
+            SlotSizes { receive_buffer: config.receive_buffer, send_buffer: config.send_buffer, mtu, ack_delay_ns: config.ack_delay_ns };
         let mut stack = Stack {
             burst: Burst::new(),
             cursor: 0,

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
 
 use drivers::port::Port;
@@ -86,6 +86,11 @@ impl ScaledClock {
         Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX / 2))
     }
 
+    /// A span of the caller's time on TCP's clock; `None` for none.
+    fn duration(self, ns: u64) -> Option<Duration> {
+        (ns > 0).then(|| Duration::from_micros(ns.saturating_mul(u64::from(self.scale)) / 1000))
+    }
+
     /// The first caller's time at which the instant has come.
     fn nanoseconds(self, instant: Instant) -> u64 {
         let micros = u128::try_from(instant.total_micros()).unwrap_or(0);
@@ -136,6 +141,7 @@ pub(super) struct SlotSizes {
     pub(super) receive_buffer: usize,
     pub(super) send_buffer: usize,
     pub(super) mtu: usize,
+    pub(super) ack_delay_ns: u64,
 }
 
 /// A buffer whose pages are there: the first byte that is received must not be the one that faults them in.
@@ -164,7 +170,7 @@ impl Slot {
     pub(super) fn new(sizes: SlotSizes, clock: ScaledClock) -> Slot {
         let mut socket = Socket::new(SocketBuffer::new(touched(sizes.receive_buffer)), SocketBuffer::new(touched(sizes.send_buffer)));
         socket.set_nagle_enabled(false);
-        socket.set_ack_delay(None);
+        socket.set_ack_delay(clock.duration(sizes.ack_delay_ns));
         let mut set = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = set.add(socket);
         Slot {

@@ -16,10 +16,12 @@ use venues::venue::{Encoding, Hosts, VenueSettings};
 const PORTS_OF_OWN_ADDRESS: (u16, u16) = (49_152, 65_535);
 /// Sockets a venue may have at once: two roles, each with a successor during a planned renewal.
 const SOCKETS_PER_VENUE: usize = 4;
-/// Room of a socket's receive window. A depth snapshot of the largest venue is a few hundred KiB.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// Room of a socket's receive window. Small enough to stay in the caches: what comes in is read at once.
+const RECEIVE_BUFFER: usize = 128 << 10;
 /// Room for what is sent and not yet acknowledged.
-const SEND_BUFFER: usize = 256 << 10;
+const SEND_BUFFER: usize = 64 << 10;
+/// Acknowledgements of market data wait so long: one stands for several, and each saves a system call.
+const ACK_DELAY_NS: u64 = 1_000_000;
 /// Sent and not acknowledged for so long: the connection is dead.
 const USER_TIMEOUT_NS: u64 = 10_000_000_000;
 /// Largest reserve for cancels.
@@ -217,6 +219,7 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
         receive_buffer: RECEIVE_BUFFER,
         send_buffer: SEND_BUFFER,
         user_timeout_ns: USER_TIMEOUT_NS,
+        ack_delay_ns: ACK_DELAY_NS,
         seed,
         ..StackConfig::default()
     })

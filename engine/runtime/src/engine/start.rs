@@ -236,7 +236,8 @@ impl Seat {
     /// Takes the seat; what was refused.
     fn take(&self) -> Vec<Refusal> {
         let pinned = self.cpu.map_or(Ok(()), host::pin_to_core);
-        let class = if self.fifo_priority > 0 { host::set_fifo(self.fifo_priority) } else { host::raise_weight() };
+        // Ordinary otherwise: a greater weight would starve the cold threads, which share the group's share of the machine.
+        let class = if self.fifo_priority > 0 { host::set_fifo(self.fifo_priority) } else { Ok(()) };
         host::touch_stack(STACK_BYTES);
         [pinned, class].into_iter().filter_map(Result::err).collect()
     }

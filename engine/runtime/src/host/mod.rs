@@ -62,20 +62,6 @@ pub fn set_fifo(priority: i32) -> Result<(), Refusal> {
     })
 }
 
-/// Gives the calling thread the greatest weight of the ordinary class (nice -20), for where SCHED_FIFO is not
-/// asked for.
-pub fn raise_weight() -> Result<(), Refusal> {
-    // SAFETY: setpriority on the calling thread (0: on Linux a thread, not the process) touches no memory.
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } == 0 {
-        return Ok(());
-    }
-    Err(Refusal {
-        what: "nice -20 for the hot thread",
-        reason: std::io::Error::last_os_error().to_string(),
-        fix: "grant CAP_SYS_NICE or raise RLIMIT_NICE",
-    })
-}
-
 /// Locks all memory of the process, now and later, so that no page is ever faulted in from disk.
 pub fn lock_memory() -> Result<(), Refusal> {
     nix::sys::mman::mlockall(nix::sys::mman::MlockAllFlags::MCL_CURRENT | nix::sys::mman::MlockAllFlags::MCL_FUTURE).map_err(|e| Refusal {
