@@ -71,6 +71,7 @@ pub struct Percentiles {
 pub struct Latency {
     stages: [Histogram<u64>; STAGES],
     whole: Histogram<u64>,
+    last: Histogram<u64>,
     kick: Histogram<u64>,
 }
 
@@ -87,7 +88,8 @@ impl Default for Latency {
 impl Latency {
     /// Empty histograms.
     pub fn new() -> Latency {
-        let mut latency = Latency { stages: std::array::from_fn(|_| histogram()), whole: histogram(), kick: histogram() };
+        let mut latency =
+            Latency { stages: std::array::from_fn(|_| histogram()), whole: histogram(), last: histogram(), kick: histogram() };
         latency.reset(); // Touches the counts: fresh zeroed memory would fault at the first record.
         latency
     }
@@ -104,6 +106,12 @@ impl Latency {
         whole
     }
 
+    /// Records when the frame of a tick's last order was ready: later than its first, where it caused several.
+    #[inline]
+    pub fn record_last(&mut self, ns: u64) {
+        self.last.saturating_record(ns);
+    }
+
     /// Records the kick (the one system call of a send), which is not part of tick-to-order.
     #[inline]
     pub fn record_kick(&mut self, ns: u64) {
@@ -114,12 +122,18 @@ impl Latency {
     pub fn reset(&mut self) {
         self.stages.iter_mut().for_each(Histogram::reset);
         self.whole.reset();
+        self.last.reset();
         self.kick.reset();
     }
 
     /// Percentiles of the whole.
     pub fn tick_to_order(&self) -> Percentiles {
         percentiles(&self.whole)
+    }
+
+    /// Percentiles of the time to the last order of a tick.
+    pub fn tick_to_last_order(&self) -> Percentiles {
+        percentiles(&self.last)
     }
 
     /// Percentiles of one stage.

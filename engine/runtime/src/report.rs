@@ -172,6 +172,8 @@ pub struct PositionReport {
 pub struct LatencyReport {
     /// Frame seen by the poll loop to order frame ready for the NIC.
     pub tick_to_order: Percentiles,
+    /// The same to the frame of the last order, where a tick caused several.
+    pub tick_to_last_order: Percentiles,
     /// Its stages, in order.
     pub stages: BTreeMap<String, Percentiles>,
     /// The system call that makes the NIC look; not part of tick-to-order.

@@ -269,6 +269,16 @@ impl Producer {
         self.memory.word(HEAD_AT).store(self.head, Ordering::Release);
         true
     }
+
+    /// Reads the next `count` slots, so that they are in the caches when they are written.
+    #[inline]
+    pub fn touch_next(&self, count: u64) {
+        for at in 0..count {
+            // SAFETY: the slot lies in the map; whatever bytes it holds are a word. The consumer only reads slots,
+            // so nothing writes it meanwhile.
+            std::hint::black_box(unsafe { self.memory.slot(self.head + at).cast::<u64>().read_volatile() });
+        }
+    }
 }
 
 impl Consumer {

@@ -48,6 +48,22 @@ pub(super) struct Channel {
     trailer_left: usize,
 }
 
+/// What a message is written for. Both take the same way through the same code, so that the one keeps it in the
+/// caches for the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// It is sent.
+    Send,
+    /// It is thrown away.
+    Rehearse,
+}
+
+impl Purpose {
+    fn given(self, bytes: usize) -> usize {
+        if self == Purpose::Send { bytes } else { 0 }
+    }
+}
+
 impl Channel {
     pub(super) fn new(socket: SocketId) -> Channel {
         Channel { socket: Some(socket), tls: None, plain_left: 0, trailer_left: 0 }
@@ -235,22 +251,26 @@ impl Channel {
 
     /// Sends plaintext: `fill` writes it (at most `length` bytes; it returns how many, or `None` to send
     /// nothing) into the transport's own room, where it is sealed, as one record if it fits into one. What
-    /// TLS itself has to send goes first. Returns the bytes given to TCP.
+    /// TLS itself has to send goes first. Returns the bytes given to TCP; a rehearsal gives it none.
     #[inline]
     pub(super) fn send<T: Transport>(
         &mut self,
         transport: &mut T,
         length: usize,
+        purpose: Purpose,
         fill: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Result<usize, Refusal> {
         let Some(socket) = self.socket else {
             return Err(Refusal::NoRoom);
         };
-        if self.has_pending() && !self.flush(transport) {
+        if self.has_pending() && (purpose == Purpose::Rehearse || !self.flush(transport)) {
             return Err(Refusal::NoRoom);
         }
         let (header, overhead) = self.sealing_room();
         if self.tls.is_some() && length > MAX_PLAINTEXT {
+            if purpose == Purpose::Rehearse {
+                return Err(Refusal::Nothing);
+            }
             return self.send_records(transport, socket, length, fill);
         }
         let Channel { tls, .. } = self;
@@ -259,7 +279,11 @@ impl Channel {
                 return (0, Err(Refusal::Nothing));
             };
             match tls.as_deref_mut() {
-                None => (count, Ok(count)),
+                None => (purpose.given(count), Ok(count)),
+                Some(tls) if purpose == Purpose::Rehearse => {
+                    tls.rehearse(room, header..header + count);
+                    (0, Ok(0))
+                }
                 Some(tls) => match tls.seal_in_place(room, header..header + count) {
                     Ok(record) => (record.end, Ok(record.end)),
                     Err(error) => (0, Err(Refusal::Seal(error))),
@@ -267,22 +291,6 @@ impl Channel {
             }
         });
         sealed.unwrap_or(Err(Refusal::NoRoom))
-    }
-
-    /// Goes through the motions of [`Channel::send`] in the transport's own room, and gives TCP nothing.
-    pub(super) fn rehearse<T: Transport>(&mut self, transport: &mut T, length: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        let Some(socket) = self.socket.filter(|_| !self.has_pending() && length <= MAX_PLAINTEXT) else {
-            return;
-        };
-        let (header, overhead) = self.sealing_room();
-        let Channel { tls, .. } = self;
-        let _ = transport.write(socket, length + overhead, |room| {
-            let filled = room.get_mut(header..header + length).and_then(fill);
-            if let (Some(count), Some(tls)) = (filled, tls.as_deref_mut()) {
-                tls.rehearse(room, header..header + count);
-            }
-            (0, ())
-        });
     }
 
     /// Sends more plaintext than one record holds: it is written to the end of the room, then each

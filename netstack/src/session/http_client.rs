@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use super::cause::CloseCause;
-use super::channel::{Channel, Flow, Refusal};
+use super::channel::{Channel, Flow, Purpose, Refusal};
 use super::dial::{Dial, Peer};
 use super::{Progress, SECOND_NS};
 use crate::http::{Event, Expected, HttpError, Limits, Method, RequestError, RequestWriter, ResponseParser};
@@ -295,7 +295,7 @@ impl HttpClient {
     fn send<T: Transport>(&mut self, transport: &mut T, sent: usize) -> Result<Progress, HttpClientError> {
         let rest = self.request.get(sent..).unwrap_or(&[]);
         let piece = rest.get(..PIECE).unwrap_or(rest);
-        let result = self.channel.send(transport, piece.len(), |room| {
+        let result = self.channel.send(transport, piece.len(), Purpose::Send, |room| {
             room.copy_from_slice(piece);
             Some(piece.len())
         });

@@ -1,7 +1,7 @@
 //! One link: a TCP connection on its way from resolving to draining.
 
 use super::cause::CloseCause;
-use super::channel::{Channel, Flow, Refusal};
+use super::channel::{Channel, Flow, Purpose, Refusal};
 use super::dial::Dial;
 use super::random::Random;
 use super::{Progress, SendError, SessionConfig, SessionStatistics};
@@ -160,7 +160,7 @@ impl Link {
         let mut request = vec![0; REQUEST_ROOM + config.path.len() + host.len() + headers_len];
         let wanted = UpgradeRequest { host: &host, target: &config.path, headers: &headers, protocols: "" };
         let (length, upgrade) = Upgrade::request(&wanted, random.nonce(), &mut request)?;
-        let sent = self.channel.send(transport, length, |room| {
+        let sent = self.channel.send(transport, length, Purpose::Send, |room| {
             room.copy_from_slice(request.get(..length)?);
             Some(length)
         });
@@ -296,7 +296,7 @@ impl Link {
         let Link { channel, websocket, .. } = self;
         while websocket.has_pending() {
             let mask = random.mask();
-            let sent = channel.send(transport, CONTROL_FRAME, |room| {
+            let sent = channel.send(transport, CONTROL_FRAME, Purpose::Send, |room| {
                 let length = websocket.write_pending(mask, room);
                 (length > 0).then_some(length)
             });
@@ -310,12 +310,23 @@ impl Link {
         Ok(())
     }
 
-    /// Sends one message; returns the bytes given to TCP.
+    /// Sends one message, or goes the same way without sending it; returns the bytes given to TCP.
     #[inline]
-    pub(super) fn send<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8], mask: [u8; 4]) -> Result<usize, SendError> {
+    pub(super) fn send<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        kind: Kind,
+        payload: &[u8],
+        mask: [u8; 4],
+        purpose: Purpose,
+    ) -> Result<usize, SendError> {
         let length = frame_header_len(payload.len()) + payload.len();
         let Link { channel, websocket, .. } = self;
-        match channel.send(transport, length, |room| websocket.frame(kind, mask, payload, room).ok()) {
+        let sent = channel.send(transport, length, purpose, |room| match purpose {
+            Purpose::Send => websocket.frame(kind, mask, payload, room).ok(),
+            Purpose::Rehearse => websocket.rehearse(kind, mask, payload, room).ok(),
+        });
+        match sent {
             Ok(bytes) => Ok(bytes),
             Err(Refusal::NoRoom) => Err(SendError::NoRoom),
             Err(Refusal::Nothing) => Err(SendError::NotOpen),
@@ -324,13 +335,6 @@ impl Link {
                 Err(SendError::Seal(error))
             }
         }
-    }
-
-    /// Goes through the motions of [`Link::send`]; nothing is sent.
-    pub(super) fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8], mask: [u8; 4]) {
-        let length = frame_header_len(payload.len()) + payload.len();
-        let Link { channel, websocket, .. } = self;
-        channel.rehearse(transport, length, |room| websocket.rehearse(kind, mask, payload, room).ok());
     }
 
     /// A ping of ours is due; its payload is the time, so the pong tells the round trip.

@@ -2,6 +2,7 @@
 
 use super::backoff::{Backoff, retry_after_s};
 use super::cause::{CauseKind, CloseCause};
+use super::channel::Purpose;
 use super::link::{Link, Stage, Step};
 use super::random::Random;
 use super::{Handler, Progress, SECOND_NS, SendError, SessionConfig, SessionStatistics};
@@ -410,7 +411,7 @@ impl Session {
     #[inline]
     pub fn send<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) -> Result<u32, SendError> {
         let index = self.newest.ok_or(SendError::NotOpen)?;
-        self.send_on(index, transport, kind, payload)
+        self.send_on(index, transport, kind, payload, Purpose::Send)
     }
 
     /// Sends on the link of this generation, for what must not go to the newest (an unsubscription).
@@ -419,14 +420,23 @@ impl Session {
     /// As [`Session::send`].
     pub fn send_to<T: Transport>(&mut self, generation: u32, transport: &mut T, kind: Kind, payload: &[u8]) -> Result<u32, SendError> {
         let index = self.open_link(generation).ok_or(SendError::NotOpen)?;
-        self.send_on(index, transport, kind, payload)
+        self.send_on(index, transport, kind, payload, Purpose::Send)
     }
 
-    #[inline]
-    fn send_on<T: Transport>(&mut self, index: usize, transport: &mut T, kind: Kind, payload: &[u8]) -> Result<u32, SendError> {
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    fn send_on<T: Transport>(
+        &mut self,
+        index: usize,
+        transport: &mut T,
+        kind: Kind,
+        payload: &[u8],
+        purpose: Purpose,
+    ) -> Result<u32, SendError> {
         let mask = self.random.mask();
         let link = self.links.get_mut(index).ok_or(SendError::NotOpen)?;
-        match link.send(transport, kind, payload, mask) {
+        match link.send(transport, kind, payload, mask, purpose) {
+            _ if purpose == Purpose::Rehearse => Ok(link.generation),
             Ok(bytes) => {
                 self.statistics.messages_out += 1;
                 self.statistics.bytes_out += bytes as u64;
@@ -443,8 +453,8 @@ impl Session {
     /// Goes through the motions of [`Session::send`] (frame, mask, seal, in the transport's own room) without sending
     /// anything or changing any state: rarely used code and keys stay in the caches that way.
     pub fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) {
-        if let Some(link) = self.newest.and_then(|index| self.links.get_mut(index)) {
-            link.rehearse(transport, kind, payload, [0x5a; 4]);
+        if let Some(index) = self.newest {
+            let _ = self.send_on(index, transport, kind, payload, Purpose::Rehearse);
         }
     }
 

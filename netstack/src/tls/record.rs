@@ -333,7 +333,7 @@ impl RecordKey {
 
     /// Seals the plaintext that lies in `out[plaintext]` where it lies; the record is
     /// `plaintext.start - header_room .. plaintext.end + trailer_room`.
-    #[inline]
+    #[inline(never)]
     pub(super) fn seal_in_place(&mut self, content_type: u8, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
         let length = plaintext.len();
         if length > MAX_PLAINTEXT {

@@ -476,7 +476,7 @@ impl WebSocket {
     }
 }
 
-#[inline]
+#[inline(never)]
 fn write_frame(opcode: Opcode, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
     let header_len = frame_header_len(payload.len());
     let needed = header_len + payload.len();

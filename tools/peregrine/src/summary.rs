@@ -92,6 +92,7 @@ pub fn text(report: &Report) -> String {
             line(row(&format!("  {}", stage.as_str()), p));
         }
     }
+    line(row("to last order", &report.latency_ns.tick_to_last_order));
     line(row("send call", &report.latency_ns.kick));
     let hot = &report.hot;
     line(String::new());

@@ -98,6 +98,12 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// Touches the memory that the next order will be put in, so that it is in the caches then.
+    #[inline]
+    pub fn touch(&self) {
+        self.orders.touch_next();
+    }
+
     pub(super) fn new(config: CoreConfig) -> Result<Desk, ConfigError> {
         config.validate()?;
         let (instruments, venues, assets) = (config.instruments.len(), config.venues.len(), config.assets.len());

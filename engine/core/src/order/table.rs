@@ -327,6 +327,14 @@ impl OrderTable {
         }
     }
 
+    /// Reads the slot that the next order gets, so that it is in the caches then.
+    #[inline]
+    pub fn touch_next(&self) {
+        if let Some(order) = self.orders.get(self.free as usize).or(self.orders.last()) {
+            core::hint::black_box((order.id, order.closed_ns, order.wait.next, order.ladder.next));
+        }
+    }
+
     /// Where the order is, if the table (still) has it.
     #[inline]
     pub fn find(&self, id: OrderId) -> Option<Slot> {

@@ -34,6 +34,10 @@ impl<P: Port> Network for Stack<P> {
     fn set_priority(&mut self, socket: SocketId) {
         Stack::set_priority(self, socket);
     }
+    #[inline]
+    fn touch(&mut self) {
+        Stack::touch(self);
+    }
     fn link(&self) -> LinkReport {
         let (info, statistics) = (self.port().info(), self.port().statistics());
         LinkReport {

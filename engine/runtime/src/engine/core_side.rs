@@ -134,6 +134,13 @@ impl CoreSide {
         self.behind
     }
 
+    /// Touches what the next order will be written to: the ring's next slots, the order table's next place.
+    #[inline]
+    pub fn touch(&self) {
+        self.recorder.ring.touch_next(8);
+        self.core.desk().touch();
+    }
+
     /// Commands waiting to be sent, oldest first.
     #[inline]
     pub fn commands(&self) -> &[Event] {

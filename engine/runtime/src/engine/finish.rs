@@ -48,6 +48,7 @@ where
         pnl: pnl(core, facts),
         latency_ns: LatencyReport {
             tick_to_order: hot.latency.tick_to_order(),
+            tick_to_last_order: hot.latency.tick_to_last_order(),
             stages: Stage::ALL.iter().map(|s| (s.as_str().to_owned(), hot.latency.stage(*s))).collect(),
             kick: hot.latency.kick(),
         },

@@ -141,8 +141,12 @@ struct Tick {
 #[derive(Clone, Copy, Default)]
 struct Sent {
     messages: u32,
-    /// How long encoding took.
+    /// How long encoding took, up to the first message.
     encode_ns: u64,
+    /// When the first message was sealed.
+    first_sealed_ns: u64,
+    /// When its frame was ready for the NIC.
+    first_ready_ns: u64,
 }
 
 /// The loop. See the module header.
@@ -422,18 +426,17 @@ where
         if sent.messages == 0 {
             return;
         }
-        let sealed_ns = clock.now_ns();
-        self.committed += self.network.transmit(sealed_ns);
-        let ready_ns = clock.now_ns();
+        let last_ready_ns = clock.now_ns();
         if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
             let whole = self.latency.record([
                 tick.turn_ns - tick.seen_ns,
                 complete_ns.saturating_sub(tick.turn_ns),
                 decided_ns.saturating_sub(complete_ns),
                 sent.encode_ns,
-                (sealed_ns - decided_ns).saturating_sub(sent.encode_ns),
-                ready_ns - sealed_ns,
+                sent.first_sealed_ns.saturating_sub(decided_ns).saturating_sub(sent.encode_ns),
+                sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
             ]);
+            self.latency.record_last(last_ready_ns.saturating_sub(tick.seen_ns));
             self.board.latency.record(whole);
         }
         if self.frames_left > 0 {
@@ -455,8 +458,18 @@ where
                     self.resync(&command, clock);
                 } else {
                     let more = self.execute(&command, clock);
+                    if sent.messages == 0 {
+                        sent.encode_ns += more.encode_ns;
+                    }
+                    if more.messages > 0 {
+                        // Its frame is made at once: an order does not wait for the one behind it.
+                        let sealed_ns = clock.now_ns();
+                        self.committed += self.network.transmit(sealed_ns);
+                        if sent.messages == 0 {
+                            (sent.first_sealed_ns, sent.first_ready_ns) = (sealed_ns, clock.now_ns());
+                        }
+                    }
                     sent.messages += more.messages;
-                    sent.encode_ns += more.encode_ns;
                 }
             }
         }
@@ -472,7 +485,7 @@ where
         let Some(slot) = venues.get_mut(command.venue_id().index()) else { return Sent::default() };
         let executed = slot.venue.execute(command, times, &mut slot.orders);
         let encoded_ns = clock.now_ns();
-        let mut sent = Sent { messages: 0, encode_ns: encoded_ns - begun_ns };
+        let mut sent = Sent { encode_ns: encoded_ns - begun_ns, ..Sent::default() };
         match executed {
             Ok(()) => {
                 let mut lost = false;
@@ -620,14 +633,20 @@ where
             return;
         };
         self.due.rehearsal_ns = now + self.timing.rehearse_ns;
-        rehearsal.step(side.core().desk(), |command, times, out| {
-            let Some(slot) = venues.get_mut(command.venue_id().index()) else { return };
-            slot.venue.rehearse(command, times, out);
-            for (role, message) in out.messages() {
+        side.touch();
+        network.touch();
+        rehearsal.step(side.core().desk(), |command, times| {
+            let Some(slot) = venues.get_mut(command.venue_id().index()) else { return 0 };
+            slot.venue.rehearse(command, times, &mut slot.orders);
+            let mut encoded = 0;
+            for (role, message) in slot.orders.messages() {
+                encoded += 1;
                 if let Some(channel) = &mut slot.channels[role.index()] {
                     channel.channel.rehearse(network, message);
                 }
             }
+            slot.orders.clear();
+            encoded
         });
     }
 

@@ -21,8 +21,8 @@ use engine_core::core::{Core, Desk};
 use engine_core::event::{Event, EventKind, EventSink, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, VenueId};
+use engine_core::strategy::NewOrder;
 use std::sync::Arc;
-use venues::outbox::Outbox;
 use venues::venue::Role;
 
 /// Slots of the ring that nobody reads but the rehearsal.
@@ -51,7 +51,6 @@ pub struct Rehearsal {
     side: CoreSide,
     ring: ring::Consumer,
     batch: Box<CommandBatch>,
-    out: Outbox,
     instruments: Vec<(InstrumentId, VenueId)>,
     next: usize,
     up: bool,
@@ -72,7 +71,6 @@ impl Rehearsal {
             side: CoreSide::new(core, producer, Arc::new(WriterProgress::default())),
             ring,
             batch: command_batch(),
-            out: Outbox::new(),
             instruments,
             next: 0,
             up: false,
@@ -118,10 +116,11 @@ impl Rehearsal {
         while self.ring.pop().is_some() {}
     }
 
-    /// One step: a book moves, the strategies answer, and `send` gets each order to encode into the outbox
-    /// and to seal. `real` lends the market.
+    /// One step: a book moves, the strategies answer, and `send` gets each order to encode and to seal; it
+    /// returns how many messages that made. `real` lends the market, and its risk is asked about each order, so
+    /// that the limits and windows that the next real order meets are at hand too.
     #[inline(never)]
-    pub fn step(&mut self, real: &Desk, mut send: impl FnMut(&Event, Times, &mut Outbox)) {
+    pub fn step(&mut self, real: &Desk, mut send: impl FnMut(&Event, Times) -> u64) {
         let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return };
         self.next = (self.next + 1) % self.instruments.len();
         if self.next == 0 {
@@ -147,9 +146,8 @@ impl Rehearsal {
                 if left > 0 && command.kind <= EventKind::SendReplace as u8 {
                     left -= 1;
                     self.counters.orders += 1;
-                    send(&command, times, &mut self.out);
-                    self.counters.encoded += self.out.messages().count() as u64;
-                    self.out.clear();
+                    ask(real, &command);
+                    self.counters.encoded += send(&command, times);
                 }
                 self.answer(&command);
             }
@@ -176,6 +174,20 @@ impl Rehearsal {
             _ => {}
         }
     }
+}
+
+/// What real risk would say of the order. The answer is of no interest.
+fn ask(real: &Desk, command: &Event) {
+    let Some(side) = command.side().filter(|_| command.event_kind() == Some(EventKind::SendNew)) else { return };
+    let order = NewOrder {
+        instrument: command.instrument_id(),
+        side,
+        price: command.order_price(),
+        qty: command.order_qty(),
+        post_only: command.has(flags::POST_ONLY),
+        ioc: command.has(flags::IOC),
+    };
+    let _ = std::hint::black_box(real.check(command.strategy_id(), order));
 }
 
 /// Best bid and ask of a real book.

@@ -145,7 +145,7 @@ impl SymbolTemplates {
     }
 
     /// `order.place`.
-    #[inline]
+    #[inline(never)]
     #[allow(clippy::too_many_arguments)]
     pub fn place(
         &self,
@@ -163,7 +163,7 @@ impl SymbolTemplates {
     }
 
     /// `order.cancel`, by the venue's id if it is known (not 0).
-    #[inline]
+    #[inline(never)]
     pub fn cancel(&self, space: &mut [u8], id: &[u8; ID_LEN], order: OrderId, venue_id: u64, now_ns: u64) -> Option<usize> {
         if venue_id == 0 {
             return Some(self.cancel_ours.begin(space, id, order, now_ns)?.at);
@@ -173,7 +173,7 @@ impl SymbolTemplates {
     }
 
     /// `order.amend.keepPriority` to a smaller total quantity.
-    #[inline]
+    #[inline(never)]
     pub fn amend(&self, space: &mut [u8], id: &[u8; ID_LEN], order: OrderId, (qty, scale): (i64, u8), now_ns: u64) -> Option<usize> {
         let writer = self.amend_ours.begin(space, id, order, now_ns)?.put(&order.to_text())?;
         Some(writer.put(b"\",\"newQty\":\"")?.decimal(qty, scale)?.put(b"\"}}")?.at)

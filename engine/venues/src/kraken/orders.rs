@@ -309,7 +309,7 @@ impl OrderEntry {
         Ok(())
     }
 
-    #[inline]
+    #[inline(never)]
     fn write_add(&self, space: &mut [u8], place: usize, command: &Event, side: Side, id: u64, now_ns: u64) -> Option<usize> {
         let symbol = &self.reports.symbols.symbols()[place];
         let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
@@ -326,7 +326,7 @@ impl OrderEntry {
         m.put(br#"","token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
     }
 
-    #[inline]
+    #[inline(never)]
     fn write_amend(&self, space: &mut [u8], place: usize, command: &Event, post_only: bool, id: u64, now_ns: u64) -> Option<usize> {
         let symbol = &self.reports.symbols.symbols()[place];
         let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
@@ -341,7 +341,7 @@ impl OrderEntry {
         m.put(br#"","token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
     }
 
-    #[inline]
+    #[inline(never)]
     fn write_cancel(&self, space: &mut [u8], order: OrderId, id: u64) -> Option<usize> {
         let mut m = Writer::new(space);
         m.put(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).put(&order.to_text());
