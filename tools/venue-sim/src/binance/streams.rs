@@ -393,10 +393,12 @@ impl MarketFeed {
                 feed.touched.clear();
                 continue;
             }
-            if now_ns < feed.next_due_ns {
+            let interval_ns = stream.interval_ms(forced) * 1_000_000;
+            // A time farther off than the interval is one of before the clock jumped back.
+            if now_ns < feed.next_due_ns && feed.next_due_ns - now_ns <= interval_ns {
                 continue;
             }
-            feed.next_due_ns = now_ns + stream.interval_ms(forced) * 1_000_000;
+            feed.next_due_ns = now_ns + interval_ns;
             feed.touched.sort_unstable();
             feed.touched.dedup();
             let ids = (feed.first_id, update_id);
