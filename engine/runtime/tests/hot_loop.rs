@@ -60,7 +60,8 @@ fn an_order_does_not_wait_for_the_frames_behind_it() {
     let diary = stage.diary();
     let at = |what: &str| diary.iter().position(|line| line.starts_with(what)).expect(what);
     assert!(at("kick") < at("frame 2"), "{diary:?}");
-    assert!(at("send 1 ") < at("transmit 2") && at("send 3 ") < at("transmit 2"), "both venues' orders leave together: {diary:?}");
+    assert!(at("send 1 ") < at("transmit 1") && at("transmit 1") < at("send 3 "), "an order's frame is made at once: {diary:?}");
+    assert!(at("send 3 ") < at("kick"), "both venues' orders leave together: {diary:?}");
 }
 
 #[test]
