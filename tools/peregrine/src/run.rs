@@ -4,6 +4,7 @@ use crate::launch::{Launch, launch, open_log};
 use crate::live::LiveLine;
 use crate::{signals, summary};
 use anyhow::Context;
+use engine_core::event::CommandKind;
 use runtime::config::Document;
 use runtime::engine::LoopTiming;
 use runtime::report::Report;
@@ -32,6 +33,10 @@ pub struct Arguments {
     /// Replay the finished journal and compare every output.
     #[arg(long)]
     verify: bool,
+    /// Trade again after a halt (loss limit, breaker, mismatch): a halt outlives a restart. Accepts the losses so
+    /// far and the balances as the venues state them, and lifts suspensions.
+    #[arg(long)]
+    resume: bool,
     /// No live status line.
     #[arg(long)]
     quiet: bool,
@@ -59,6 +64,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         verify_replay: arguments.verify,
         timing: LoopTiming::default(),
     })?;
+    if arguments.resume {
+        running.handle.command(CommandKind::Resume, 0, 0).context("resuming after a halt")?;
+    }
     let mut live = LiveLine::new(running.venues.clone(), running.reporting.clone(), arguments.quiet);
     let deadline = arguments.seconds.map(|s| Instant::now() + Duration::from_secs(s));
     while !stop.load(Ordering::Acquire) && deadline.is_none_or(|d| Instant::now() < d) && running.handle.is_running() {

@@ -66,11 +66,6 @@ impl EngineHandle {
         self.board.tick_to_order()
     }
 
-    /// Names of the venues, in the order of [`Status::venues`].
-    pub fn venue_names(&self) -> &[String] {
-        self.running.as_ref().map_or(&[], |(_, _, facts)| facts.venues.as_slice())
-    }
-
     /// This run's epoch.
     pub fn epoch(&self) -> u16 {
         self.running.as_ref().map_or(0, |(_, _, facts)| facts.epoch)

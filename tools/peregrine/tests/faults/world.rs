@@ -17,7 +17,7 @@ pub use venue_sim::venue::VenueName;
 
 /// Once a fault is over, books are valid and new orders are placed within this time. Generous: everything but
 /// the hot thread shares one core with the venues and whatever else the machine does.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Orders placed or amended at a venue that make "it trades".
 const ORDERS_THAT_PROVE_IT: usize = 2;
 
