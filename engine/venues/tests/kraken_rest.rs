@@ -78,6 +78,10 @@ fn answers_are_read() {
         asks: vec![(Price(612_505), Qty(1_200_000))],
     };
     assert_eq!(reply, Ok(want));
+    let shuffled = r#"{"XXBTZUSD":{"asks":[["3","1",0],["2","1",0]],"bids":[["0","1",0],["1.1","0",0],["1.2","1",0],["1.3","1",0]]}}"#;
+    let Ok(RestReply::BookSnapshot { bids, asks, .. }) = cold.ask(&book, shuffled) else { panic!("not a snapshot") };
+    let prices = |levels: &[(Price, Qty)]| levels.iter().map(|level| level.0.0).collect::<Vec<_>>();
+    assert_eq!((prices(&bids), prices(&asks)), (vec![13, 12], vec![20, 30]), "best first, without empty levels");
     let reply = cold.ask(&RestQuery::Balances, r#"{"ZUSD":{"balance":"9927.81","hold_trade":"459.38"},"XXBT":{"balance":"0.005","credit":"1","credit_used":"0.5","hold_trade":"0"},"PEPE":{"balance":"1","hold_trade":"0"}}"#);
     let money = |text: &str| Money::parse(text.as_bytes()).unwrap();
     let want = vec![(AssetId(0), money("9927.81"), money("9468.43")), (AssetId(1), money("0.005"), money("0.505"))];

@@ -104,7 +104,7 @@ pub fn launch(launch: Launch<'_>) -> anyhow::Result<Running> {
             lock_memory: file.host.lock_memory,
             arena_bytes: file.host.arena.0 as usize,
         },
-        timing: launch.timing,
+        timing: LoopTiming { rehearse_ns: file.host.rehearse.0, ..launch.timing },
         log: launch.log,
         verify_replay: launch.verify_replay,
     };

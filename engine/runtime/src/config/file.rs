@@ -138,11 +138,13 @@ pub struct HostTable {
     pub lock_memory: bool,
     /// Huge-page arena of the hot thread.
     pub arena: Bytes,
+    /// Between two rehearsals of the way to an order; 0 = none.
+    pub rehearse: Span,
 }
 
 impl Default for HostTable {
     fn default() -> Self {
-        HostTable { hot_cpu: None, fifo_priority: 0, lock_memory: true, arena: Bytes(64 << 20) }
+        HostTable { hot_cpu: None, fifo_priority: 0, lock_memory: true, arena: Bytes(64 << 20), rehearse: Span(2_000_000) }
     }
 }
 

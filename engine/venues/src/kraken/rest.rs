@@ -326,6 +326,12 @@ fn depth(s: &mut Scanner<'_>, instrument: &Instrument) -> Result<RestReply, Json
             }
         }
     }
+    // The venue's order is not relied upon.
+    for side in [&mut bids, &mut asks] {
+        side.retain(|&(price, qty)| price.0 > 0 && qty.0 > 0);
+    }
+    bids.sort_by_key(|level| std::cmp::Reverse(level.0));
+    asks.sort_by_key(|level| level.0);
     Ok(RestReply::BookSnapshot { sequence: 0, bids, asks })
 }
 

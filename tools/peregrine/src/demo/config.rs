@@ -31,6 +31,8 @@ pub struct Settings<'a> {
     pub kraken_keys: &'a Path,
     /// Binance' market data as SBE.
     pub sbe: bool,
+    /// Between two rehearsals.
+    pub rehearse_ns: u64,
     /// CPU of the hot thread.
     pub hot_cpu: Option<usize>,
     /// Record all frames here.
@@ -51,6 +53,7 @@ fn write_all(out: &mut String, s: &Settings<'_>) -> std::fmt::Result {
     writeln!(out, "ring = {:?}", s.ring)?;
     writeln!(out, "log = {:?}", s.directory.join("engine.log"))?;
     writeln!(out, "reporting_asset = \"USDT\"\nstate_hash_every = 65536\n\n[host]")?;
+    writeln!(out, "rehearse = \"{}ns\"", s.rehearse_ns)?;
     if let Some(cpu) = s.hot_cpu {
         writeln!(out, "hot_cpu = {cpu}")?;
     }
@@ -193,6 +196,7 @@ mod tests {
             binance_keys: &keys,
             kraken_keys: &keys,
             sbe: true,
+            rehearse_ns: 2_000_000,
             hot_cpu: Some(1),
             capture: None,
         };

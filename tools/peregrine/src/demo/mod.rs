@@ -13,6 +13,7 @@ use crate::launch::{Launch, Running, launch, open_log};
 use crate::live::LiveLine;
 use crate::run::write_report;
 use crate::{signals, summary};
+use runtime::config::units::Span;
 use runtime::engine::LoopTiming;
 use runtime::report::Report;
 use stage::{Stage, StageOptions};
@@ -54,6 +55,9 @@ pub struct Arguments {
     /// Seed of the simulated market.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How often the engine rehearses the way to an order ([host] rehearse); 0s: never.
+    #[arg(long, default_value = "2ms", value_name = "SPAN", value_parser = |text: &str| Span::parse(text))]
+    rehearse: Span,
     /// Keep journal, log and configuration in this directory (which must not exist) instead of removing them.
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
@@ -74,6 +78,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         rate: arguments.rate,
         seed: arguments.seed,
         sbe: arguments.sbe,
+        rehearse_ns: arguments.rehearse.0,
         keep: arguments.keep.clone(),
         capture: arguments.capture.clone(),
     })?;

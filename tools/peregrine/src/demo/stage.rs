@@ -27,6 +27,8 @@ pub struct StageOptions {
     pub seed: u64,
     /// Binance' market data as SBE.
     pub sbe: bool,
+    /// Between two rehearsals; 0 = none.
+    pub rehearse_ns: u64,
     /// Keep journal, log and configuration in this directory, which must not exist.
     pub keep: Option<PathBuf>,
     /// Record all frames of the engine's link here.
@@ -35,7 +37,7 @@ pub struct StageOptions {
 
 impl Default for StageOptions {
     fn default() -> Self {
-        StageOptions { link: "auto".into(), rate: 2_000, seed: 1, sbe: false, keep: None, capture: None }
+        StageOptions { link: "auto".into(), rate: 2_000, seed: 1, sbe: false, rehearse_ns: 2_000_000, keep: None, capture: None }
     }
 }
 
@@ -96,6 +98,7 @@ impl Stage {
             binance_keys: &binance_keys,
             kraken_keys: &kraken_keys,
             sbe: options.sbe,
+            rehearse_ns: options.rehearse_ns,
             hot_cpu,
             capture: options.capture.as_deref(),
         };
