@@ -113,7 +113,7 @@ impl Venue for AnyVenue {
     }
 
     #[inline]
-    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
         forward!(self, venue => venue.rehearse(command, times, out));
     }
     fn take_closing(&mut self, role: Role) -> bool {

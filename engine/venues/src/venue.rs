@@ -305,9 +305,10 @@ pub trait Venue {
     /// Text of the last refusal or oddity that the venue sent, for the log; `None` if none since last asked.
     fn take_notice(&mut self) -> Option<&str>;
 
-    /// Encodes a command as [`Venue::execute`] would, into `out`, and takes note of nothing: the message is never
-    /// sent. The runtime calls it to keep the encoder in the caches; a codec that does not mind keeps the default.
-    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
+    /// Executes a new order, a cancel or a replace for practice: through the code of [`Venue::execute`] and over
+    /// its tables, and takes back whatever that changed. The message in `out` is never sent. The runtime calls it to
+    /// keep the way to an order in the caches; a codec that does not mind keeps the default.
+    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
         let _ = (command, times, out);
     }
 

@@ -451,11 +451,10 @@ impl Session {
     }
 
     /// Goes through the motions of [`Session::send`] (frame, mask, seal, in the transport's own room) without sending
-    /// anything or changing any state: rarely used code and keys stay in the caches that way.
-    pub fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) {
-        if let Some(index) = self.newest {
-            let _ = self.send_on(index, transport, kind, payload, Purpose::Rehearse);
-        }
+    /// anything or changing any state: rarely used code and keys stay in the caches that way. True if there was a
+    /// connection to do it on.
+    pub fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) -> bool {
+        self.newest.is_some_and(|index| self.send_on(index, transport, kind, payload, Purpose::Rehearse).is_ok())
     }
 
     /// Begins a planned renewal now (the venue says that it will close): the new link comes up while the

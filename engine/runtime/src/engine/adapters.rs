@@ -144,8 +144,9 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
         self.session.send(network, Kind::Text, message).map(|_| ()).map_err(|_| NotSent)
     }
 
-    fn rehearse(&mut self, network: &mut N, message: &[u8]) {
-        self.session.rehearse(network, Kind::Text, message);
+    #[inline]
+    fn rehearse(&mut self, network: &mut N, message: &[u8]) -> bool {
+        self.session.rehearse(network, Kind::Text, message)
     }
 
     #[inline]

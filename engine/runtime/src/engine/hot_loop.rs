@@ -18,6 +18,7 @@ use super::core_side::{CommandBatch, CoreSide, command_batch};
 use super::init::LoopTiming;
 use super::network::{Channel, Network, TimeSource};
 use super::rehearsal::{Rehearsal, RehearsalCounters};
+use super::sending::{Purpose, not_executed, put_on_wire};
 use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
@@ -31,7 +32,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use venues::outbox::ColdRequest;
-use venues::venue::{ExecuteError, Role, Venue};
+use venues::venue::{Role, Venue};
 
 /// Messages of one channel worked off for one frame; more wait for the next pass.
 const MESSAGES_PER_FRAME_MAX: usize = 64;
@@ -321,7 +322,7 @@ where
         } else if frames == 0 {
             self.take_cold_results(clock);
             if now >= self.due.rehearsal_ns {
-                self.rehearse(now);
+                self.rehearse(now, clock);
             }
         }
         if self.cut_short {
@@ -480,43 +481,17 @@ where
     #[inline]
     fn execute(&mut self, command: &Event, clock: &mut impl TimeSource) -> Sent {
         let HotLoop { venues, network, side, .. } = self;
-        let begun_ns = clock.now_ns();
-        let times = Times { core_ns: begun_ns, poll_delay_ns: 0 };
         let Some(slot) = venues.get_mut(command.venue_id().index()) else { return Sent::default() };
-        let executed = slot.venue.execute(command, times, &mut slot.orders);
-        let encoded_ns = clock.now_ns();
-        let mut sent = Sent { encode_ns: encoded_ns - begun_ns, ..Sent::default() };
-        match executed {
-            Ok(()) => {
-                let mut lost = false;
-                for (role, message) in slot.orders.messages() {
-                    let channel = slot.channels[role.index()].as_mut();
-                    match channel.map(|c| c.channel.send(network, message, encoded_ns)) {
-                        Some(Ok(())) => sent.messages += 1,
-                        _ => lost = true,
-                    }
-                }
-                for request in slot.orders.requests() {
-                    slot.counters.tasks_refused += u64::from(!slot.tasks.push(ColdTask::Request(*request)));
-                }
-                if lost {
-                    // Whether a part of it reached the peer is for the venue to say: asked for, never guessed.
-                    slot.counters.not_sent += 1;
-                    let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-                    uncertain(command, times, side);
-                }
-            }
-            Err(error) => {
-                slot.counters.refused += 1;
-                refuse(command, error, times, side);
-                if command.event_kind() == Some(EventKind::SendQuery) && error != ExecuteError::RateLimited {
-                    let request = ColdRequest::OrderStatus { order: command.order_id(), instrument: command.instrument_id() };
-                    slot.task(ColdTask::Request(request));
-                }
-            }
+        let put = put_on_wire(slot, network, command, clock, Purpose::Send);
+        if put.lost || put.executed.is_err() {
+            let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
+            not_executed(slot, command, &put, times, side);
+        }
+        for request in slot.orders.requests() {
+            slot.counters.tasks_refused += u64::from(!slot.tasks.push(ColdTask::Request(*request)));
         }
         slot.orders.clear();
-        sent
+        Sent { encode_ns: put.encode_ns, messages: put.messages, ..Sent::default() }
     }
 
     fn resync(&mut self, command: &Event, clock: &mut impl TimeSource) {
@@ -625,7 +600,7 @@ where
     }
 
     /// Nothing else is to do: goes the way to an order once, without an order.
-    fn rehearse(&mut self, now: u64) {
+    fn rehearse(&mut self, now: u64, clock: &mut impl TimeSource) {
         let HotLoop { rehearsal, side, venues, network, .. } = self;
         let wanted = matches!(self.phase, Phase::WarmUp | Phase::Running) && self.timing.rehearse_ns != 0;
         let Some(rehearsal) = rehearsal.as_mut().filter(|_| wanted) else {
@@ -635,18 +610,11 @@ where
         self.due.rehearsal_ns = now + self.timing.rehearse_ns;
         side.touch();
         network.touch();
-        rehearsal.step(side.core().desk(), |command, times| {
+        rehearsal.step(side.core().desk(), |command| {
             let Some(slot) = venues.get_mut(command.venue_id().index()) else { return 0 };
-            slot.venue.rehearse(command, times, &mut slot.orders);
-            let mut encoded = 0;
-            for (role, message) in slot.orders.messages() {
-                encoded += 1;
-                if let Some(channel) = &mut slot.channels[role.index()] {
-                    channel.channel.rehearse(network, message);
-                }
-            }
+            let put = put_on_wire(slot, network, command, clock, Purpose::Rehearse);
             slot.orders.clear();
-            encoded
+            u64::from(put.messages)
         });
     }
 
@@ -871,25 +839,4 @@ where
 fn next_due(due: u64, interval: u64, now: u64) -> u64 {
     let next = due + interval;
     if next > now { next } else { now + interval }
-}
-
-/// Tells the core that a command was not put on the wire. Nothing went out, so this is certain.
-fn refuse(command: &Event, error: ExecuteError, times: Times, side: &mut CoreSide) {
-    let kind = match command.event_kind() {
-        Some(EventKind::SendNew) => EventKind::OrderReject,
-        Some(EventKind::SendCancel) => EventKind::CancelReject,
-        Some(EventKind::SendReplace) => EventKind::ReplaceReject,
-        // A query or a cancel-all that could not be sent changes nothing: the core asks again.
-        _ => return,
-    };
-    let refusal = Event::refusal(kind, command.venue_id(), command.instrument_id(), command.order_id(), error.reason(), times);
-    side.event(&Event { side: command.side, ..refusal }.with(engine_core::event::flags::LAST));
-}
-
-/// Tells the core that nobody knows whether a command reached the venue.
-fn uncertain(command: &Event, times: Times, side: &mut CoreSide) {
-    if matches!(command.event_kind(), Some(EventKind::SendNew | EventKind::SendCancel | EventKind::SendReplace)) {
-        let event = Event::order_report(EventKind::OrderUncertain, command.venue_id(), command.instrument_id(), command.order_id(), times);
-        side.event(&event.with(engine_core::event::flags::LAST));
-    }
 }

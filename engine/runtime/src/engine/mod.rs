@@ -12,6 +12,7 @@
 //! | `hot_loop` | the loop: frame -> message -> events -> orders -> frames -> kick |
 //! | `core_side` | core + ring: everything is recorded before it acts |
 //! | `venue_slot` | one venue as the loop holds it |
+//! | `sending` | from an output of the core to a sealed message |
 //! | `rehearsal` | keeps the way to an order in the caches between two orders |
 //! | `network`, `adapters` | the seams to `netstack`, and what is behind them |
 //! | `accounting` | allocations and page faults of the hot thread |
@@ -31,6 +32,7 @@ pub mod network;
 mod publish;
 pub mod recovery;
 pub mod rehearsal;
+mod sending;
 mod start;
 pub mod status;
 mod venue_slot;

@@ -74,8 +74,8 @@ pub trait Channel<N> {
     /// Sends a text message over the newest open connection.
     fn send(&mut self, network: &mut N, message: &[u8], now_ns: u64) -> Result<(), NotSent>;
 
-    /// Goes through the motions of [`Channel::send`]; nothing is sent and nothing changes.
-    fn rehearse(&mut self, network: &mut N, message: &[u8]);
+    /// Goes through the motions of [`Channel::send`]; nothing is sent and nothing changes. True if it could have been.
+    fn rehearse(&mut self, network: &mut N, message: &[u8]) -> bool;
 
     /// True if messages can be sent.
     fn is_open(&self) -> bool;

@@ -6,8 +6,8 @@
 //!
 //! So, when nothing else is to do, the hot thread rehearses: a second core, built like the first and fed
 //! with books made up around the real ones, decides on orders; they are recorded into a ring of their own,
-//! and go through the motions of being encoded and sealed in the real codec and on the real connection,
-//! which take note of nothing and send nothing. Nothing of it is journalled or seen by the real core: the
+//! and are encoded by the real codec and sealed on the real connection, which take back what that changed and
+//! send nothing. Nothing of it is journalled or seen by the real core: the
 //! two share code and tables that do not change, no state.
 //!
 //! Its clock runs fast (a second a step), so that no rate limit is in the way; its orders are acknowledged
@@ -20,7 +20,7 @@ use engine_core::book::Book;
 use engine_core::core::{Core, Desk};
 use engine_core::event::{Event, EventKind, EventSink, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
-use engine_core::ids::{AssetId, InstrumentId, VenueId};
+use engine_core::ids::{AssetId, InstrumentId, OrderId, VenueId};
 use engine_core::strategy::NewOrder;
 use std::sync::Arc;
 use venues::venue::Role;
@@ -85,7 +85,8 @@ impl Rehearsal {
     fn prepare(&mut self, venues: usize, assets: usize) {
         let times = self.times();
         let mut start = Event::new(EventKind::SessionStart, VenueId(0), times).with(flags::LAST);
-        start.a = 1;
+        // An epoch that no session reaches: its orders' ids are nobody else's.
+        start.a = u64::from(OrderId::EPOCH_MAX);
         self.take(&start);
         for venue in (0..venues).map(|id| VenueId(id as u8)) {
             for role in Role::ALL {
@@ -120,7 +121,7 @@ impl Rehearsal {
     /// returns how many messages that made. `real` lends the market, and its risk is asked about each order, so
     /// that the limits and windows that the next real order meets are at hand too.
     #[inline(never)]
-    pub fn step(&mut self, real: &Desk, mut send: impl FnMut(&Event, Times) -> u64) {
+    pub fn step(&mut self, real: &Desk, mut send: impl FnMut(&Event) -> u64) {
         let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return };
         self.next = (self.next + 1) % self.instruments.len();
         if self.next == 0 {
@@ -147,7 +148,7 @@ impl Rehearsal {
                     left -= 1;
                     self.counters.orders += 1;
                     ask(real, &command);
-                    self.counters.encoded += send(&command, times);
+                    self.counters.encoded += send(&command);
                 }
                 self.answer(&command);
             }

@@ -291,7 +291,9 @@ impl Channel<ScriptedNetwork> for ScriptedChannel {
         note(&self.diary, format!("send {} {} {}", self.socket.index, self.role.as_str(), String::from_utf8_lossy(message)));
         Ok(())
     }
-    fn rehearse(&mut self, _: &mut ScriptedNetwork, _: &[u8]) {}
+    fn rehearse(&mut self, _: &mut ScriptedNetwork, _: &[u8]) -> bool {
+        true
+    }
     fn is_open(&self) -> bool {
         self.open
     }
@@ -420,7 +422,7 @@ impl Venue for ScriptedVenue {
     fn take_notice(&mut self) -> Option<&str> {
         None
     }
-    fn rehearse(&self, command: &Event, _: Times, out: &mut Outbox) {
+    fn rehearse(&mut self, command: &Event, _: Times, out: &mut Outbox) {
         out.send_bytes(Role::OrderEntry, format!("rehearse {}", command.order_id()).as_bytes());
     }
 }

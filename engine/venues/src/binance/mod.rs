@@ -248,9 +248,9 @@ impl Venue for Binance {
         orders.execute(command, times, &mut self.ledger, &mut self.counters, out)
     }
 
-    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
-        if let Some(orders) = &self.orders {
-            orders.rehearse(command, times, out);
+    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
+        if let Some(orders) = &mut self.orders {
+            orders.rehearse(command, times, &mut self.ledger, &mut self.counters, out);
         }
     }
 

@@ -47,6 +47,9 @@ const ANSWER_TIMEOUT_NS: u64 = 10_000_000_000;
 const LOG_ON_BACKOFF_MIN_NS: u64 = 500_000_000;
 const LOG_ON_BACKOFF_MAX_NS: u64 = 60_000_000_000;
 
+/// An id of the usual length, for rehearsals.
+const VENUE_ID_FOR_PRACTICE: u64 = 10_000_000_000;
+
 /// How far the newest connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -544,8 +547,8 @@ impl OrderEntry {
         self.pump_cancel_all(times.core_ns, tools.ledger, tools.out, tools.counters);
     }
 
-    /// Puts an output of the core on the wire.
-    #[inline]
+    /// Puts an output of the core on the wire. Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
     pub fn execute(
         &mut self,
         command: &Event,
@@ -578,21 +581,31 @@ impl OrderEntry {
         }
     }
 
-    /// Encodes as [`OrderEntry::execute`] would; takes note of nothing.
-    pub fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
-        let Some(at) = self.place(command.instrument_id()) else { return };
-        let (templates, symbol) = (&self.templates[at], &self.symbols.symbols()[at]);
-        let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
-        let kind = if command.has(flags::IOC) { Kind::Ioc } else { Kind::PostOnly };
-        let id = [b'0'; ID_LEN];
-        out.send(Role::OrderEntry, |space| match command.event_kind() {
-            Some(EventKind::SendNew) => {
-                let (price_at, qty_at) = ((price, symbol.price_scale), (qty, symbol.qty_scale));
-                templates.place(space, &id, order, (command.side()?, kind), price_at, qty_at, times.core_ns)
-            }
-            Some(EventKind::SendReplace) => templates.amend(space, &id, order, (qty, symbol.qty_scale), times.core_ns),
-            _ => templates.cancel(space, &id, order, 0, times.core_ns),
-        });
+    /// Executes for practice, and takes back what that changed: the request, what was spent, the order.
+    pub fn rehearse(
+        &mut self,
+        command: &Event,
+        times: Times,
+        ledger: &mut RateLedger,
+        counters: &mut VenueCounters,
+        out: &mut Outbox,
+    ) {
+        use EventKind::{SendCancel, SendNew, SendReplace};
+        let order = command.order_id();
+        if !matches!(command.event_kind(), Some(SendNew | SendCancel | SendReplace)) || self.working.get(order).is_some() {
+            return;
+        }
+        let before = (ledger.clone(), *counters, self.requests.next_id());
+        // A cancel or an amendment is of an order that the venue has given an id.
+        if command.event_kind() != Some(SendNew)
+            && let Some(known) = self.working.entry(order)
+        {
+            known.venue_id = VENUE_ID_FOR_PRACTICE;
+        }
+        let _ = self.execute(command, times, ledger, counters, out);
+        self.working.remove(order);
+        self.requests.rewind(before.2);
+        (*ledger, *counters) = (before.0, before.1);
     }
 
     /// The connection that orders may go to.

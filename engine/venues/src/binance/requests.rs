@@ -152,6 +152,24 @@ impl Requests {
         place.take().map(|(_, request)| request)
     }
 
+    /// Where the ids stand, for [`Requests::rewind`].
+    pub const fn next_id(&self) -> u32 {
+        self.next
+    }
+
+    /// Takes back the request that was added since ids stood at `next`, at most one, as if it had never been.
+    pub fn rewind(&mut self, next: u32) {
+        if self.next != next {
+            // Ids that were passed over belong to others; the last one given is ours.
+            let last = if self.next == 1 { u32::MAX } else { self.next - 1 };
+            let place = &mut self.ring[Self::place(last)];
+            if place.is_some_and(|(sequence, _)| sequence == last) {
+                *place = None;
+            }
+            self.next = next;
+        }
+    }
+
     /// Takes back a request that could not be sent.
     pub fn withdraw(&mut self, id: &[u8]) {
         self.take(id);
@@ -176,6 +194,34 @@ mod tests {
         assert_eq!(requests.take(b"n00070000000"), None);
         assert_eq!(requests.take(&id), Some(request(5)));
         assert_eq!(requests.take(&id), None);
+    }
+
+    #[test]
+    fn rewound_requests_were_never_there() {
+        let mut requests = Requests::new(1);
+        let kept = requests.add(request(1)).unwrap();
+        for _ in 0..3 {
+            let mark = requests.next_id();
+            let undone = requests.add(request(2)).unwrap();
+            assert_eq!(&undone, b"n000100000002");
+            requests.rewind(mark);
+            assert_eq!(requests.take(&undone), None);
+        }
+        let mark = requests.next_id();
+        requests.rewind(mark);
+        assert_eq!(requests.take(&kept), Some(request(1)), "nothing was added: nothing is taken");
+        // Over the end of the ids, past places in use.
+        requests.next = u32::MAX;
+        let long = requests.add(request(3)).unwrap();
+        let mark = requests.next_id();
+        assert_eq!(mark, 1);
+        requests.next = u32::MAX;
+        let mark = requests.next_id();
+        let undone = requests.add(request(4)).unwrap();
+        assert_eq!(&undone, b"n000100000001", "the place of the long one is passed over");
+        requests.rewind(mark);
+        assert_eq!((requests.take(&undone), requests.take(&long)), (None, Some(request(3))));
+        assert_eq!(requests.next_id(), u32::MAX);
     }
 
     #[test]

@@ -105,6 +105,18 @@ impl RateLedger {
         fits
     }
 
+    /// A pair's counter as it is, to be put back by [`RateLedger::restore`].
+    pub fn pair(&self, pair: usize) -> Option<Leaky> {
+        self.pairs.get(pair).copied()
+    }
+
+    /// Puts a pair's counter back to what it was.
+    pub fn restore(&mut self, pair: usize, counter: Option<Leaky>) {
+        if let (Some(pair), Some(counter)) = (self.pairs.get_mut(pair), counter) {
+            *pair = counter;
+        }
+    }
+
     /// Spends one point on every pair: a cancel of everything.
     pub fn charge_all(&mut self, now_ns: u64) {
         self.pairs.iter_mut().for_each(|pair| pair.spend(MILLI, now_ns));

@@ -347,13 +347,13 @@ impl Venue for Kraken {
         }
     }
 
-    #[inline]
-    fn rehearse(&self, command: &Event, times: Times, out: &mut Outbox) {
-        if let Some(entry) = &self.order_entry {
+    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
+        if let Some(entry) = &mut self.order_entry {
             entry.rehearse(command, times.core_ns, out);
         }
     }
 
+    #[inline]
     fn execute(&mut self, command: &Event, times: Times, out: &mut Outbox) -> Result<(), ExecuteError> {
         let result = match &mut self.order_entry {
             Some(entry) => entry.execute(command, times.core_ns, out),

@@ -94,6 +94,17 @@ impl Requests {
         self.next_id += 1;
     }
 
+    /// What the next request will change, for [`Requests::rewind`].
+    fn mark(&self) -> (u64, Request) {
+        (self.next_id, self.ring[self.next_id as usize % REQUESTS_MAX])
+    }
+
+    /// Takes back the request sent since `mark`, at most one, as if it had never been.
+    fn rewind(&mut self, (next_id, slot): (u64, Request)) {
+        self.next_id = next_id;
+        *self.slot(next_id) = slot;
+    }
+
     /// Every request is settled and its connection gone: ids begin again (the venue wants them below 2^31).
     fn restart(&mut self) {
         self.ring.iter_mut().for_each(|slot| slot.answered = Answered::Yes);
@@ -196,7 +207,8 @@ impl OrderEntry {
         self.places.get(instrument.index()).copied().flatten().map(usize::from).ok_or(ExecuteError::Unknown)
     }
 
-    /// Puts one of the core's outputs on the wire.
+    /// Puts one of the core's outputs on the wire. Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
     pub fn execute(&mut self, command: &Event, now_ns: u64, out: &mut Outbox) -> Result<(), ExecuteError> {
         match command.event_kind() {
             Some(EventKind::SendNew) => self.add(command, now_ns, out),
@@ -348,14 +360,28 @@ impl OrderEntry {
         m.put(br#""],"token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
     }
 
-    /// Encodes as [`OrderEntry::execute`] would; takes note of nothing.
-    pub fn rehearse(&self, command: &Event, now_ns: u64, out: &mut Outbox) {
-        let Ok(place) = self.place(command.instrument_id()) else { return };
-        out.send(Role::OrderEntry, |space| match command.event_kind() {
-            Some(EventKind::SendNew) => self.write_add(space, place, command, command.side()?, 1, now_ns),
-            Some(EventKind::SendReplace) => self.write_amend(space, place, command, true, 1, now_ns),
-            _ => self.write_cancel(space, command.order_id(), 1),
-        });
+    /// Executes for practice, and takes back what that changed: the request, the points, the order.
+    pub fn rehearse(&mut self, command: &Event, now_ns: u64, out: &mut Outbox) {
+        use EventKind::{SendCancel, SendNew, SendReplace};
+        let (order, instrument) = (command.order_id(), command.instrument_id());
+        let Some(kind @ (SendNew | SendCancel | SendReplace)) = command.event_kind() else { return };
+        let Ok(place) = self.place(instrument) else { return };
+        if self.reports.orders.find(order).is_some() {
+            return;
+        }
+        let before = (self.requests.mark(), self.ledger.pair(place), self.private.sent_ns(), self.reports.orders.mark());
+        // A cancel or an amend is of an order that is known.
+        if kind != SendNew
+            && let Some(entry) = self.reports.orders.find_or_insert(order)
+        {
+            let held = &mut self.reports.orders[entry];
+            (held.instrument, held.changed_ns) = (Some(instrument), now_ns);
+        }
+        let _ = self.execute(command, now_ns, out);
+        self.reports.orders.take_back(order, before.3);
+        self.requests.rewind(before.0);
+        self.ledger.restore(place, before.1);
+        self.private.sent(before.2);
     }
 
     /// The answer to an order request has come (or never will): a cancel that waited for it goes out.

@@ -183,6 +183,11 @@ impl Private {
         self.sent_ns = now_ns;
     }
 
+    /// When something was last sent.
+    pub const fn sent_ns(&self) -> u64 {
+        self.sent_ns
+    }
+
     fn send(&mut self, now_ns: u64, out: &mut Outbox, build: impl FnOnce(&mut Writer<'_>, &[u8])) -> bool {
         self.sent_ns = now_ns;
         let token = &self.token[..self.token_len];

@@ -232,6 +232,33 @@ impl TrackedOrders {
         }
     }
 
+    /// The entry that the next new order will displace, for [`TrackedOrders::take_back`]; `None` while there is room.
+    pub fn mark(&self) -> Option<(u32, Tracked)> {
+        if self.entries.len() < self.max {
+            return None;
+        }
+        self.closed.front().map(|&at| (at, self.entries[at as usize].clone()))
+    }
+
+    /// Takes back the entry of `order`, the only one made since `mark`, as if it had never been.
+    pub fn take_back(&mut self, order: OrderId, mark: Option<(u32, Tracked)>) {
+        let Some(at) = self.find(order) else { return };
+        self.forget(at);
+        if self.entries[at].closed && self.closed.back() == Some(&(at as u32)) {
+            self.closed.pop_back();
+        }
+        let Some((displaced, entry)) = mark else {
+            self.entries.pop();
+            return;
+        };
+        self.by_order.insert(hash_order(entry.order), displaced);
+        if entry.venue_id_len != 0 {
+            self.by_venue.insert(hash_text(entry.venue_id()), displaced);
+        }
+        self.entries[at] = entry;
+        self.closed.push_front(displaced);
+    }
+
     /// Notes the venue's id of an order. A longer one than expected is not noted, nor a second one.
     pub fn bind(&mut self, at: usize, venue_id: &[u8]) {
         let entry = &mut self.entries[at];
@@ -319,6 +346,16 @@ mod tests {
             let mut model: Vec<(u32, bool)> = Vec::new(); // sequence, closed; oldest closed is looked up by order of closing
             let mut closing: Vec<u32> = Vec::new();
             for (step, n) in steps {
+                // What is taken back was never there.
+                let (practice, mark) = (OrderId::new(2, n), orders.mark());
+                if let Some(at) = orders.find_or_insert(practice) {
+                    orders.bind(at, b"PRACTICE");
+                    if step == 1 {
+                        orders.close(at);
+                    }
+                }
+                orders.take_back(practice, mark);
+                prop_assert!(orders.find(practice).is_none() && orders.find_venue(b"PRACTICE").is_none());
                 let id = OrderId::new(1, n);
                 let text = format!("OID-{n}");
                 match step {
