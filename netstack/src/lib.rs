@@ -10,12 +10,14 @@
 //! | `transport` | the interface of TCP: what a TCP of our own replaces without touching callers |
 //! | `dns` | name resolution over the stack |
 //! | `tls` | TLS 1.3 and 1.2: rustls shakes hands, records are opened and sealed here, in place |
+//! | `purpose` | sent or rehearsed |
 //! | `websocket` | RFC 6455 client: messages out as borrowed slices |
 //! | `http` | HTTP/1.1 client messages (upgrade and keep-alive requests) |
 //! | `session` | the life of one connection: resolve, connect, TLS, upgrade, heartbeat, back-off, renewal |
 
 pub mod dns;
 pub mod http;
+pub mod purpose;
 pub mod session;
 pub mod stack;
 pub mod tls;

@@ -6,6 +6,7 @@
 //! `plain_left` and `trailer_left` saying what is left of it. A record that was put together from pieces
 //! stays in its [`RecordBuffer`].
 
+use crate::purpose::Purpose;
 use crate::tls::{Event, MAX_PENDING_RECORD, MAX_PLAINTEXT, RecordBuffer, SealError, TlsClient};
 use crate::transport::{SocketId, Transport};
 
@@ -46,22 +47,6 @@ pub(super) struct Channel {
     plain_left: usize,
     /// Bytes behind it that belong to the same record.
     trailer_left: usize,
-}
-
-/// What a message is written for. Both take the same way through the same code, so that the one keeps it in the
-/// caches for the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
-    /// It is sent.
-    Send,
-    /// It is thrown away.
-    Rehearse,
-}
-
-impl Purpose {
-    fn given(self, bytes: usize) -> usize {
-        if self == Purpose::Send { bytes } else { 0 }
-    }
 }
 
 impl Channel {
@@ -279,13 +264,9 @@ impl Channel {
                 return (0, Err(Refusal::Nothing));
             };
             match tls.as_deref_mut() {
-                None => (purpose.given(count), Ok(count)),
-                Some(tls) if purpose == Purpose::Rehearse => {
-                    tls.rehearse(room, header..header + count);
-                    (0, Ok(0))
-                }
-                Some(tls) => match tls.seal_in_place(room, header..header + count) {
-                    Ok(record) => (record.end, Ok(record.end)),
+                None => (purpose.count(count), Ok(count)),
+                Some(tls) => match tls.seal_in_place_for(purpose, room, header..header + count) {
+                    Ok(record) => (purpose.count(record.end), Ok(record.end)),
                     Err(error) => (0, Err(Refusal::Seal(error))),
                 },
             }

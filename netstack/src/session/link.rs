@@ -1,7 +1,8 @@
 //! One link: a TCP connection on its way from resolving to draining.
 
 use super::cause::CloseCause;
-use super::channel::{Channel, Flow, Purpose, Refusal};
+use super::channel::{Channel, Flow, Refusal};
+use crate::purpose::Purpose;
 use super::dial::Dial;
 use super::random::Random;
 use super::{Progress, SendError, SessionConfig, SessionStatistics};
@@ -322,16 +323,15 @@ impl Link {
     ) -> Result<usize, SendError> {
         let length = frame_header_len(payload.len()) + payload.len();
         let Link { channel, websocket, .. } = self;
-        let sent = channel.send(transport, length, purpose, |room| match purpose {
-            Purpose::Send => websocket.frame(kind, mask, payload, room).ok(),
-            Purpose::Rehearse => websocket.rehearse(kind, mask, payload, room).ok(),
-        });
+        let sent = channel.send(transport, length, purpose, |room| websocket.frame_for(purpose, kind, mask, payload, room).ok());
         match sent {
             Ok(bytes) => Ok(bytes),
             Err(Refusal::NoRoom) => Err(SendError::NoRoom),
             Err(Refusal::Nothing) => Err(SendError::NotOpen),
             Err(Refusal::Seal(error)) => {
-                self.fault = Some(CloseCause::Seal(error));
+                if purpose == Purpose::Send {
+                    self.fault = Some(CloseCause::Seal(error));
+                }
                 Err(SendError::Seal(error))
             }
         }

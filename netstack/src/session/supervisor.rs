@@ -2,10 +2,10 @@
 
 use super::backoff::{Backoff, retry_after_s};
 use super::cause::{CauseKind, CloseCause};
-use super::channel::Purpose;
 use super::link::{Link, Stage, Step};
 use super::random::Random;
 use super::{Handler, Progress, SECOND_NS, SendError, SessionConfig, SessionStatistics};
+use crate::purpose::Purpose;
 use crate::tls::{Suite, Version};
 use crate::transport::{SocketId, Transport};
 use crate::websocket::{Kind, UpgradeError, close_code};
@@ -410,8 +410,24 @@ impl Session {
     /// If no link is open or the transport has no room; nothing left then.
     #[inline]
     pub fn send<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) -> Result<u32, SendError> {
+        self.send_for(Purpose::Send, transport, kind, payload)
+    }
+
+    /// [`Session::send`], for this purpose. A rehearsal frames, masks and seals in the transport's own room, and sends
+    /// nothing: rarely used code and keys stay in the caches that way.
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    #[inline]
+    pub fn send_for<T: Transport>(
+        &mut self,
+        purpose: Purpose,
+        transport: &mut T,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<u32, SendError> {
         let index = self.newest.ok_or(SendError::NotOpen)?;
-        self.send_on(index, transport, kind, payload, Purpose::Send)
+        self.send_on(index, transport, kind, payload, purpose)
     }
 
     /// Sends on the link of this generation, for what must not go to the newest (an unsubscription).
@@ -436,25 +452,17 @@ impl Session {
         let mask = self.random.mask();
         let link = self.links.get_mut(index).ok_or(SendError::NotOpen)?;
         match link.send(transport, kind, payload, mask, purpose) {
-            _ if purpose == Purpose::Rehearse => Ok(link.generation),
             Ok(bytes) => {
-                self.statistics.messages_out += 1;
-                self.statistics.bytes_out += bytes as u64;
-                self.statistics.message_bytes_out += payload.len() as u64;
+                self.statistics.messages_out += purpose.count(1);
+                self.statistics.bytes_out += purpose.count(bytes as u64);
+                self.statistics.message_bytes_out += purpose.count(payload.len() as u64);
                 Ok(link.generation)
             }
             Err(error) => {
-                self.statistics.sends_refused += 1;
+                self.statistics.sends_refused += purpose.count(1);
                 Err(error)
             }
         }
-    }
-
-    /// Goes through the motions of [`Session::send`] (frame, mask, seal, in the transport's own room) without sending
-    /// anything or changing any state: rarely used code and keys stay in the caches that way. True if there was a
-    /// connection to do it on.
-    pub fn rehearse<T: Transport>(&mut self, transport: &mut T, kind: Kind, payload: &[u8]) -> bool {
-        self.newest.is_some_and(|index| self.send_on(index, transport, kind, payload, Purpose::Rehearse).is_ok())
     }
 
     /// Begins a planned renewal now (the venue says that it will close): the new link comes up while the

@@ -48,6 +48,7 @@ use std::ops::Range;
 use rustls::client::UnbufferedClientConnection;
 use rustls_pki_types::ServerName;
 use zeroize::Zeroize;
+use crate::purpose::Purpose;
 
 pub use buffer::RecordBuffer;
 pub use config::{Roots, TlsConfig, TlsOptions, Versions};
@@ -277,15 +278,18 @@ impl TlsClient {
     /// [`TlsClient::header_room`] bytes before it. Returns where the record lies in `out`.
     #[inline]
     pub fn seal_in_place(&mut self, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
-        self.sealer()?.seal_in_place(out, plaintext)
+        self.seal_in_place_for(Purpose::Send, out, plaintext)
     }
 
-    /// Goes through the motions of [`TlsClient::seal_in_place`] without making a record, so that code and keys are in
-    /// the caches when one is to be made. What lies in `out` then is not to be sent.
-    pub fn rehearse(&mut self, out: &mut [u8], plaintext: Range<usize>) {
-        if let Ok(established) = self.sealer() {
-            established.rehearse(out, plaintext);
-        }
+    /// [`TlsClient::seal_in_place`], for this purpose: what lies in `out` after a rehearsal is not to be sent.
+    #[inline]
+    pub fn seal_in_place_for(
+        &mut self,
+        purpose: Purpose,
+        out: &mut [u8],
+        plaintext: Range<usize>,
+    ) -> Result<Range<usize>, SealError> {
+        self.sealer()?.seal_in_place(purpose, out, plaintext)
     }
 
     #[inline]

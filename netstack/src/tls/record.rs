@@ -11,6 +11,7 @@ use rustls::{CipherSuite, ConnectionTrafficSecrets, SupportedCipherSuite};
 use zeroize::Zeroize;
 
 use super::error::{SealError, TlsError};
+use crate::purpose::Purpose;
 
 /// Bytes of a record's header: type, version, length.
 pub const RECORD_HEADER: usize = 5;
@@ -332,9 +333,16 @@ impl RecordKey {
     }
 
     /// Seals the plaintext that lies in `out[plaintext]` where it lies; the record is
-    /// `plaintext.start - header_room .. plaintext.end + trailer_room`.
+    /// `plaintext.start - header_room .. plaintext.end + trailer_room`. A rehearsal seals under a number that no record
+    /// ever has, and the number goes on as if nothing had been.
     #[inline(never)]
-    pub(super) fn seal_in_place(&mut self, content_type: u8, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
+    pub(super) fn seal_in_place(
+        &mut self,
+        purpose: Purpose,
+        content_type: u8,
+        out: &mut [u8],
+        plaintext: Range<usize>,
+    ) -> Result<Range<usize>, SealError> {
         let length = plaintext.len();
         if length > MAX_PLAINTEXT {
             return Err(SealError::TooLong { length });
@@ -342,6 +350,10 @@ impl RecordKey {
         let needed = self.sealed_len(length);
         let start = plaintext.start.checked_sub(self.header_room()).ok_or(SealError::BufferTooSmall { needed })?;
         let record = out.get_mut(start..).and_then(|out| out.get_mut(..needed)).ok_or(SealError::BufferTooSmall { needed })?;
+        let sequence = self.sequence;
+        if purpose == Purpose::Rehearse {
+            self.sequence = REHEARSAL_SEQUENCE;
+        }
         let nonce = self.nonce();
         let header = self.write_header(content_type, length, &nonce, record);
         let (text, tail) = record[self.header_room()..].split_at_mut(length);
@@ -353,15 +365,11 @@ impl RecordKey {
                 self.key.seal_in_place_scatter(nonce, data, text, &[], tail)
             }
         };
-        self.finish_seal(result.is_ok(), needed).map(|length| start..start + length)
-    }
-
-    /// Does what [`RecordKey::seal_in_place`] does, so that it is in the caches when it is needed, under a number that
-    /// no record ever has, and goes on as if nothing had been. What lies in `out` then is not to be sent.
-    pub(super) fn rehearse(&mut self, content_type: u8, out: &mut [u8], plaintext: Range<usize>) {
-        let sequence = std::mem::replace(&mut self.sequence, REHEARSAL_SEQUENCE);
-        let _ = std::hint::black_box(self.seal_in_place(content_type, out, plaintext));
-        self.sequence = sequence;
+        let finished = self.finish_seal(result.is_ok(), needed);
+        if purpose == Purpose::Rehearse {
+            self.sequence = sequence;
+        }
+        finished.map(|length| start..start + length)
     }
 
     /// Writes header and explicit nonce at the front of `record`; returns the header.

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::buffer::RecordBuffer;
 use super::error::{Alert, SealError, TlsError};
+use crate::purpose::Purpose;
 use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RECORD_HEADER, RecordKey, Suite, TrafficKeys, Version};
 
 /// Longest handshake message taken after the handshake; in practice a session ticket of a few hundred bytes.
@@ -516,18 +517,13 @@ impl<S: KeySchedule> RecordLayer<S> {
     /// Seals the plaintext that lies in `out[plaintext]` where it lies, header before and trailer behind;
     /// returns where the record lies.
     #[inline]
-    pub fn seal_in_place(&mut self, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
+    pub fn seal_in_place(&mut self, purpose: Purpose, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
         self.may_seal()?;
-        let record = self.sealer.seal_in_place(APPLICATION_DATA, out, plaintext)?;
-        self.sealed();
-        Ok(record)
-    }
-
-    /// Goes through the motions of [`RecordLayer::seal_in_place`] without making a record: see `RecordKey::rehearse`.
-    pub fn rehearse(&mut self, out: &mut [u8], plaintext: Range<usize>) {
-        if self.may_seal().is_ok() {
-            self.sealer.rehearse(APPLICATION_DATA, out, plaintext);
+        let record = self.sealer.seal_in_place(purpose, APPLICATION_DATA, out, plaintext)?;
+        if purpose == Purpose::Send {
+            self.sealed();
         }
+        Ok(record)
     }
 
     #[inline]

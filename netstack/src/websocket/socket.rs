@@ -6,6 +6,7 @@ use super::buffer::MessageBuffer;
 use super::error::{EncodeError, WebSocketError, close_code};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_SERVER_HEADER, Opcode, frame_header_len, mask_copy, mask_in_place, write_header};
 use super::utf8::Utf8Stream;
+use crate::purpose::Purpose;
 
 /// What a message's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,17 +375,25 @@ impl WebSocket {
     /// the frame's length.
     #[inline]
     pub fn frame(&mut self, kind: Kind, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
+        self.frame_for(Purpose::Send, kind, mask, payload, out)
+    }
+
+    /// [`WebSocket::frame`], for this purpose: a rehearsed frame is not counted.
+    #[inline]
+    pub fn frame_for(
+        &mut self,
+        purpose: Purpose,
+        kind: Kind,
+        mask: [u8; 4],
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, EncodeError> {
         if self.closing {
             return Err(EncodeError::Closing);
         }
         let length = write_frame(kind.opcode(), mask, payload, out)?;
-        self.statistics.frames_out += 1;
+        self.statistics.frames_out += purpose.count(1);
         Ok(length)
-    }
-
-    /// Writes what [`WebSocket::frame`] would, and does not count it: it is never sent.
-    pub fn rehearse(&self, kind: Kind, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
-        write_frame(kind.opcode(), mask, payload, out)
     }
 
     /// Turns the payload that the caller wrote to `out[payload]` into a frame, in place: it is masked where

@@ -17,6 +17,11 @@ use crate::state_hash::StateHasher;
 use crate::strategy::{BookState, Fill, OrderUpdate};
 use crate::trades::TradeStream;
 
+/// Open orders that are touched between orders.
+const TOUCHED_MAX: usize = 32;
+/// Outputs for which there is room at hand.
+const OUTPUTS_TOUCHED: usize = 8;
+
 /// A strategy is to be told of this.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Notice {
@@ -98,10 +103,22 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Touches the memory that the next order will be put in, so that it is in the caches then.
+    /// The id that the order after `ahead` more will get; `None` outside a session.
     #[inline]
-    pub fn touch(&self) {
-        self.orders.touch_next();
+    pub fn next_order_id(&self, ahead: u32) -> Option<OrderId> {
+        let session = self.session?;
+        session.next_sequence.checked_add(ahead).map(|sequence| OrderId::new(session.epoch, sequence))
+    }
+
+    /// Touches the memory that the next order will be put in, so that it is in the caches then. Nothing changes.
+    pub(super) fn touch(&mut self) {
+        if let Some(next) = self.next_order_id(0) {
+            self.orders.touch_next(next);
+        }
+        self.orders.touch_open(TOUCHED_MAX);
+        for room in self.outputs.spare_capacity_mut().iter_mut().take(OUTPUTS_TOUCHED) {
+            core::hint::black_box(room.write(Event::default()));
+        }
     }
 
     pub(super) fn new(config: CoreConfig) -> Result<Desk, ConfigError> {

@@ -327,11 +327,29 @@ impl OrderTable {
         }
     }
 
-    /// Reads the slot that the next order gets, so that it is in the caches then.
-    #[inline]
-    pub fn touch_next(&self) {
-        if let Some(order) = self.orders.get(self.free as usize).or(self.orders.last()) {
-            core::hint::black_box((order.id, order.closed_ns, order.wait.next, order.ladder.next));
+    /// Touches the slot and the place in the index that the next order gets, so that they are in the caches then.
+    /// `next` is its id. Nothing changes.
+    pub(crate) fn touch_next(&mut self, next: OrderId) {
+        use core::hint::black_box;
+        black_box(self.index[spread(next) as usize & self.mask]);
+        if self.free == NIL && self.orders.len() < self.capacity {
+            let (strategy, instrument, venue) = (StrategyId(0), InstrumentId(0), VenueId(0));
+            let unused = Order::new(next, strategy, instrument, venue, Side::Buy, Price(0), Qty(0), 0);
+            if let Some(room) = self.orders.spare_capacity_mut().first_mut() {
+                black_box(room.write(unused));
+            }
+            return;
+        }
+        let slot = if self.free == NIL { self.closed.head } else { self.free };
+        if let Some(order) = self.orders.get(slot as usize) {
+            black_box(order.clone());
+        }
+    }
+
+    /// Reads up to `most` open orders: those that a cancel or a replace may be about.
+    pub(crate) fn touch_open(&self, most: usize) {
+        for order in self.iter_open().take(most) {
+            core::hint::black_box((order.id, order.pending, order.asked_ns, order.ladder.next));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::network::{Channel, ChannelCounters, ChannelEvents, Network, NotSent};
 use crate::report::LinkReport;
 use drivers::port::Port;
+use netstack::purpose::Purpose;
 use netstack::session::{CauseKind, CloseCause, Handler, Progress, Session, SessionConfig};
 use netstack::stack::Stack;
 use netstack::tls::{TlsConfig, Version};
@@ -140,13 +141,8 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
     }
 
     #[inline]
-    fn send(&mut self, network: &mut N, message: &[u8], _now_ns: u64) -> Result<(), NotSent> {
-        self.session.send(network, Kind::Text, message).map(|_| ()).map_err(|_| NotSent)
-    }
-
-    #[inline]
-    fn rehearse(&mut self, network: &mut N, message: &[u8]) -> bool {
-        self.session.rehearse(network, Kind::Text, message)
+    fn send(&mut self, network: &mut N, message: &[u8], purpose: Purpose) -> Result<(), NotSent> {
+        self.session.send_for(purpose, network, Kind::Text, message).map(|_| ()).map_err(|_| NotSent)
     }
 
     #[inline]

@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering;
 
 /// Orders and cancels that one pass may cause; more are refused by the core's own output bound.
 const COMMANDS_MAX: usize = 512;
+/// Slots of the ring that are touched between orders.
+const RING_TOUCHED: u64 = 16;
 /// Turns that a full ring is waited for: some seconds.
 const WAIT_TURNS_MAX: u32 = 100_000_000;
 /// Turns between two looks at whether the writer has failed.
@@ -136,9 +138,21 @@ impl CoreSide {
 
     /// Touches what the next order will be written to: the ring's next slots, the order table's next place.
     #[inline]
-    pub fn touch(&self) {
-        self.recorder.ring.touch_next(8);
-        self.core.desk().touch();
+    pub fn touch(&mut self) {
+        self.recorder.ring.touch_next(RING_TOUCHED);
+        self.core.touch();
+    }
+
+    /// Puts commands of a rehearsal where those of the core wait, if none does: to be taken from there by the same
+    /// code. Returns whether that was possible.
+    #[inline]
+    pub fn lend_commands(&mut self, commands: &[Event]) -> bool {
+        if self.command_count != 0 || commands.len() > COMMANDS_MAX {
+            return false;
+        }
+        self.commands[..commands.len()].copy_from_slice(commands);
+        self.command_count = commands.len();
+        true
     }
 
     /// Commands waiting to be sent, oldest first.

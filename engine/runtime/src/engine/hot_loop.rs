@@ -17,8 +17,8 @@ use super::accounting::{Accounting, HotUsage};
 use super::core_side::{CommandBatch, CoreSide, command_batch};
 use super::init::LoopTiming;
 use super::network::{Channel, Network, TimeSource};
-use super::rehearsal::{Rehearsal, RehearsalCounters};
-use super::sending::{Purpose, not_executed, put_on_wire};
+use super::rehearsal::{self, Rehearsal, RehearsalCounters};
+use super::sending::{not_executed, put_on_wire};
 use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
@@ -27,6 +27,7 @@ use crate::latency::Latency;
 use drivers::spsc::Consumer;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, FeedState, Times};
 use engine_core::ids::{InstrumentId, VenueId};
+use netstack::purpose::Purpose;
 use netstack::transport::SocketId;
 use std::io;
 use std::sync::Arc;
@@ -382,7 +383,7 @@ where
         for _ in 0..MESSAGES_PER_FRAME_MAX {
             let polled = self.poll_channel(venue, role, tick.seen_ns, clock);
             if !self.side.commands().is_empty() {
-                self.send_orders(polled.complete_ns, tick, clock);
+                self.send_orders(polled.complete_ns, tick, Purpose::Send, clock);
             }
             self.send_rest(venue, clock);
             if !polled.worked {
@@ -420,12 +421,15 @@ where
     }
 
     /// Puts the orders that a message caused into frames, and measures how long it all took.
-    fn send_orders(&mut self, complete_ns: Option<u64>, tick: Tick, clock: &mut impl TimeSource) {
+    ///
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    fn send_orders(&mut self, complete_ns: Option<u64>, tick: Tick, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
         let of_market = self.side.take_market_orders();
         let decided_ns = clock.now_ns();
-        let sent = self.execute_commands(clock);
-        if sent.messages == 0 {
-            return;
+        let sent = self.execute_commands(purpose, clock);
+        if sent.messages == 0 || purpose == Purpose::Rehearse {
+            return sent;
         }
         let last_ready_ns = clock.now_ns();
         if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
@@ -443,10 +447,12 @@ where
         if self.frames_left > 0 {
             self.kick(clock);
         }
+        sent
     }
 
     /// Executes what the core wants sent, and what follows from it, up to a bound.
-    fn execute_commands(&mut self, clock: &mut impl TimeSource) -> Sent {
+    #[inline(never)]
+    fn execute_commands(&mut self, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
         let mut sent = Sent::default();
         for _ in 0..ROUNDS_MAX {
             let count = self.side.take_commands(&mut self.batch);
@@ -458,7 +464,7 @@ where
                 if command.event_kind() == Some(EventKind::SendResync) {
                     self.resync(&command, clock);
                 } else {
-                    let more = self.execute(&command, clock);
+                    let more = self.execute(&command, purpose, clock);
                     if sent.messages == 0 {
                         sent.encode_ns += more.encode_ns;
                     }
@@ -479,11 +485,11 @@ where
 
     /// Encodes one order command and seals it.
     #[inline]
-    fn execute(&mut self, command: &Event, clock: &mut impl TimeSource) -> Sent {
+    fn execute(&mut self, command: &Event, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
         let HotLoop { venues, network, side, .. } = self;
         let Some(slot) = venues.get_mut(command.venue_id().index()) else { return Sent::default() };
-        let put = put_on_wire(slot, network, command, clock, Purpose::Send);
-        if put.lost || put.executed.is_err() {
+        let put = put_on_wire(slot, network, command, clock, purpose);
+        if (put.lost || put.executed.is_err()) && purpose == Purpose::Send {
             let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
             not_executed(slot, command, &put, times, side);
         }
@@ -513,7 +519,7 @@ where
         let now = clock.now_ns();
         for (role, message) in slot.out.messages() {
             let channel = slot.channels[role.index()].as_mut();
-            let sent = channel.is_some_and(|c| c.channel.send(network, message, now).is_ok());
+            let sent = channel.is_some_and(|c| c.channel.send(network, message, Purpose::Send).is_ok());
             slot.counters.not_sent += u64::from(!sent);
         }
         let mut reconcile = false;
@@ -535,7 +541,7 @@ where
     fn settle(&mut self, clock: &mut impl TimeSource) {
         if !self.side.commands().is_empty() {
             self.side.take_market_orders();
-            if self.execute_commands(clock).messages > 0 {
+            if self.execute_commands(Purpose::Send, clock).messages > 0 {
                 self.dirty = true;
             }
         }
@@ -601,21 +607,27 @@ where
 
     /// Nothing else is to do: goes the way to an order once, without an order.
     fn rehearse(&mut self, now: u64, clock: &mut impl TimeSource) {
-        let HotLoop { rehearsal, side, venues, network, .. } = self;
-        let wanted = matches!(self.phase, Phase::WarmUp | Phase::Running) && self.timing.rehearse_ns != 0;
-        let Some(rehearsal) = rehearsal.as_mut().filter(|_| wanted) else {
-            self.due.rehearsal_ns = u64::MAX;
+        self.due.rehearsal_ns = if self.timing.rehearse_ns == 0 { u64::MAX } else { now + self.timing.rehearse_ns };
+        if !matches!(self.phase, Phase::WarmUp | Phase::Running) || !self.side.commands().is_empty() {
             return;
-        };
-        self.due.rehearsal_ns = now + self.timing.rehearse_ns;
-        side.touch();
-        network.touch();
-        rehearsal.step(side.core().desk(), |command| {
-            let Some(slot) = venues.get_mut(command.venue_id().index()) else { return 0 };
-            let put = put_on_wire(slot, network, command, clock, Purpose::Rehearse);
-            slot.orders.clear();
-            u64::from(put.messages)
-        });
+        }
+        let Some(mut rehearsal) = self.rehearsal.take() else { return };
+        self.side.touch();
+        self.network.touch();
+        if rehearsal.begin(self.side.core().desk()) {
+            for _ in 0..rehearsal::ROUNDS_MAX {
+                let orders = rehearsal.orders(self.side.core().desk());
+                let mut messages = 0;
+                if !orders.is_empty() && self.side.lend_commands(orders) {
+                    let tick = Tick { seen_ns: now, turn_ns: now, measured: true };
+                    messages = self.send_orders(Some(now), tick, Purpose::Rehearse, clock).messages;
+                }
+                if !rehearsal.answer(messages) {
+                    break;
+                }
+            }
+        }
+        self.rehearsal = Some(rehearsal);
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.

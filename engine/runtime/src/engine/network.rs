@@ -4,6 +4,7 @@
 //! WebSocket on top of a network). The loop is generic over both, so the compiler sees through them.
 
 use crate::report::LinkReport;
+use netstack::purpose::Purpose;
 use netstack::transport::SocketId;
 use std::io;
 use venues::venue::MessageKind;
@@ -71,11 +72,9 @@ pub trait Channel<N> {
     /// True if the socket is one of its own.
     fn owns(&self, socket: SocketId) -> bool;
 
-    /// Sends a text message over the newest open connection.
-    fn send(&mut self, network: &mut N, message: &[u8], now_ns: u64) -> Result<(), NotSent>;
-
-    /// Goes through the motions of [`Channel::send`]; nothing is sent and nothing changes. True if it could have been.
-    fn rehearse(&mut self, network: &mut N, message: &[u8]) -> bool;
+    /// Sends a text message over the newest open connection, or goes through the motions: then nothing is sent and
+    /// nothing changes.
+    fn send(&mut self, network: &mut N, message: &[u8], purpose: Purpose) -> Result<(), NotSent>;
 
     /// True if messages can be sent.
     fn is_open(&self) -> bool;

@@ -30,7 +30,7 @@ const RING: usize = 4_096;
 /// How far the second core's clock moves with each step.
 const STEP_NS: u64 = 1_000_000_000;
 /// Rounds of orders and answers in one step.
-const ROUNDS_MAX: usize = 3;
+pub const ROUNDS_MAX: usize = 3;
 /// Orders encoded in one step.
 const ORDERS_MAX: usize = 4;
 /// What a venue says we have of everything.
@@ -55,6 +55,11 @@ pub struct Rehearsal {
     next: usize,
     up: bool,
     now_ns: u64,
+    /// Commands in the batch that await their answer.
+    asked: usize,
+    /// Orders that the step may still encode.
+    left: usize,
+    to_send: [Event; ORDERS_MAX],
     counters: RehearsalCounters,
 }
 
@@ -75,6 +80,9 @@ impl Rehearsal {
             next: 0,
             up: false,
             now_ns,
+            asked: 0,
+            left: 0,
+            to_send: [Event::default(); ORDERS_MAX],
             counters: RehearsalCounters::default(),
         };
         rehearsal.prepare(venues, assets);
@@ -117,19 +125,18 @@ impl Rehearsal {
         while self.ring.pop().is_some() {}
     }
 
-    /// One step: a book moves, the strategies answer, and `send` gets each order to encode and to seal; it
-    /// returns how many messages that made. `real` lends the market, and its risk is asked about each order, so
-    /// that the limits and windows that the next real order meets are at hand too.
+    /// A step begins: a book moves. False if there is nothing to move. `real` lends the market.
     #[inline(never)]
-    pub fn step(&mut self, real: &Desk, mut send: impl FnMut(&Event) -> u64) {
-        let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return };
+    pub fn begin(&mut self, real: &Desk) -> bool {
+        let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return false };
         self.next = (self.next + 1) % self.instruments.len();
         if self.next == 0 {
             self.up = !self.up;
         }
-        let Some(market) = real.book(instrument).and_then(Market::of) else { return };
+        let Some(market) = real.book(instrument).and_then(Market::of) else { return false };
         self.now_ns = self.now_ns.saturating_add(STEP_NS);
         self.counters.steps += 1;
+        self.left = ORDERS_MAX;
         let tick = real.instruments().get(instrument).map_or(1, |i| i.tick.0);
         let shift = if self.up { (market.ask.0 - market.bid.0).max(tick) } else { 0 };
         let times = self.times();
@@ -139,24 +146,41 @@ impl Rehearsal {
         self.take(&Event::timer(times));
         self.take(&level(Side::Buy, market.bid, market.bid_qty, flags::CLEAR));
         self.take(&level(Side::Sell, market.ask, market.ask_qty, flags::LAST));
-        let mut left = ORDERS_MAX;
-        for _ in 0..ROUNDS_MAX {
-            let count = self.side.take_commands(&mut self.batch);
-            for at in 0..count {
-                let command = self.batch[at];
-                if left > 0 && command.kind <= EventKind::SendReplace as u8 {
-                    left -= 1;
-                    self.counters.orders += 1;
-                    ask(real, &command);
-                    self.counters.encoded += send(&command);
-                }
-                self.answer(&command);
+        true
+    }
+
+    /// What the strategies answered, under the ids that the next real orders will have: what is found by id is at
+    /// hand then. Real risk is asked about each order, so that the limits and windows that the next one meets are at
+    /// hand too. Empty once they have nothing more to say. To be followed by [`Rehearsal::answer`].
+    pub fn orders(&mut self, real: &Desk) -> &[Event] {
+        self.asked = self.side.take_commands(&mut self.batch);
+        let mut count = 0;
+        for at in 0..self.asked {
+            let mut command = self.batch[at];
+            if count < self.left && command.kind <= EventKind::SendReplace as u8 {
+                ask(real, &command);
+                command.a = real.next_order_id(count as u32).unwrap_or(OrderId::NONE).0;
+                self.to_send[count] = command;
+                count += 1;
             }
         }
+        self.left -= count;
+        self.counters.orders += count as u64;
+        &self.to_send[..count]
+    }
+
+    /// The venues answer what [`Rehearsal::orders`] gave; `messages` were encoded of it. False if there was nothing.
+    pub fn answer(&mut self, messages: u32) -> bool {
+        self.counters.encoded += u64::from(messages);
+        for at in 0..self.asked {
+            let command = self.batch[at];
+            self.agree(&command);
+        }
+        std::mem::take(&mut self.asked) > 0
     }
 
     /// The venue agrees to everything at once.
-    fn answer(&mut self, command: &Event) {
+    fn agree(&mut self, command: &Event) {
         let (venue, instrument, order, times) = (command.venue_id(), command.instrument_id(), command.order_id(), self.times());
         let report = |kind| Event::order_report(kind, venue, instrument, order, times).with(flags::LAST);
         let gone = |kind| Event::order_gone(kind, venue, instrument, order, Some(Qty::ZERO), times).with(flags::LAST);

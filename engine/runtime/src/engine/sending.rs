@@ -8,17 +8,9 @@ use super::network::{Channel, TimeSource};
 use super::venue_slot::VenueSlot;
 use crate::cold::rest_worker::ColdTask;
 use engine_core::event::{Event, EventKind, EventSink, Times};
+use netstack::purpose::Purpose;
 use venues::outbox::ColdRequest;
 use venues::venue::{ExecuteError, Venue};
-
-/// What a command is put on the wire for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
-    /// It goes out.
-    Send,
-    /// It goes all the way but the last step, and leaves nothing behind.
-    Rehearse,
-}
 
 /// What came of it.
 pub(super) struct Put {
@@ -32,7 +24,7 @@ pub(super) struct Put {
 }
 
 /// Encodes a command and seals what comes of it. What the codec asks of the cold plane is left in its outbox.
-#[inline(never)]
+#[inline]
 pub(super) fn put_on_wire<N, S: Channel<N>, V: Venue>(
     slot: &mut VenueSlot<S, V>,
     network: &mut N,
@@ -47,16 +39,13 @@ pub(super) fn put_on_wire<N, S: Channel<N>, V: Venue>(
         Purpose::Send => venue.execute(command, times, orders),
         Purpose::Rehearse => {
             venue.rehearse(command, times, orders);
-            Ok(())
+            Ok(()) // Whatever it came to, there is nobody to tell.
         }
     };
     let encoded_ns = clock.now_ns();
     let mut put = Put { executed, messages: 0, lost: false, encode_ns: encoded_ns - begun_ns };
     for (role, message) in orders.messages() {
-        let taken = channels[role.index()].as_mut().is_some_and(|c| match purpose {
-            Purpose::Send => c.channel.send(network, message, encoded_ns).is_ok(),
-            Purpose::Rehearse => c.channel.rehearse(network, message),
-        });
+        let taken = channels[role.index()].as_mut().is_some_and(|c| c.channel.send(network, message, purpose).is_ok());
         put.messages += u32::from(taken);
         put.lost |= !taken;
     }

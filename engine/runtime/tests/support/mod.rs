@@ -13,6 +13,7 @@ use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use engine_core::state_hash::StateHasher;
 use engine_core::strategy::{Context, NewOrder, OrderUpdate, Strategy};
+use netstack::purpose::Purpose;
 use netstack::transport::SocketId;
 use runtime::cold::journal_writer::WriterProgress;
 use runtime::cold::rest_worker::ColdTask;
@@ -283,16 +284,16 @@ impl Channel<ScriptedNetwork> for ScriptedChannel {
     fn owns(&self, socket: SocketId) -> bool {
         self.socket == socket
     }
-    fn send(&mut self, _: &mut ScriptedNetwork, message: &[u8], _: u64) -> Result<(), NotSent> {
+    fn send(&mut self, _: &mut ScriptedNetwork, message: &[u8], purpose: Purpose) -> Result<(), NotSent> {
         if !self.open || *self.full.borrow() {
             return Err(NotSent);
+        }
+        if purpose == Purpose::Rehearse {
+            return Ok(());
         }
         *self.written.borrow_mut() += 1;
         note(&self.diary, format!("send {} {} {}", self.socket.index, self.role.as_str(), String::from_utf8_lossy(message)));
         Ok(())
-    }
-    fn rehearse(&mut self, _: &mut ScriptedNetwork, _: &[u8]) -> bool {
-        true
     }
     fn is_open(&self) -> bool {
         self.open
