@@ -113,6 +113,10 @@ impl Venue for AnyVenue {
     }
 
     #[inline]
+    fn touch_order(&self, order: OrderId) {
+        forward!(self, venue => venue.touch_order(order));
+    }
+
     fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
         forward!(self, venue => venue.rehearse(command, times, out));
     }

@@ -312,6 +312,11 @@ pub trait Venue {
         let _ = (command, times, out);
     }
 
+    /// Reads what is remembered of an order, so that it is in the caches when a request about it is made.
+    fn touch_order(&self, order: engine_core::ids::OrderId) {
+        let _ = order;
+    }
+
     /// The venue says that it will soon close the newest connection of this role: true once per notice. The
     /// runtime may begin a planned renewal at once; a venue that never says so keeps the default.
     fn take_closing(&mut self, role: Role) -> bool {

@@ -349,7 +349,7 @@ impl OrderTable {
     /// Reads up to `most` open orders: those that a cancel or a replace may be about.
     pub(crate) fn touch_open(&self, most: usize) {
         for order in self.iter_open().take(most) {
-            core::hint::black_box((order.id, order.pending, order.asked_ns, order.ladder.next));
+            core::hint::black_box((self.find(order.id), order.clone()));
         }
     }
 

@@ -39,6 +39,8 @@ use venues::venue::{Role, Venue};
 const MESSAGES_PER_FRAME_MAX: usize = 64;
 /// Rounds of orders that one message may cause: an order's refusal may cause the next.
 const ROUNDS_MAX: usize = 8;
+/// Open orders that are kept at hand, for the cancel or the replace that may come.
+const ORDERS_TOUCHED_MAX: usize = 32;
 /// Results of the cold plane taken from one venue in one pass.
 const COLD_PER_PASS_MAX: usize = 32;
 /// How often slow things are looked at.
@@ -614,6 +616,11 @@ where
         let Some(mut rehearsal) = self.rehearsal.take() else { return };
         self.side.touch();
         self.network.touch();
+        for order in self.side.core().desk().orders().iter_open().take(ORDERS_TOUCHED_MAX) {
+            if let Some(slot) = self.venues.get(order.venue.index()) {
+                slot.venue.touch_order(order.id);
+            }
+        }
         if rehearsal.begin(self.side.core().desk()) {
             for _ in 0..rehearsal::ROUNDS_MAX {
                 let orders = rehearsal.orders(self.side.core().desk());

@@ -248,6 +248,12 @@ impl Venue for Binance {
         orders.execute(command, times, &mut self.ledger, &mut self.counters, out)
     }
 
+    fn touch_order(&self, order: OrderId) {
+        if let Some(orders) = &self.orders {
+            orders.touch(order);
+        }
+    }
+
     fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
         if let Some(orders) = &mut self.orders {
             orders.rehearse(command, times, &mut self.ledger, &mut self.counters, out);

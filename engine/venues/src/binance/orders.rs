@@ -581,6 +581,11 @@ impl OrderEntry {
         }
     }
 
+    /// Reads what is remembered of an order.
+    pub fn touch(&self, order: OrderId) {
+        core::hint::black_box(self.working.get(order).copied());
+    }
+
     /// Executes for practice, and takes back what that changed: the request, what was spent, the order.
     pub fn rehearse(
         &mut self,

@@ -347,6 +347,12 @@ impl Venue for Kraken {
         }
     }
 
+    fn touch_order(&self, order: OrderId) {
+        if let Some(entry) = &self.order_entry {
+            entry.touch(order);
+        }
+    }
+
     fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
         if let Some(entry) = &mut self.order_entry {
             entry.rehearse(command, times.core_ns, out);

@@ -360,6 +360,11 @@ impl OrderEntry {
         m.put(br#""],"token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
     }
 
+    /// Reads what is remembered of an order.
+    pub fn touch(&self, order: OrderId) {
+        core::hint::black_box(self.reports.orders.find(order).map(|entry| self.reports.orders[entry].clone()));
+    }
+
     /// Executes for practice, and takes back what that changed: the request, the points, the order.
     pub fn rehearse(&mut self, command: &Event, now_ns: u64, out: &mut Outbox) {
         use EventKind::{SendCancel, SendNew, SendReplace};
