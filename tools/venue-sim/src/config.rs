@@ -42,7 +42,7 @@ impl Default for SimConfig {
             kraken: Some(KrakenConfig::default()),
             tls: Some(TlsConfig::default()),
             control: None,
-            tick_us: 250,
+            tick_us: 100,
             flush_each: false,
             cpu: None,
         }

@@ -1,6 +1,6 @@
 //! The I/O shell: listeners, TLS, HTTP and the clock around the venues' state machines.
 //!
-//! One thread with one single-threaded runtime runs all venues. A tick (four a millisecond, unless
+//! One thread with one single-threaded runtime runs all venues. A tick (ten a millisecond, unless
 //! configured otherwise) moves the market on; whatever a tick or a request leaves in a venue's outbox is
 //! handed to the connections' queues at once.
 

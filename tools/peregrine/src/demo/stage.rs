@@ -9,10 +9,13 @@ use runtime::config::Document;
 use runtime::host;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use venue_sim::{Sim, SimHandle};
+use venue_sim::config::SimConfig;
+use venue_sim::{Sim, SimError, SimHandle};
 
 /// First letters of the directories that stages are set up in; the process id follows.
 pub const DIRECTORY_PREFIX: &str = "peregrine-demo-";
+/// Slices of the venues' thread: as long as its ticks.
+const VENUES_SLICE_NS: u64 = 100_000;
 /// First port of the venues on a wire of their own; on loopback the system chooses.
 const FIRST_PORT: u16 = 9_443;
 
@@ -82,7 +85,7 @@ impl Stage {
         {
             (venue.maker_ppm, venue.taker_ppm) = (MAKER_FEE_PPM, TAKER_FEE_PPM);
         }
-        let sim = wire.on_venues_side(|| Sim::start(simulation))?.context("starting the simulated venues")?;
+        let sim = wire.on_venues_side(|| start_venues(simulation))?.context("starting the simulated venues")?;
         let (binance_keys, kraken_keys) = accounts.write_key_files(&place.path)?;
         let ring = place.ring();
         let settings = Settings {
@@ -107,6 +110,18 @@ impl Stage {
         let document = Document::read(&config)?;
         Ok(Stage { sim, accounts, wire, place, config, document })
     }
+}
+
+/// Starts the venues from a thread with short slices, which theirs inherits. They stand for machines far away: when what
+/// they should have said waits for a processor on this one, it comes in a flood that no venue sends.
+fn start_venues(simulation: SimConfig) -> Result<SimHandle, SimError> {
+    std::thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            let _ = host::set_slice(VENUES_SLICE_NS); // An older kernel lets them wait as others do.
+            Sim::start(simulation)
+        });
+        starter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The first of a few free ports in a row on loopback.
