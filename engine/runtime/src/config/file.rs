@@ -130,7 +130,7 @@ fn yes() -> bool {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostTable {
-    /// CPU of the hot thread; default the last one.
+    /// CPU of the hot thread; default an isolated one, or else the one that devices interrupt least.
     pub hot_cpu: Option<usize>,
     /// SCHED_FIFO priority of the hot thread, 1 to 99; 0 = ordinary class.
     pub fifo_priority: i32,

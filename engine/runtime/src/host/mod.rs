@@ -5,6 +5,7 @@
 //! what was obtained.
 
 pub mod hot_memory;
+pub mod interrupts;
 pub mod topology;
 
 use std::fmt;
