@@ -32,7 +32,13 @@ const STEP_NS: u64 = 1_000_000_000;
 /// Rounds of orders and answers in one step.
 pub const ROUNDS_MAX: usize = 3;
 /// Orders encoded in one step.
-const ORDERS_MAX: usize = 4;
+const ORDERS_MAX: usize = 5;
+/// One in so many moves is one that arbitrage between venues answers; the others are a spread wide.
+const GAP_ONE_IN: u64 = 3;
+/// Such a move is the price divided by this: beyond any fees, within any sensible price collar.
+const GAP_DIVISOR: i64 = 100;
+/// Books of the same asset on other venues that are renewed with the one that moves.
+const COMPANIONS_MAX: usize = 16;
 /// What a venue says we have of everything.
 const PLENTY: Money = Money(1_000_000 * 1_000_000_000_000_000_000);
 /// Counters of the rehearsals.
@@ -52,6 +58,8 @@ pub struct Rehearsal {
     ring: ring::Consumer,
     batch: Box<CommandBatch>,
     instruments: Vec<(InstrumentId, VenueId)>,
+    /// By place in `instruments`: those of the same asset on other venues.
+    companions: Vec<Vec<(InstrumentId, VenueId)>>,
     next: usize,
     up: bool,
     now_ns: u64,
@@ -60,6 +68,8 @@ pub struct Rehearsal {
     /// Orders that the step may still encode.
     left: usize,
     to_send: [Event; ORDERS_MAX],
+    /// A new order on the venue whose book moves, in case the strategies have none: they may amend for hours.
+    plain: Option<Event>,
     counters: RehearsalCounters,
 }
 
@@ -70,19 +80,27 @@ impl Rehearsal {
     /// If there is no memory for its ring.
     pub fn new(core: Core, now_ns: u64) -> Result<Rehearsal, ring::RingError> {
         let (producer, ring) = ring::in_process(RING, 1)?;
-        let instruments = core.desk().instruments().iter().map(|(id, i)| (id, i.venue)).collect();
+        let table = core.desk().instruments();
+        let others = |of: InstrumentId, base| {
+            let same = table.iter().filter(move |(id, i)| *id != of && i.base == base);
+            same.map(|(id, i)| (id, i.venue)).take(COMPANIONS_MAX).collect()
+        };
+        let companions = table.iter().map(|(id, i)| others(id, i.base)).collect();
+        let instruments = table.iter().map(|(id, i)| (id, i.venue)).collect();
         let (venues, assets) = (core.desk().config().venues.len(), core.desk().config().assets.len());
         let mut rehearsal = Rehearsal {
             side: CoreSide::new(core, producer, Arc::new(WriterProgress::default())),
             ring,
             batch: command_batch(),
             instruments,
+            companions,
             next: 0,
             up: false,
             now_ns,
             asked: 0,
             left: 0,
             to_send: [Event::default(); ORDERS_MAX],
+            plain: None,
             counters: RehearsalCounters::default(),
         };
         rehearsal.prepare(venues, assets);
@@ -125,11 +143,13 @@ impl Rehearsal {
         while self.ring.pop().is_some() {}
     }
 
-    /// A step begins: a book moves. False if there is nothing to move. `real` lends the market.
+    /// A step begins: a book moves, those of the same asset elsewhere stay where they are. False if there is nothing to
+    /// move. `real` lends the market.
     #[inline(never)]
     pub fn begin(&mut self, real: &Desk) -> bool {
-        let Some(&(instrument, venue_id)) = self.instruments.get(self.next) else { return false };
-        self.next = (self.next + 1) % self.instruments.len();
+        let at = self.next;
+        let Some(&(instrument, venue)) = self.instruments.get(at) else { return false };
+        self.next = (at + 1) % self.instruments.len();
         if self.next == 0 {
             self.up = !self.up;
         }
@@ -137,16 +157,40 @@ impl Rehearsal {
         self.now_ns = self.now_ns.saturating_add(STEP_NS);
         self.counters.steps += 1;
         self.left = ORDERS_MAX;
-        let tick = real.instruments().get(instrument).map_or(1, |i| i.tick.0);
-        let shift = if self.up { (market.ask.0 - market.bid.0).max(tick) } else { 0 };
+        let rules = real.instruments().get(instrument);
+        let tick = rules.map_or(1, |i| i.tick.0.max(1));
+        let shift = match self.counters.steps % GAP_ONE_IN {
+            0 => market.ask.0 / GAP_DIVISOR / tick * tick,
+            _ if self.up => (market.ask.0 - market.bid.0).max(tick),
+            _ => 0,
+        };
+        let times = self.times();
+        self.take(&Event::timer(times));
+        for other in 0..self.companions[at].len() {
+            let (instrument, venue) = self.companions[at][other];
+            if let Some(market) = real.book(instrument).and_then(Market::of) {
+                self.show(venue, instrument, &market, 0);
+            }
+        }
+        self.show(venue, instrument, &market, shift);
+        let mode = if self.up { flags::POST_ONLY } else { flags::IOC };
+        self.plain = rules.map(|rules| Event {
+            side: Side::Buy as u8,
+            b: market.bid.0 as u64,
+            c: rules.qty_min.0.max(rules.lot.0) as u64,
+            ..Event::order_report(EventKind::SendNew, venue, instrument, OrderId::NONE, times).with(mode)
+        });
+        true
+    }
+
+    /// Shows the second core a book of two levels.
+    fn show(&mut self, venue: VenueId, instrument: InstrumentId, market: &Market, shift: i64) {
         let times = self.times();
         let level = |side, price: Price, qty, more| {
-            Event::book_level(venue_id, instrument, side, Price(price.0 + shift), qty, 0, times).with(flags::SNAPSHOT | more)
+            Event::book_level(venue, instrument, side, Price(price.0 + shift), qty, 0, times).with(flags::SNAPSHOT | more)
         };
-        self.take(&Event::timer(times));
         self.take(&level(Side::Buy, market.bid, market.bid_qty, flags::CLEAR));
         self.take(&level(Side::Sell, market.ask, market.ask_qty, flags::LAST));
-        true
     }
 
     /// What the strategies answered, under the ids that the next real orders will have: what is found by id is at
@@ -155,14 +199,22 @@ impl Rehearsal {
     pub fn orders(&mut self, real: &Desk) -> &[Event] {
         self.asked = self.side.take_commands(&mut self.batch);
         let mut count = 0;
-        for at in 0..self.asked {
-            let mut command = self.batch[at];
-            if count < self.left && command.kind <= EventKind::SendReplace as u8 {
+        let mut give = |mut command: Event, left: usize, to_send: &mut [Event; ORDERS_MAX]| {
+            if count < left && command.kind <= EventKind::SendReplace as u8 {
                 ask(real, &command);
                 command.a = real.next_order_id(count as u32).unwrap_or(OrderId::NONE).0;
-                self.to_send[count] = command;
+                to_send[count] = command;
                 count += 1;
             }
+        };
+        for command in &self.batch[..self.asked] {
+            if command.kind == EventKind::SendNew as u8 && self.plain.is_some_and(|plain| plain.venue == command.venue) {
+                self.plain = None;
+            }
+            give(*command, self.left, &mut self.to_send);
+        }
+        if let Some(plain) = self.plain.take() {
+            give(plain, self.left, &mut self.to_send);
         }
         self.left -= count;
         self.counters.orders += count as u64;
