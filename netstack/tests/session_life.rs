@@ -3,6 +3,7 @@
 mod session_support;
 mod tls_support;
 
+use netstack::purpose::Purpose;
 use netstack::session::{CauseKind, CloseCause, Progress, SendError};
 use netstack::tls::{Version, Versions};
 use netstack::transport::{CloseReason, ConnectError, Resolution, ResolveError, SocketState};
@@ -79,6 +80,36 @@ fn one_message_is_handed_out_per_poll_even_if_a_record_holds_many() {
         }
         assert_eq!(world.poll(), Progress::Idle);
         assert_eq!(world.transport.last().incoming.len(), 0);
+    }
+}
+
+#[test]
+fn rehearsals_leave_no_trace() {
+    for versions in [None, Some(Versions::Tls13), Some(Versions::Tls12)] {
+        let mut world = match versions {
+            None => World::new(|_| {}),
+            Some(versions) => World::with_tls(versions, |_| {}),
+        };
+        let rehearse =
+            |world: &mut World, payload: &[u8]| world.session.send_for(Purpose::Rehearse, &mut world.transport, Kind::Text, payload);
+        assert!(rehearse(&mut world, b"too early").is_err());
+        let mut world = world.open();
+        for round in 0..20u32 {
+            let before = format!("{:?}", world.session.statistics());
+            for length in [0, 1, 300, 16_376] {
+                assert_eq!(rehearse(&mut world, &vec![b'r'; length]), Ok(1));
+            }
+            // More than one record: not worth a rehearsal, and none is made.
+            assert_eq!(rehearse(&mut world, &vec![b'r'; 20_000]).is_ok(), versions.is_none());
+            assert_eq!(format!("{:?}", world.session.statistics()), before);
+            world.serve();
+            assert!(world.peers[0].frames.is_empty(), "nothing of it was sent");
+            // The peer opens the next record: no number was used up.
+            let order = format!("order {round}");
+            world.session.send(&mut world.transport, Kind::Text, order.as_bytes()).unwrap();
+            world.serve();
+            assert_eq!(world.peers[0].frames.pop_front().unwrap().payload, order.as_bytes());
+        }
     }
 }
 

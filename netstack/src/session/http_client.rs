@@ -7,10 +7,10 @@ use thiserror::Error;
 
 use super::cause::CloseCause;
 use super::channel::{Channel, Flow, Refusal};
-use crate::purpose::Purpose;
 use super::dial::{Dial, Peer};
 use super::{Progress, SECOND_NS};
 use crate::http::{Event, Expected, HttpError, Limits, Method, RequestError, RequestWriter, ResponseParser};
+use crate::purpose::Purpose;
 use crate::tls::{RecordBuffer, TlsConfig};
 use crate::transport::{SocketId, SocketState, Transport};
 

@@ -2,10 +2,10 @@
 
 use super::cause::CloseCause;
 use super::channel::{Channel, Flow, Refusal};
-use crate::purpose::Purpose;
 use super::dial::Dial;
 use super::random::Random;
 use super::{Progress, SendError, SessionConfig, SessionStatistics};
+use crate::purpose::Purpose;
 use crate::tls::{RecordBuffer, TlsClient};
 use crate::transport::{SocketState, Transport};
 use crate::websocket::{Event, Kind, Message, MessageBuffer, Upgrade, UpgradeRequest, WebSocket, frame_header_len};

@@ -419,13 +419,7 @@ impl Session {
     /// # Errors
     /// As [`Session::send`].
     #[inline]
-    pub fn send_for<T: Transport>(
-        &mut self,
-        purpose: Purpose,
-        transport: &mut T,
-        kind: Kind,
-        payload: &[u8],
-    ) -> Result<u32, SendError> {
+    pub fn send_for<T: Transport>(&mut self, purpose: Purpose, transport: &mut T, kind: Kind, payload: &[u8]) -> Result<u32, SendError> {
         let index = self.newest.ok_or(SendError::NotOpen)?;
         self.send_on(index, transport, kind, payload, purpose)
     }

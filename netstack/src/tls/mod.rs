@@ -45,10 +45,10 @@ mod record_layer;
 
 use std::ops::Range;
 
+use crate::purpose::Purpose;
 use rustls::client::UnbufferedClientConnection;
 use rustls_pki_types::ServerName;
 use zeroize::Zeroize;
-use crate::purpose::Purpose;
 
 pub use buffer::RecordBuffer;
 pub use config::{Roots, TlsConfig, TlsOptions, Versions};
@@ -283,12 +283,7 @@ impl TlsClient {
 
     /// [`TlsClient::seal_in_place`], for this purpose: what lies in `out` after a rehearsal is not to be sent.
     #[inline]
-    pub fn seal_in_place_for(
-        &mut self,
-        purpose: Purpose,
-        out: &mut [u8],
-        plaintext: Range<usize>,
-    ) -> Result<Range<usize>, SealError> {
+    pub fn seal_in_place_for(&mut self, purpose: Purpose, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
         self.sealer()?.seal_in_place(purpose, out, plaintext)
     }
 

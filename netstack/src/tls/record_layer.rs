@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use super::buffer::RecordBuffer;
 use super::error::{Alert, SealError, TlsError};
-use crate::purpose::Purpose;
 use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RECORD_HEADER, RecordKey, Suite, TrafficKeys, Version};
+use crate::purpose::Purpose;
 
 /// Longest handshake message taken after the handshake; in practice a session ticket of a few hundred bytes.
 pub const MAX_LATE_HANDSHAKE_MESSAGE: usize = 16 * 1024;

@@ -380,14 +380,7 @@ impl WebSocket {
 
     /// [`WebSocket::frame`], for this purpose: a rehearsed frame is not counted.
     #[inline]
-    pub fn frame_for(
-        &mut self,
-        purpose: Purpose,
-        kind: Kind,
-        mask: [u8; 4],
-        payload: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, EncodeError> {
+    pub fn frame_for(&mut self, purpose: Purpose, kind: Kind, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
         if self.closing {
             return Err(EncodeError::Closing);
         }

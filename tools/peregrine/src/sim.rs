@@ -149,7 +149,15 @@ pub fn config(listen: Listen, rate: u32, seed: u64, ca_file: PathBuf, accounts: 
     let mut tls = TlsConfig { ca_file: Some(ca_file), ..TlsConfig::default() };
     tls.names.push(listen.address.to_string());
     tls.names.dedup();
-    SimConfig { seed, binance: Some(binance), kraken: Some(kraken), tls: Some(tls), control: Some(listen.nth(4)), flush_each: true, ..SimConfig::default() }
+    SimConfig {
+        seed,
+        binance: Some(binance),
+        kraken: Some(kraken),
+        tls: Some(tls),
+        control: Some(listen.nth(4)),
+        flush_each: true,
+        ..SimConfig::default()
+    }
 }
 
 /// Runs the simulated venues until Ctrl-C, or for the time asked for.

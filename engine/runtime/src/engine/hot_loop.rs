@@ -108,6 +108,8 @@ pub struct LoopCounters {
     pub cut_short: u64,
     /// Longest pass that worked off frames, nanoseconds, since warm-up.
     pub pass_ns_max: u64,
+    /// Time spent on rehearsals, nanoseconds.
+    pub rehearsing_ns: u64,
 }
 
 /// When the next of each comes.
@@ -635,6 +637,7 @@ where
             }
         }
         self.rehearsal = Some(rehearsal);
+        self.counters.rehearsing_ns += clock.now_ns() - now;
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.

@@ -428,13 +428,17 @@ impl Venue for ScriptedVenue {
     }
 }
 
-/// A clock that a test moves; each reading takes a nanosecond.
-pub struct ScriptedClock(pub Rc<RefCell<u64>>);
+/// A clock that a test moves.
+pub struct ScriptedClock {
+    pub now: Rc<RefCell<u64>>,
+    /// What each reading takes.
+    pub reading_ns: u64,
+}
 
 impl TimeSource for ScriptedClock {
     fn now_ns(&mut self) -> u64 {
-        let mut now = self.0.borrow_mut();
-        *now += 1;
+        let mut now = self.now.borrow_mut();
+        *now += self.reading_ns;
         *now
     }
     fn slew(&mut self) {}
@@ -578,7 +582,7 @@ impl Stage {
         };
         let mut stage = Stage {
             hot: HotLoop::new(parts, START_NS),
-            clock: ScriptedClock(Rc::clone(&now)),
+            clock: ScriptedClock { now: Rc::clone(&now), reading_ns: 1 },
             now,
             diary,
             bursts,

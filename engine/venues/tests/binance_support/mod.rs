@@ -74,6 +74,7 @@ pub struct Rig {
     pub out: Outbox,
     pub events: Vec<Event>,
     pub now_ns: u64,
+    pub practice: Outbox,
 }
 
 impl Rig {
@@ -82,7 +83,7 @@ impl Rig {
         let mut settings = settings();
         change(&mut settings);
         let init = VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 7 };
-        Rig { venue: Binance::new(init).unwrap(), out: Outbox::new(), events: Vec::new(), now_ns: NOW }
+        Rig { venue: Binance::new(init).unwrap(), out: Outbox::new(), events: Vec::new(), now_ns: NOW, practice: Outbox::new() }
     }
 
     /// Market data subscribed, both snapshots asked for.
@@ -125,6 +126,7 @@ impl Rig {
     }
 
     pub fn text(&mut self, link: Link, text: &str) {
+        self.rehearse();
         self.venue.on_message(link, MessageKind::Text, text.as_bytes(), self.times(), &mut self.events, &mut self.out);
     }
 
@@ -134,10 +136,32 @@ impl Rig {
 
     pub fn timer(&mut self, after_ns: u64) {
         self.now_ns += after_ns;
+        self.rehearse();
         self.venue.on_timer(self.times(), &mut self.events, &mut self.out);
     }
 
+    /// Rehearses a new order, a cancel and a replace, as the runtime does at any time: whatever a test expects holds with
+    /// rehearsals between its steps. Gives the messages.
+    pub fn rehearse(&mut self) -> Vec<String> {
+        let order = OrderId::new(7, 0x00fe_dcba);
+        let counters = *self.venue.counters();
+        let mut messages = Vec::new();
+        for command in [
+            send_new(order, Side::Buy, 6_825_010, 150_000, flags::IOC),
+            send(EventKind::SendCancel, order),
+            send_replace(order, 6_825_010, 100_000, 150_000),
+        ] {
+            self.venue.rehearse(&command, self.times(), &mut self.practice);
+            messages.extend(self.practice.messages().map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()));
+            assert!(self.practice.requests().is_empty());
+            self.practice.clear();
+        }
+        assert_eq!(*self.venue.counters(), counters, "a rehearsal is not counted");
+        messages
+    }
+
     pub fn execute(&mut self, command: Event) -> Result<(), ExecuteError> {
+        self.rehearse();
         self.venue.execute(&command, self.times(), &mut self.out)
     }
 

@@ -69,6 +69,7 @@ pub struct Rig {
     pub out: Outbox,
     pub events: Vec<Event>,
     pub now_ns: u64,
+    pub practice: Outbox,
 }
 
 impl Rig {
@@ -77,7 +78,7 @@ impl Rig {
         let mut settings = settings();
         change(&mut settings);
         let init = VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 7 };
-        Rig { venue: Kraken::new(init).unwrap(), out: Outbox::new(), events: Vec::new(), now_ns: NOW }
+        Rig { venue: Kraken::new(init).unwrap(), out: Outbox::new(), events: Vec::new(), now_ns: NOW, practice: Outbox::new() }
     }
 
     /// Market data subscribed, both books live.
@@ -151,15 +152,36 @@ impl Rig {
     }
 
     pub fn text(&mut self, link: Link, text: &str) {
+        self.rehearse();
         self.venue.on_message(link, MessageKind::Text, text.as_bytes(), self.times(), &mut self.events, &mut self.out);
     }
 
     pub fn timer(&mut self, after_ns: u64) {
         self.now_ns += after_ns;
+        self.rehearse();
         self.venue.on_timer(self.times(), &mut self.events, &mut self.out);
     }
 
+    /// Rehearses a new order, a cancel and a replace, as the runtime does at any time: whatever a test expects holds with
+    /// rehearsals between its steps. Gives the messages.
+    pub fn rehearse(&mut self) -> Vec<String> {
+        let order = OrderId::new(7, 0x00fe_dcba);
+        let counters = *self.venue.counters();
+        let mut messages = Vec::new();
+        for command in
+            [send_new(order, Side::Buy, 612_504, 1_250_000, flags::IOC), send_cancel(order), send_replace(order, 612_490, 1_250_000)]
+        {
+            self.venue.rehearse(&command, self.times(), &mut self.practice);
+            messages.extend(self.practice.messages().map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()));
+            assert!(self.practice.requests().is_empty());
+            self.practice.clear();
+        }
+        assert_eq!(*self.venue.counters(), counters, "a rehearsal is not counted");
+        messages
+    }
+
     pub fn execute(&mut self, command: Event) -> Result<(), ExecuteError> {
+        self.rehearse();
         self.venue.execute(&command, self.times(), &mut self.out)
     }
 
