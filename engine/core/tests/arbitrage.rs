@@ -200,6 +200,117 @@ fn hedges_that_do_not_fill_are_tried_again_with_growing_pauses_elsewhere_too_and
     assert_eq!(venues[..6], [1, 1, 0, 0, 1, 1], "the next best venue has its turn");
 }
 
+/// Refuses openings of a chance that stays, for so long; when they were sent, in milliseconds.
+fn refuse_for(bench: &mut Bench, ms: u64, reason: RejectReason) -> Vec<u64> {
+    let mut times = Vec::new();
+    for step in 0..ms {
+        let open: Vec<_> = bench.desk().orders().iter_open().map(|o| o.id).collect();
+        if !open.is_empty() {
+            assert_eq!(open.len(), 2);
+            times.push(step);
+        }
+        for order in open {
+            bench.refused(EventKind::OrderReject, order, reason);
+        }
+        bench.advance(MS);
+        bench.book(BTC_A, 49_990_00, 50_010_00);
+        dear(bench, 50_500_00);
+        bench.timer();
+    }
+    times
+}
+
+fn pauses(times: &[u64]) -> Vec<u64> {
+    times.windows(2).map(|w| w[1] - w[0]).collect()
+}
+
+/// Pauses of 10 ms at least, and a cooldown that is shorter.
+fn brisk() -> ArbitrageParameters {
+    ArbitrageParameters { cooldown_ns: 5 * MS, retry_ns: 10 * MS, ..parameters() }
+}
+
+#[test]
+fn openings_refused_for_the_rate_are_tried_less_and_less_and_at_full_speed_once_accepted() {
+    let mut bench = bench_with(brisk(), |_| {});
+    let times = refuse_for(&mut bench, 1_000, RejectReason::RateLimit);
+    assert_eq!(pauses(&times), [10, 20, 40, 80, 160, 320, 320]);
+    bench.advance(320 * MS);
+    bench.book(BTC_A, 49_990_00, 50_010_00);
+    for trade in 1..20 {
+        dear(&mut bench, 50_500_00);
+        let (buy, sell) = legs(&bench);
+        bench.fill(buy, 50_010_00, COIN / 10, trade);
+        bench.fill(sell, 50_500_00, COIN / 10, trade);
+        for order in [buy, sell] {
+            bench.gone(EventKind::OrderExpired, order, Some(COIN / 10));
+        }
+        bench.advance(5 * MS);
+    }
+    let times = refuse_for(&mut bench, 100, RejectReason::RateLimit);
+    assert_eq!(pauses(&times)[..2], [10, 20]);
+}
+
+#[test]
+fn openings_refused_for_something_else_wait_for_the_cooldown_only() {
+    let mut bench = bench_with(brisk(), |_| {});
+    let times = refuse_for(&mut bench, 100, RejectReason::InsufficientFunds);
+    assert_eq!(pauses(&times), [5; 19]);
+}
+
+/// The two legs of an attempt right after pauses up to 160 ms.
+fn legs_after_refusals(bench: &mut Bench) -> (OrderId, OrderId) {
+    assert_eq!(refuse_for(bench, 311, RejectReason::RateLimit).len(), 5);
+    legs(bench)
+}
+
+#[test]
+fn one_leg_refused_for_the_rate_holds_the_pair_back() {
+    let mut bench = bench_with(brisk(), |_| {});
+    let (buy, sell) = legs_after_refusals(&mut bench);
+    bench.refused(EventKind::OrderReject, sell, RejectReason::RateLimit);
+    bench.gone(EventKind::OrderExpired, buy, Some(0));
+    bench.advance(320 * MS - 1);
+    assert_eq!(sent(&bench.book(BTC_A, 49_990_00, 50_010_00)), [], "B pauses, whatever A accepted");
+    bench.advance(1);
+    assert_eq!(sent(&dear(&mut bench, 50_500_00)).len(), 2);
+}
+
+#[test]
+fn hedges_do_not_wait_for_the_pause_after_refusals_for_the_rate() {
+    let mut bench = bench_with(brisk(), |_| {});
+    let (buy, sell) = legs_after_refusals(&mut bench);
+    bench.refused(EventKind::OrderReject, sell, RejectReason::RateLimit);
+    let outputs = bench.fill(buy, 50_010_00, 2 * COIN, 1);
+    assert_eq!(sent(&outputs), [(BTC_B, Side::Sell, 50_399_00, 2 * COIN)], "although B pauses for 320 ms");
+    let hedge = bench.desk().orders().iter_open().next().unwrap().id;
+    bench.refused(EventKind::OrderReject, hedge, RejectReason::RateLimit);
+    bench.advance(10 * MS);
+    assert_eq!(sent(&bench.timer()).len(), 1, "the hedge has a pause of its own");
+    // That one is taken, and so B is free for the next pair, too.
+    let hedge = bench.desk().orders().iter_open().next().unwrap().id;
+    bench.fill(hedge, 50_450_00, 2 * COIN, 2);
+    assert_eq!(net(&bench), 0);
+    bench.advance(10 * MS);
+    assert_eq!(sent(&bench.book(BTC_A, 49_990_00, 50_010_00)).len(), 2);
+}
+
+#[test]
+fn the_pause_for_the_rate_is_part_of_the_state() {
+    // What was not sent leaves everything else as it is after a refusal for the rate.
+    let run = |reason| {
+        let mut bench = bench_with(brisk(), |_| {});
+        dear(&mut bench, 50_500_00);
+        let (buy, sell) = legs(&bench);
+        for order in [buy, sell] {
+            bench.refused(EventKind::OrderReject, order, reason);
+        }
+        bench.core.state_hash()
+    };
+    assert_eq!(run(RejectReason::RateLimit), run(RejectReason::RateLimit));
+    assert_eq!(run(RejectReason::NotSent), run(RejectReason::PostOnlyWouldTake));
+    assert_ne!(run(RejectReason::RateLimit), run(RejectReason::NotSent));
+}
+
 #[test]
 fn what_is_too_small_to_hedge_does_not_stop_it() {
     let mut bench = bench();

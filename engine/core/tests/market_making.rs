@@ -260,6 +260,291 @@ fn pauses_a_side_after_a_reject() {
     assert!(quote(&bench, Side::Buy).is_some());
 }
 
+/// Quotes with short times and no hurry: 0.05% either way leaves both where they keep their edge.
+fn brisk() -> MarketMakingParameters {
+    MarketMakingParameters { retry_ns: 10 * MS, refresh_min_ns: MS, ..calm() }
+}
+
+/// Moves the book by 0.05%, up or down in turn.
+fn sway(bench: &mut Bench, step: u64) {
+    let shift = if step.is_multiple_of(2) { 25_00 } else { 0 };
+    bench.book(BTC_A, 49_990_00 + shift, 50_010_00 + shift);
+}
+
+/// Answers all that is on its way: orders and amends refused for `reason`, or accepted; cancels accepted. How many of
+/// each: orders and amends, cancels.
+fn answer_all(bench: &mut Bench, reason: Option<RejectReason>) -> (usize, usize) {
+    let mut asked = (0, 0);
+    for order in open(bench) {
+        asked.0 += usize::from(matches!(order.state, OrderState::Pending | OrderState::PendingReplace));
+        asked.1 += usize::from(order.state == OrderState::PendingCancel);
+        match (order.state, reason) {
+            (OrderState::Pending, Some(reason)) => drop(bench.refused(EventKind::OrderReject, order.id, reason)),
+            (OrderState::Pending, None) => drop(bench.simple(EventKind::OrderAck, order.id)),
+            (OrderState::PendingReplace, Some(reason)) => drop(bench.refused(EventKind::ReplaceReject, order.id, reason)),
+            (OrderState::PendingReplace, None) => {
+                let (price, qty) = order.pending.unwrap();
+                bench.replaced(order.id, price.0, qty.0);
+            }
+            (OrderState::PendingCancel, _) => drop(bench.gone(EventKind::OrderCanceled, order.id, Some(0))),
+            _ => {}
+        }
+    }
+    asked
+}
+
+/// Refuses every order and amend for so long, in a swaying market; when they were asked for, in milliseconds, and how many
+/// each time.
+fn refuse_for(bench: &mut Bench, ms: u64, reason: RejectReason) -> Vec<(u64, usize)> {
+    let mut asked = Vec::new();
+    for step in 0..ms {
+        let (requests, cancels) = answer_all(bench, Some(reason));
+        assert_eq!(cancels, 0, "nothing is in danger");
+        if requests > 0 {
+            asked.push((step, requests));
+        }
+        bench.advance(MS);
+        sway(bench, step);
+        bench.timer();
+    }
+    asked
+}
+
+fn pauses(asked: &[(u64, usize)]) -> Vec<u64> {
+    asked.windows(2).map(|w| w[1].0 - w[0].0).collect()
+}
+
+#[test]
+fn refused_for_the_rate_orders_are_asked_for_less_and_less() {
+    let mut bench = maker(BTC_A, brisk());
+    let asked = refuse_for(&mut bench, 1_000, RejectReason::RateLimit);
+    // A hundred times the shortest pause: 1 + 2 + 4 + 8 + 16 + 32 + 32, both sides at once.
+    assert_eq!(pauses(&asked), [10, 20, 40, 80, 160, 320, 320]);
+    assert!(asked.iter().all(|&(_, requests)| requests == 2), "{asked:?}");
+    assert_eq!(bench.desk().counters().rejected, 16);
+}
+
+#[test]
+fn refused_for_the_rate_amends_are_asked_for_less_and_less() {
+    let mut bench = maker(BTC_A, brisk());
+    ack_all(&mut bench);
+    let before = open(&bench);
+    bench.advance(MS);
+    sway(&mut bench, 0);
+    let asked = refuse_for(&mut bench, 1_000, RejectReason::RateLimit);
+    let all: usize = asked.iter().map(|&(_, requests)| requests).sum();
+    assert!((8..=16).contains(&all), "{asked:?}");
+    // The market may be back where the quotes are when a pause ends: a millisecond later it is not.
+    let near = |pause: u64, want: u64| pause.abs_diff(want) <= 2;
+    assert!(pauses(&asked).iter().zip([10, 20, 40, 80, 160, 320, 320]).all(|(&pause, want)| near(pause, want)), "{asked:?}");
+    let still: Vec<_> = open(&bench).iter().map(|o| (o.id, o.price)).collect();
+    assert_eq!(still, before.iter().map(|o| (o.id, o.price)).collect::<Vec<_>>(), "the quotes rest where they were");
+}
+
+#[test]
+fn refused_for_something_else_it_is_the_same_pause_each_time() {
+    let mut bench = maker(BTC_A, brisk());
+    let asked = refuse_for(&mut bench, 1_000, RejectReason::PostOnlyWouldTake);
+    assert_eq!(pauses(&asked), [10; 99]);
+}
+
+#[test]
+fn once_accepted_it_is_at_full_speed_again_and_pauses_start_short_again() {
+    let mut bench = maker(BTC_A, brisk());
+    refuse_for(&mut bench, 400, RejectReason::RateLimit);
+    assert_eq!(open(&bench).len(), 0, "in the pause of 320 ms");
+    bench.advance(300 * MS);
+    bench.book(BTC_A, 49_990_00, 50_010_00);
+    assert_eq!(answer_all(&mut bench, None), (2, 0));
+    for step in 0..50 {
+        bench.advance(MS);
+        sway(&mut bench, step);
+        assert_eq!(answer_all(&mut bench, None), (2, 0), "each millisecond, as often as the parameters have it: {step}");
+    }
+    bench.advance(MS);
+    sway(&mut bench, 0);
+    let asked = refuse_for(&mut bench, 100, RejectReason::RateLimit);
+    assert!(asked.len() >= 3 && pauses(&asked)[0] <= 12 && (18..=22).contains(&pauses(&asked)[1]), "{asked:?}");
+}
+
+#[test]
+fn one_side_accepted_leaves_the_other_no_more_than_the_shortest_pause() {
+    let mut bench = maker(BTC_A, brisk());
+    refuse_for(&mut bench, 310, RejectReason::RateLimit);
+    let (bid, ask) = (quote(&bench, Side::Buy).unwrap(), quote(&bench, Side::Sell).unwrap());
+    bench.refused(EventKind::OrderReject, ask.id, RejectReason::RateLimit);
+    bench.simple(EventKind::OrderAck, bid.id);
+    bench.advance(10 * MS - 1);
+    bench.timer();
+    assert!(quote(&bench, Side::Sell).is_none());
+    bench.advance(1);
+    bench.timer();
+    assert!(quote(&bench, Side::Sell).is_some());
+}
+
+/// Both quotes rest, and a long pause for the rate has begun.
+fn resting_in_a_long_pause(instrument: InstrumentId) -> Bench {
+    let mut bench = maker(instrument, brisk());
+    if instrument == BTC_A {
+        ack_all(&mut bench);
+        refuse_for(&mut bench, 400, RejectReason::RateLimit);
+        bench.book(BTC_A, 49_990_00, 50_010_00);
+        return bench;
+    }
+    // No amends here: a quote is lost, and its orders are refused.
+    let (bid, ask) = (quote(&bench, Side::Buy).unwrap(), quote(&bench, Side::Sell).unwrap());
+    bench.simple(EventKind::OrderAck, ask.id);
+    bench.refused(EventKind::OrderReject, bid.id, RejectReason::RateLimit);
+    for _ in 0..5 {
+        while quote(&bench, Side::Buy).is_none() {
+            bench.advance(MS);
+            bench.timer();
+        }
+        bench.refused(EventKind::OrderReject, quote(&bench, Side::Buy).unwrap().id, RejectReason::RateLimit);
+    }
+    bench
+}
+
+#[test]
+fn cancels_go_out_in_the_longest_pause_for_the_rate() {
+    for how in 0..3 {
+        let mut bench = resting_in_a_long_pause(BTC_A);
+        assert_eq!(open(&bench).len(), 2);
+        let outputs = match how {
+            0 => bench.book_invalid(BTC_A, BookInvalid::Gap),
+            1 => bench.feed(A, 0, FeedState::Down),
+            _ => bench.apply(Event::instrument_status(A, BTC_A, InstrumentStatus::CancelOnly, bench.times())),
+        };
+        assert_eq!(of_kind(&outputs, EventKind::SendCancel).len(), 2, "way {how}");
+    }
+    // Where a move is a cancel, its first half goes out; the second waits.
+    let mut bench = resting_in_a_long_pause(BTC_B);
+    let outputs = bench.book(BTC_B, 50_090_00, 50_110_00);
+    assert_eq!(kinds(&outputs), [EventKind::SendCancel, EventKind::OrderTransition]);
+    assert_eq!(answer_all(&mut bench, None), (0, 1));
+    bench.advance(100 * MS);
+    bench.book(BTC_B, 50_090_00, 50_110_00);
+    assert_eq!(open(&bench).len(), 0);
+}
+
+#[test]
+fn an_amend_refused_for_the_rate_does_not_hold_the_cancel_back() {
+    let mut bench = maker(BTC_A, brisk());
+    ack_all(&mut bench);
+    bench.advance(MS);
+    sway(&mut bench, 0);
+    assert_eq!(answer_all(&mut bench, Some(RejectReason::RateLimit)), (2, 0));
+    let outputs = bench.book_invalid(BTC_A, BookInvalid::Gap);
+    assert_eq!(of_kind(&outputs, EventKind::SendCancel).len(), 2, "at once");
+}
+
+#[test]
+fn a_quote_that_gives_its_edge_away_is_cancelled_while_amends_pause_for_the_rate() {
+    let mut bench = resting_in_a_long_pause(BTC_A);
+    let (bid, ask) = (quote(&bench, Side::Buy).unwrap(), quote(&bench, Side::Sell).unwrap());
+    // Up by 0.09%: the ask is 0.01% from fair, the bid further away than it should be.
+    let outputs = bench.book(BTC_A, 50_035_00, 50_055_00);
+    assert_eq!(of_kind(&outputs, EventKind::SendCancel).iter().map(|e| e.order_id()).collect::<Vec<_>>(), [ask.id]);
+    assert_eq!(of_kind(&outputs, EventKind::SendReplace), []);
+    assert_eq!(answer_all(&mut bench, None), (0, 1));
+    assert_eq!(open(&bench).iter().map(|o| o.id).collect::<Vec<_>>(), [bid.id], "and not placed anew before the pause is over");
+    bench.advance(320 * MS);
+    bench.book(BTC_A, 50_035_00, 50_055_00);
+    assert_eq!(answer_all(&mut bench, None), (2, 0));
+    assert_eq!((price(&bench, Side::Buy), price(&bench, Side::Sell)), (49_994_95, 50_095_05));
+}
+
+#[test]
+fn a_cancel_refused_for_the_rate_pauses_its_side_alone_and_never_longer() {
+    let mut bench = maker(BTC_A, brisk());
+    ack_all(&mut bench);
+    bench.book_invalid(BTC_A, BookInvalid::Gap);
+    let bid = quote(&bench, Side::Buy).unwrap().id;
+    bench.gone(EventKind::OrderCanceled, quote(&bench, Side::Sell).unwrap().id, Some(0));
+    let mut asked = Vec::new();
+    for step in 0..100 {
+        if quote(&bench, Side::Buy).unwrap().state == OrderState::PendingCancel {
+            bench.refused(EventKind::CancelReject, bid, RejectReason::RateLimit);
+            asked.push(step);
+        }
+        bench.advance(MS);
+        bench.timer();
+    }
+    assert_eq!(asked, (0..100).step_by(10).collect::<Vec<_>>());
+    bench.book(BTC_A, 49_990_00, 50_010_00);
+    assert_eq!(quote(&bench, Side::Sell).unwrap().state, OrderState::Pending, "orders are free to go");
+}
+
+#[test]
+fn each_instrument_has_its_own_pause_for_the_rate() {
+    let config = config(vec![strategy_config("mm", &[BTC_A, ETH_A])]);
+    let parameters = MarketMakingParameters { sizing: Sizing::Fixed(Qty(COIN / 10)), ..brisk() };
+    let strategy = MarketMaking::new(parameters, &config.instruments, &[BTC_A, ETH_A]).unwrap();
+    let mut bench = Bench::of(config, vec![Box::new(strategy)]);
+    let of = |bench: &Bench, instrument| open(bench).iter().filter(|o| o.instrument == instrument).count();
+    assert_eq!((of(&bench, BTC_A), of(&bench, ETH_A)), (2, 2));
+    let (btc, eth): (Vec<_>, Vec<_>) = open(&bench).into_iter().partition(|o| o.instrument == BTC_A);
+    btc.iter().for_each(|o| drop(bench.refused(EventKind::OrderReject, o.id, RejectReason::RateLimit)));
+    bench.advance(MS);
+    eth.iter().for_each(|o| drop(bench.gone(EventKind::OrderCanceled, o.id, Some(0))));
+    assert_eq!((of(&bench, BTC_A), of(&bench, ETH_A)), (0, 2), "the other is quoted on");
+    // Nor does what one is granted help the other.
+    ack_all(&mut bench);
+    bench.advance(9 * MS - 1);
+    bench.timer();
+    assert_eq!(of(&bench, BTC_A), 0);
+    bench.advance(1);
+    bench.timer();
+    assert_eq!(of(&bench, BTC_A), 2);
+}
+
+#[test]
+fn the_pause_for_the_rate_is_part_of_the_state() {
+    // The same requests at the same times, refused for the rate as often, but for the order of the answers: the last accepted
+    // one starts the pauses anew, and only the hash can tell before the next refusal.
+    let run = |accepted_last: bool| {
+        let mut bench = maker(BTC_A, brisk());
+        ack_all(&mut bench);
+        bench.advance(MS);
+        sway(&mut bench, 0);
+        let (bid, ask) = (quote(&bench, Side::Buy).unwrap(), quote(&bench, Side::Sell).unwrap());
+        let (to, qty) = bid.pending.unwrap();
+        if !accepted_last {
+            bench.replaced(bid.id, to.0, qty.0);
+        }
+        bench.refused(EventKind::ReplaceReject, ask.id, RejectReason::RateLimit);
+        if accepted_last {
+            bench.replaced(bid.id, to.0, qty.0);
+        }
+        (bench.core.state_hash(), bench)
+    };
+    let next_pause = |bench: &mut Bench| {
+        bench.advance(100 * MS);
+        sway(bench, 1);
+        sway(bench, 0);
+        pauses(&refuse_for(bench, 100, RejectReason::RateLimit))[0]
+    };
+    let ((first, mut one), (again, _), (second, mut other)) = (run(false), run(false), run(true));
+    assert_eq!(first, again);
+    assert!((18..=22).contains(&next_pause(&mut one)) && (8..=12).contains(&next_pause(&mut other)));
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_replay_asks_for_the_same_at_the_same_times() {
+    let run = || {
+        let mut bench = maker(BTC_A, brisk());
+        refuse_for(&mut bench, 500, RejectReason::RateLimit);
+        let hash = bench.core.state_hash();
+        bench.advance(200 * MS);
+        sway(&mut bench, 0);
+        answer_all(&mut bench, None);
+        refuse_for(&mut bench, 100, RejectReason::RateLimit);
+        (hash, bench.core.state_hash(), bench.outputs)
+    };
+    assert!(run() == run());
+}
+
 #[test]
 fn an_order_of_unknown_fate_is_never_doubled() {
     let mut bench = maker(BTC_A, calm());

@@ -9,7 +9,8 @@
 //!
 //! (prices of different quote assets are compared in the reporting asset). Both sides are walked down level by level for as
 //! long as that holds: the sum is the quantity, the last levels are the limits, and both legs leave as immediate-or-cancel
-//! orders one after the other.
+//! orders one after the other. An order that is refused for the rate pauses its instrument, longer with each refusal in a
+//! row: pairs with it are not opened meanwhile. Hedges do not wait for that.
 //!
 //! **Hedging is driven by the position, not by order status.** The group's positions, over all venues, should add up to
 //! nothing. Once no leg's answer is awaited (or has been for too long), whatever they add up to is traded away on the venue
@@ -23,6 +24,7 @@ use crate::ids::{AssetId, InstrumentId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::sizing::{Bounds, affordable, check_minimum};
 use crate::state_hash::StateHasher;
+use crate::strategies::rate_backoff::RateBackoff;
 use crate::strategy::{BookState, Context, Fill, NewOrder, OrderUpdate, Strategy};
 
 /// What the strategy is tuned by. Fractions of a price are in millionths (ppm; 100 = one basis point).
@@ -44,9 +46,11 @@ pub struct ArbitrageParameters {
     pub cooldown_ns: u64,
     /// A leg without a final answer for so long is hedged by what the position says, nanoseconds.
     pub leg_timeout_ns: u64,
-    /// Pause after a hedge that did not fill, nanoseconds; doubles with each further one.
+    /// Pause after a hedge that did not fill, nanoseconds; doubles with each further one. Also the pause of an instrument whose
+    /// order was refused for the rate, before the next pair with it is opened; doubles as well, up to 32 times this.
     pub retry_ns: u64,
-    /// Doublings of that pause at most. From here on the pause stays the same; nothing new is opened before the hedge is done.
+    /// Doublings of the pause after hedges at most. From here on it stays the same; nothing new is opened before the hedge is
+    /// done.
     pub retries_max: u32,
 }
 
@@ -86,6 +90,8 @@ struct Member {
     pays: f64,
     /// What a seller gets.
     gets: f64,
+    /// Holds back openings, not hedges.
+    backoff: RateBackoff,
 }
 
 /// All instruments of one base asset.
@@ -154,6 +160,7 @@ impl Arbitrage {
                 unit: 1.0 / POW10[usize::from(instrument.price_scale)] as f64,
                 pays: 1.0 + fee,
                 gets: 1.0 - fee,
+                backoff: RateBackoff::default(),
             });
         }
         if let Some((_, group)) = groups.iter().find(|(_, g)| g.members.len() < 2) {
@@ -206,6 +213,10 @@ impl Arbitrage {
     fn attempt(&mut self, ctx: &mut Context<'_>, group: usize, buy: usize, sell: usize) -> bool {
         let (a, b) = (self.groups[group].members[buy], self.groups[group].members[sell]);
         let Some(found) = self.find(ctx, &a, &b) else { return false };
+        // One leg alone would get through.
+        if a.backoff.is_pausing(ctx.now_ns()) || b.backoff.is_pausing(ctx.now_ns()) {
+            return false;
+        }
         let p = &self.parameters;
         let (Some(ia), Some(ib)) = (ctx.instrument(a.instrument), ctx.instrument(b.instrument)) else { return false };
         let buy_price = limit(ctx, a.instrument, ia, Side::Buy, found.ask, p.slippage_ppm);
@@ -426,6 +437,7 @@ impl Strategy for Arbitrage {
             group.failures = 0;
             group.next_hedge_ns = 0;
             group.next_attempt_ns = 0;
+            group.members.iter_mut().for_each(|member| member.backoff = RateBackoff::default());
         }
     }
 
@@ -437,7 +449,9 @@ impl Strategy for Arbitrage {
     }
 
     fn on_order(&mut self, ctx: &mut Context<'_>, update: &OrderUpdate) {
-        if let Some(Some((group, _))) = self.place_of.get(update.instrument.index()).copied() {
+        if let Some(Some((group, member))) = self.place_of.get(update.instrument.index()).copied() {
+            let member = &mut self.groups[usize::from(group)].members[usize::from(member)];
+            member.backoff.on_order(update, ctx.now_ns(), self.parameters.retry_ns);
             self.work(ctx, usize::from(group), None);
         }
     }
@@ -462,6 +476,7 @@ impl Strategy for Arbitrage {
             hasher.write_u64(group.next_attempt_ns);
             hasher.write_u64(group.next_hedge_ns);
             hasher.write_u32(group.failures);
+            group.members.iter().for_each(|member| member.backoff.hash_state(hasher));
         }
     }
 }

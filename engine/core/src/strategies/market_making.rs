@@ -13,6 +13,9 @@
 //! can, else cancelled and placed anew once the cancel is confirmed. Both quotes are pulled while the book is invalid or
 //! stale, order entry is down, or the strategy may not trade. One order a side: what is not known to be gone is never
 //! replaced by a second one.
+//!
+//! An order or amend that is refused for the rate pauses its instrument, longer with each refusal in a row. Cancels go on:
+//! a quote that came nearer to fair than the minimum edge and may not be amended now is cancelled.
 
 use crate::event::{InstrumentStatus, Side, VALUE_MAX};
 use crate::fixed::{Money, Price, Qty};
@@ -22,6 +25,7 @@ use crate::order::OrderState;
 use crate::signals::{EwmaVolatility, OrderFlowImbalance, microprice};
 use crate::sizing::{Bounds, Sizing, inventory_room, size};
 use crate::state_hash::StateHasher;
+use crate::strategies::rate_backoff::RateBackoff;
 use crate::strategy::{BookState, Context, Fill, NewOrder, OrderUpdate, Strategy};
 
 /// What the strategy is tuned by. Fractions of a price are in millionths (ppm; 100 = one basis point).
@@ -53,7 +57,8 @@ pub struct MarketMakingParameters {
     pub refresh_ppm: i64,
     /// Shortest time between two moves of a quote, nanoseconds. A quote nearer to fair than the minimum edge moves at once.
     pub refresh_min_ns: u64,
-    /// Pause of a side after a refusal or reject, nanoseconds.
+    /// Pause of a side after a refusal or reject, nanoseconds. Refused for the rate, both sides pause, and each further such
+    /// refusal doubles the pause, up to 32 times this.
     pub retry_ns: u64,
 }
 
@@ -100,6 +105,8 @@ struct Lane {
     inventory_max: Qty,
     flow: OrderFlowImbalance,
     volatility: EwmaVolatility,
+    /// Both sides spend the same rate budget.
+    backoff: RateBackoff,
     /// By [`Side::index`].
     quotes: [Quote; 2],
 }
@@ -159,6 +166,7 @@ impl MarketMaking {
                 inventory_max,
                 flow: OrderFlowImbalance::new(p.flow_tau_ns),
                 volatility: EwmaVolatility::new(p.volatility_tau_ns, p.volatility_interval_ns),
+                backoff: RateBackoff::default(),
                 quotes: [Quote::default(); 2],
             });
         }
@@ -204,8 +212,12 @@ impl MarketMaking {
         if ctx.own_best(id, side.opposite()).is_some_and(|own| (target.price.0 - own.0) * side.sign() >= 0) {
             return;
         }
+        let rate_spent = self.lanes[lane].backoff.is_pausing(now_ns);
         let resting = ctx.order(quote.order).filter(|o| !o.state.is_final());
         let Some(order) = resting else {
+            if rate_spent {
+                return;
+            }
             let Some(qty) = self.size(ctx, lane, side, target, Money::ZERO) else { return };
             let Some(post_only) = ctx.instrument(id).map(|i| i.capabilities.post_only) else { return };
             let new = NewOrder { instrument: id, side, price: target.price, qty, post_only, ioc: false };
@@ -229,7 +241,9 @@ impl MarketMaking {
         let (order, filled, held) = (order.id, order.filled, order.reserved.hold);
         let amend = ctx.instrument(id).is_some_and(|i| i.capabilities.replace);
         let asked = match self.size(ctx, lane, side, target, held) {
-            Some(qty) if amend => ctx.replace(order, target.price, filled + qty),
+            Some(qty) if amend && !rate_spent => ctx.replace(order, target.price, filled + qty),
+            // It does no harm where it is.
+            Some(_) if amend && !too_near => return,
             _ => ctx.cancel(order),
         };
         let quote = &mut self.lanes[lane].quotes[side.index()];
@@ -329,11 +343,15 @@ impl Strategy for MarketMaking {
 
     fn on_order(&mut self, ctx: &mut Context<'_>, update: &OrderUpdate) {
         let Some(at) = self.lane(update.instrument) else { return };
-        let quote = &mut self.lanes[at].quotes[update.side.index()];
+        let (now_ns, retry_ns) = (ctx.now_ns(), self.parameters.retry_ns);
+        let Lane { quotes, backoff, .. } = &mut self.lanes[at];
+        let quote = &mut quotes[update.side.index()];
         if quote.order == update.order {
+            let refused_for_rate = backoff.on_order(update, now_ns, retry_ns);
             let failed = update.state == OrderState::Rejected || update.reason.is_some();
-            if failed {
-                quote.retry_at_ns = ctx.now_ns().saturating_add(self.parameters.retry_ns);
+            // The pause for the rate is the instrument's, and leaves cancels free.
+            if failed && !refused_for_rate {
+                quote.retry_at_ns = now_ns.saturating_add(retry_ns);
             }
             if update.state.is_final() {
                 quote.order = OrderId::NONE;
@@ -358,6 +376,7 @@ impl Strategy for MarketMaking {
         for lane in &self.lanes {
             lane.flow.hash_state(hasher);
             lane.volatility.hash_state(hasher);
+            lane.backoff.hash_state(hasher);
             for quote in &lane.quotes {
                 hasher.write_u64(quote.order.0);
                 hasher.write_u64(quote.moved_ns);
