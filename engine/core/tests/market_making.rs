@@ -593,3 +593,14 @@ fn impossible_parameters_are_named() {
     assert!(MarketMaking::new(calm(), &config.instruments, &[InstrumentId(9)]).is_err());
     assert!(MarketMaking::new(calm(), &config.instruments, &[BTC_A, BTC_A]).is_err());
 }
+
+#[test]
+fn no_refusal_of_an_amend_holds_a_cancel_back() {
+    let mut bench = maker(BTC_A, brisk());
+    ack_all(&mut bench);
+    bench.advance(MS);
+    sway(&mut bench, 0);
+    assert_eq!(answer_all(&mut bench, Some(RejectReason::PostOnlyWouldTake)), (2, 0));
+    let outputs = bench.book_invalid(BTC_A, BookInvalid::Gap);
+    assert_eq!(of_kind(&outputs, EventKind::SendCancel).len(), 2, "at once");
+}

@@ -94,8 +94,10 @@ struct Quote {
     order: OrderId,
     /// When it was placed or moved last.
     moved_ns: u64,
-    /// Nothing is asked for before this time.
+    /// No order and no amend is asked for before this time.
     retry_at_ns: u64,
+    /// No cancel is asked for before this time: the last one was refused.
+    cancel_at_ns: u64,
 }
 
 /// One instrument.
@@ -195,8 +197,8 @@ impl MarketMaking {
         let Some(order) = ctx.order(quote.order) else { return };
         let cancelable = order.state.is_working() || matches!(order.state, OrderState::Pending | OrderState::PendingReplace);
         let now_ns = ctx.now_ns();
-        if cancelable && now_ns >= quote.retry_at_ns && ctx.cancel(quote.order).is_err() {
-            quote.retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns);
+        if cancelable && now_ns >= quote.cancel_at_ns && ctx.cancel(quote.order).is_err() {
+            quote.cancel_at_ns = now_ns.saturating_add(self.parameters.retry_ns);
         }
     }
 
@@ -205,17 +207,14 @@ impl MarketMaking {
         let id = self.lanes[lane].instrument;
         let quote = self.lanes[lane].quotes[side.index()];
         let now_ns = ctx.now_ns();
-        if now_ns < quote.retry_at_ns {
-            return;
-        }
+        let pausing = now_ns < quote.retry_at_ns || self.lanes[lane].backoff.is_pausing(now_ns);
         // The other quote (or another strategy's order) is still in the way: it is moving too.
         if ctx.own_best(id, side.opposite()).is_some_and(|own| (target.price.0 - own.0) * side.sign() >= 0) {
             return;
         }
-        let rate_spent = self.lanes[lane].backoff.is_pausing(now_ns);
         let resting = ctx.order(quote.order).filter(|o| !o.state.is_final());
         let Some(order) = resting else {
-            if rate_spent {
+            if pausing {
                 return;
             }
             let Some(qty) = self.size(ctx, lane, side, target, Money::ZERO) else { return };
@@ -240,16 +239,28 @@ impl MarketMaking {
         }
         let (order, filled, held) = (order.id, order.filled, order.reserved.hold);
         let amend = ctx.instrument(id).is_some_and(|i| i.capabilities.replace);
-        let asked = match self.size(ctx, lane, side, target, held) {
-            Some(qty) if amend && !rate_spent => ctx.replace(order, target.price, filled + qty),
+        let qty = self.size(ctx, lane, side, target, held);
+        let retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns);
+        match qty {
+            Some(qty) if amend && !pausing => {
+                let asked = ctx.replace(order, target.price, filled + qty);
+                let quote = &mut self.lanes[lane].quotes[side.index()];
+                match asked {
+                    Ok(()) => quote.moved_ns = now_ns,
+                    Err(_) => quote.retry_at_ns = retry_at_ns,
+                }
+            }
             // It does no harm where it is.
-            Some(_) if amend && !too_near => return,
-            _ => ctx.cancel(order),
-        };
-        let quote = &mut self.lanes[lane].quotes[side.index()];
-        match asked {
-            Ok(()) => quote.moved_ns = now_ns,
-            Err(_) => quote.retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns),
+            Some(_) if amend && !too_near => {}
+            _ if now_ns < quote.cancel_at_ns => {}
+            _ => {
+                let asked = ctx.cancel(order);
+                let quote = &mut self.lanes[lane].quotes[side.index()];
+                match asked {
+                    Ok(()) => quote.moved_ns = now_ns,
+                    Err(_) => quote.cancel_at_ns = retry_at_ns,
+                }
+            }
         }
     }
 
@@ -349,9 +360,13 @@ impl Strategy for MarketMaking {
         if quote.order == update.order {
             let refused_for_rate = backoff.on_order(update, now_ns, retry_ns);
             let failed = update.state == OrderState::Rejected || update.reason.is_some();
-            // The pause for the rate is the instrument's, and leaves cancels free.
+            let retry_at_ns = now_ns.saturating_add(retry_ns);
+            // The pause for the rate is the instrument's. Neither holds a cancel back: only its own refusal does.
             if failed && !refused_for_rate {
-                quote.retry_at_ns = now_ns.saturating_add(retry_ns);
+                quote.retry_at_ns = retry_at_ns;
+            }
+            if failed && update.previous == OrderState::PendingCancel {
+                quote.cancel_at_ns = retry_at_ns;
             }
             if update.state.is_final() {
                 quote.order = OrderId::NONE;
@@ -381,6 +396,7 @@ impl Strategy for MarketMaking {
                 hasher.write_u64(quote.order.0);
                 hasher.write_u64(quote.moved_ns);
                 hasher.write_u64(quote.retry_at_ns);
+                hasher.write_u64(quote.cancel_at_ns);
             }
         }
     }
