@@ -205,6 +205,8 @@ pub struct HotReport {
     pub rehearsals: u64,
     /// How long a rehearsal takes on average, nanoseconds: a frame that comes meanwhile waits for its end.
     pub rehearsal_ns: u64,
+    /// The longest of them.
+    pub rehearsal_ns_max: u64,
     /// Longest pass that worked off frames, nanoseconds.
     pub pass_ns_max: u64,
     /// Bytes of the hot arena in use.

@@ -365,6 +365,7 @@ fn rehearsals_go_the_whole_way_and_leave_no_trace() {
             stage.message(0, Role::MarketData, &format!("bid {} {}", 1_000_000 + n * 100, 1_000_100 + n * 100));
             stage.tick();
             for _ in 0..5 {
+                *stage.now.borrow_mut() += 100_000;
                 stage.pass();
             }
         }
@@ -374,9 +375,48 @@ fn rehearsals_go_the_whole_way_and_leave_no_trace() {
     };
     let (events, diary, rehearsed) = play(Stage::rehearsing(2).opened());
     let (bare_events, bare_diary, none) = play(Stage::new(core(2), 2, 4_096, 1).opened());
-    assert!(rehearsed.steps > 50 && rehearsed.orders > 50, "{rehearsed:?}");
+    assert!(rehearsed.steps > 50 && rehearsed.orders > 50 && rehearsed.decided > 50, "{rehearsed:?}");
     assert_eq!(rehearsed.encoded, rehearsed.orders);
     assert_eq!(none.steps, 0);
     assert!(events == bare_events, "the record is the same with and without rehearsals");
     assert_eq!(diary, bare_diary);
+}
+
+#[test]
+fn rehearsals_go_on_when_the_ids_of_a_session_are_used_up() {
+    let mut stage = Stage::rehearsing_for(2, 20).opened();
+    // The second core's strategy places at one of the two prices that it is shown, and cancels at the other.
+    for venue in 0..2 {
+        stage.message(venue, Role::MarketData, "bid 1000013 1000063");
+        stage.pass();
+    }
+    let decided: Vec<u64> = (0..4)
+        .map(|_| {
+            for _ in 0..300 {
+                *stage.now.borrow_mut() += 400_000;
+                stage.pass();
+            }
+            stage.drain();
+            stage.hot.rehearsals().decided
+        })
+        .collect();
+    assert!(decided.windows(2).all(|pair| pair[1] > pair[0] + 20), "{decided:?}");
+}
+
+#[test]
+fn no_rehearsal_begins_within_a_burst() {
+    let mut stage = Stage::rehearsing(1).opened();
+    stage.tick();
+    let steps = |stage: &Stage| stage.hot.rehearsals().steps;
+    let before = steps(&stage);
+    stage.message(0, Role::MarketData, "bid 1000000 1000100");
+    stage.pass();
+    *stage.now.borrow_mut() += 2_000;
+    stage.pass();
+    assert_eq!(steps(&stage), before, "2 us after a frame");
+    *stage.now.borrow_mut() += 5_000;
+    stage.pass();
+    assert_eq!(steps(&stage), before + 1);
+    stage.pass();
+    assert_eq!(steps(&stage), before + 1, "not again before it is due");
 }

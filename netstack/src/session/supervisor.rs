@@ -443,7 +443,8 @@ impl Session {
         payload: &[u8],
         purpose: Purpose,
     ) -> Result<u32, SendError> {
-        let mask = self.random.mask();
+        // A rehearsal draws none: what is random later must not depend on it.
+        let mask = if purpose == Purpose::Send { self.random.mask() } else { [0x55; 4] };
         let link = self.links.get_mut(index).ok_or(SendError::NotOpen)?;
         match link.send(transport, kind, payload, mask, purpose) {
             Ok(bytes) => {

@@ -107,8 +107,11 @@ pub fn text(report: &Report) -> String {
         hot.resident_bytes >> 20
     ));
     if hot.rehearsals > 0 {
-        let micros = hot.rehearsal_ns as f64 / 1e3;
-        line(format!("           {} orders rehearsed in idle passes, {micros:.1} us at a time; none was sent", grouped(hot.rehearsals)));
+        let (mean, most) = (hot.rehearsal_ns as f64 / 1e3, hot.rehearsal_ns_max as f64 / 1e3);
+        line(format!(
+            "           {} orders rehearsed in idle passes, {mean:.1} us at a time, {most:.1} us at most; none was sent",
+            grouped(hot.rehearsals)
+        ));
     }
     for refusal in &hot.refusals {
         line(format!("           not granted: {refusal}"));

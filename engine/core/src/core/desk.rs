@@ -103,6 +103,11 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// Outputs that one input causes at most.
+    pub fn outputs_max(&self) -> usize {
+        self.outputs_max
+    }
+
     /// The id that the order after `ahead` more will get; `None` outside a session.
     #[inline]
     pub fn next_order_id(&self, ahead: u32) -> Option<OrderId> {

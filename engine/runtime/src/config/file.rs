@@ -144,7 +144,7 @@ pub struct HostTable {
 
 impl Default for HostTable {
     fn default() -> Self {
-        HostTable { hot_cpu: None, fifo_priority: 0, lock_memory: true, arena: Bytes(64 << 20), rehearse: Span(200_000) }
+        HostTable { hot_cpu: None, fifo_priority: 0, lock_memory: true, arena: Bytes(64 << 20), rehearse: Span(300_000) }
     }
 }
 

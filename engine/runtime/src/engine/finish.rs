@@ -189,6 +189,7 @@ where
         passes: hot.counters.passes,
         rehearsals: hot.rehearsals().orders,
         rehearsal_ns: hot.counters.rehearsing_ns.checked_div(hot.rehearsals().steps).unwrap_or(0),
+        rehearsal_ns_max: hot.counters.rehearsal_ns_max,
         pass_ns_max: hot.counters.pass_ns_max,
         arena_used: hot_memory::arena_used() as u64,
         arena_bytes: facts.arena.bytes as u64,

@@ -41,6 +41,10 @@ const MESSAGES_PER_FRAME_MAX: usize = 64;
 const ROUNDS_MAX: usize = 8;
 /// Open orders that are kept at hand, for the cancel or the replace that may come.
 const ORDERS_TOUCHED_MAX: usize = 32;
+/// Before a rehearsal, no frame has come for so long.
+const QUIET_BEFORE_REHEARSAL_NS: u64 = 5_000;
+/// The pause after a rehearsal is at least so many times its length.
+const REHEARSAL_PAUSE_MIN: u64 = 15;
 /// Results of the cold plane taken from one venue in one pass.
 const COLD_PER_PASS_MAX: usize = 32;
 /// How often slow things are looked at.
@@ -110,6 +114,8 @@ pub struct LoopCounters {
     pub pass_ns_max: u64,
     /// Time spent on rehearsals, nanoseconds.
     pub rehearsing_ns: u64,
+    /// The longest of them since warm-up.
+    pub rehearsal_ns_max: u64,
 }
 
 /// When the next of each comes.
@@ -182,6 +188,8 @@ pub struct HotLoop<N, S, V> {
     dirty: bool,
     /// Frames committed and not kicked.
     committed: usize,
+    /// When frames came last.
+    frames_ns: u64,
     /// Frames of the burst not worked off.
     frames_left: usize,
     /// A channel has more messages than one turn allows: go on in this pass, after what is due.
@@ -256,6 +264,7 @@ where
             due: Due { tick_ns: now_ns, timer_ns: now_ns, venue_timer_ns: now_ns, status_ns: now_ns, rehearsal_ns: now_ns },
             dirty: true,
             committed: 0,
+            frames_ns: 0,
             frames_left: 0,
             cut_short: false,
             failed: None,
@@ -320,13 +329,14 @@ where
         let frames = self.network.receive(now);
         if frames > 0 {
             self.counters.frames += frames as u64;
+            self.frames_ns = now;
             self.work_off(frames, now, clock);
         }
         if now >= self.due.tick_ns && (frames == 0 || now - self.due.tick_ns >= TICK_LATE_NS_MAX) {
             self.tick(now, clock);
         } else if frames == 0 {
             self.take_cold_results(clock);
-            if now >= self.due.rehearsal_ns {
+            if now >= self.due.rehearsal_ns && self.is_idle(now) {
                 self.rehearse(now, clock);
             }
         }
@@ -497,7 +507,7 @@ where
             let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
             not_executed(slot, command, &put, times, side);
         }
-        for request in slot.orders.requests() {
+        for request in slot.orders.requests().iter().filter(|_| purpose == Purpose::Send) {
             slot.counters.tasks_refused += u64::from(!slot.tasks.push(ColdTask::Request(*request)));
         }
         slot.orders.clear();
@@ -609,6 +619,12 @@ where
         }
     }
 
+    /// True if nothing waits and nothing has come for a moment: the next frame of a burst must not find us rehearsing.
+    #[inline]
+    fn is_idle(&self, now: u64) -> bool {
+        !self.dirty && self.committed == 0 && !self.cut_short && now.saturating_sub(self.frames_ns) >= QUIET_BEFORE_REHEARSAL_NS
+    }
+
     /// Nothing else is to do: goes the way to an order once, without an order.
     fn rehearse(&mut self, now: u64, clock: &mut impl TimeSource) {
         self.due.rehearsal_ns = if self.timing.rehearse_ns == 0 { u64::MAX } else { now + self.timing.rehearse_ns };
@@ -637,7 +653,12 @@ where
             }
         }
         self.rehearsal = Some(rehearsal);
-        self.counters.rehearsing_ns += clock.now_ns() - now;
+        let end = clock.now_ns();
+        let spent = end - now;
+        self.counters.rehearsing_ns += spent;
+        self.counters.rehearsal_ns_max = self.counters.rehearsal_ns_max.max(spent);
+        // However long it takes (many venues, many instruments), most of the time is the market's.
+        self.due.rehearsal_ns = self.due.rehearsal_ns.max(end + REHEARSAL_PAUSE_MIN * spent);
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.
@@ -783,6 +804,7 @@ where
         self.latency.reset();
         self.board.latency.reset();
         self.counters.pass_ns_max = 0;
+        self.counters.rehearsal_ns_max = 0;
         self.accounting.restart();
         self.warm = true;
         self.phase = Phase::Running;

@@ -84,7 +84,7 @@ impl Default for LoopTiming {
         const S: u64 = 1_000_000_000;
         LoopTiming {
             timer_ns: 10_000_000,
-            rehearse_ns: 200_000,
+            rehearse_ns: 300_000,
             reconcile_ns: 60 * S,
             reconcile_retry_ns: 15 * S,
             warm_up_ns: 2 * S,

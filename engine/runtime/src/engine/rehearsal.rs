@@ -10,7 +10,7 @@
 //! send nothing. Nothing of it is journalled or seen by the real core: the
 //! two share code and tables that do not change, no state.
 //!
-//! Its clock runs fast (a second a step), so that no rate limit is in the way; its orders are acknowledged
+//! Its clock runs fast (half a second a step), so that no rate limit is in the way; its orders are acknowledged
 //! at once and never fill.
 
 use super::core_side::{CommandBatch, CoreSide, command_batch};
@@ -21,14 +21,18 @@ use engine_core::core::{Core, Desk};
 use engine_core::event::{Event, EventKind, EventSink, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, OrderId, VenueId};
+use engine_core::instrument::Instrument;
 use engine_core::strategy::NewOrder;
 use std::sync::Arc;
 use venues::venue::Role;
 
-/// Slots of the ring that nobody reads but the rehearsal.
-const RING: usize = 4_096;
-/// How far the second core's clock moves with each step.
-const STEP_NS: u64 = 1_000_000_000;
+/// How far the second core's clock moves with each step. With a step each 300 us it is good for four months of idle
+/// passes; then there are no more rehearsals until the next start.
+const STEP_NS: u64 = 500_000_000;
+/// Where its clock ends.
+const CLOCK_END_NS: u64 = u64::MAX - 1_000 * STEP_NS;
+/// Orders after which it begins a new session: it has ids for twice as many.
+const ORDERS_PER_SESSION: u32 = 1 << 31;
 /// Rounds of orders and answers in one step.
 pub const ROUNDS_MAX: usize = 3;
 /// Orders encoded in one step.
@@ -46,8 +50,10 @@ const PLENTY: Money = Money(1_000_000 * 1_000_000_000_000_000_000);
 pub struct RehearsalCounters {
     /// Steps made.
     pub steps: u64,
-    /// Orders, cancels and replaces decided on.
+    /// Orders, cancels and replaces.
     pub orders: u64,
+    /// Of these, decided on by strategies.
+    pub decided: u64,
     /// Messages encoded.
     pub encoded: u64,
 }
@@ -63,6 +69,10 @@ pub struct Rehearsal {
     next: usize,
     up: bool,
     now_ns: u64,
+    venues: usize,
+    assets: usize,
+    epoch: u64,
+    orders_per_session: u32,
     /// Commands in the batch that await their answer.
     asked: usize,
     /// Orders that the step may still encode.
@@ -79,7 +89,8 @@ impl Rehearsal {
     /// # Errors
     /// If there is no memory for its ring.
     pub fn new(core: Core, now_ns: u64) -> Result<Rehearsal, ring::RingError> {
-        let (producer, ring) = ring::in_process(RING, 1)?;
+        let room = (2 * core.desk().outputs_max()).next_power_of_two();
+        let (producer, ring) = ring::in_process(room, 1)?;
         let table = core.desk().instruments();
         let others = |of: InstrumentId, base| {
             let same = table.iter().filter(move |(id, i)| *id != of && i.base == base);
@@ -97,35 +108,62 @@ impl Rehearsal {
             next: 0,
             up: false,
             now_ns,
+            venues,
+            assets,
+            epoch: 0,
+            orders_per_session: ORDERS_PER_SESSION,
             asked: 0,
             left: 0,
             to_send: [Event::default(); ORDERS_MAX],
             plain: None,
             counters: RehearsalCounters::default(),
         };
-        rehearsal.prepare(venues, assets);
+        rehearsal.begin_session();
         Ok(rehearsal)
     }
 
-    /// Everything is up, the records agree, money is no object.
-    fn prepare(&mut self, venues: usize, assets: usize) {
+    /// Begins a new session of the second core after so many orders; for tests.
+    #[must_use]
+    pub fn with_session_length(self, orders: u32) -> Rehearsal {
+        Rehearsal { orders_per_session: orders, ..self }
+    }
+
+    /// A session of the second core: everything is up, the records agree, money is no object.
+    fn begin_session(&mut self) {
+        self.epoch += 1;
         let times = self.times();
         let mut start = Event::new(EventKind::SessionStart, VenueId(0), times).with(flags::LAST);
-        // An epoch that no session reaches: its orders' ids are nobody else's.
-        start.a = u64::from(OrderId::EPOCH_MAX);
+        start.a = self.epoch;
         self.take(&start);
-        for venue in (0..venues).map(|id| VenueId(id as u8)) {
+        for venue in (0..self.venues).map(|id| VenueId(id as u8)) {
             for role in Role::ALL {
                 self.take(&Event::feed_status(venue, role as u8, FeedState::Up, times));
             }
             for code in [0, 1] {
                 self.take(&Event { code, ..Event::new(EventKind::Reconcile, venue, times) }.with(flags::LAST));
-                for asset in (0..assets).map(|id| AssetId(id as u16)) {
+                for asset in (0..self.assets).map(|id| AssetId(id as u16)) {
                     self.take(&Event::balance(venue, asset, PLENTY, PLENTY, times));
                 }
             }
         }
         self.side.take_commands(&mut self.batch);
+    }
+
+    /// The second core learns what the real one knows of an instrument's rules.
+    fn keep_to_rules(&mut self, venue: VenueId, id: InstrumentId, real: &Desk) {
+        let (Some(theirs), Some(ours)) = (real.instruments().get(id), self.side.core().desk().instruments().get(id)) else { return };
+        let rules = |i: &Instrument| (i.tick, i.lot, i.qty_min);
+        let (status, changed) = ((theirs.status != ours.status).then_some(theirs.status), rules(theirs) != rules(ours));
+        let (tick, lot, qty_min) = rules(theirs);
+        let times = self.times();
+        if changed {
+            let words =
+                Event { a: tick.0 as u64, b: lot.0 as u64, c: qty_min.0 as u64, ..Event::new(EventKind::InstrumentRules, venue, times) };
+            self.take(&Event { instrument: id.0, ..words }.with(flags::LAST));
+        }
+        if let Some(status) = status {
+            self.take(&Event::instrument_status(venue, id, status, times));
+        }
     }
 
     /// The counters.
@@ -154,7 +192,14 @@ impl Rehearsal {
             self.up = !self.up;
         }
         let Some(market) = real.book(instrument).and_then(Market::of) else { return false };
-        self.now_ns = self.now_ns.saturating_add(STEP_NS);
+        if self.now_ns >= CLOCK_END_NS {
+            return false;
+        }
+        self.now_ns += STEP_NS;
+        if self.side.core().desk().next_order_id(0).is_none_or(|id| id.sequence() > self.orders_per_session) {
+            self.begin_session();
+        }
+        self.keep_to_rules(venue, instrument, real);
         self.counters.steps += 1;
         self.left = ORDERS_MAX;
         let rules = real.instruments().get(instrument);
@@ -198,23 +243,23 @@ impl Rehearsal {
     /// hand too. Empty once they have nothing more to say. To be followed by [`Rehearsal::answer`].
     pub fn orders(&mut self, real: &Desk) -> &[Event] {
         self.asked = self.side.take_commands(&mut self.batch);
+        let is_order = |command: &&Event| command.kind <= EventKind::SendReplace as u8;
         let mut count = 0;
-        let mut give = |mut command: Event, left: usize, to_send: &mut [Event; ORDERS_MAX]| {
-            if count < left && command.kind <= EventKind::SendReplace as u8 {
-                ask(real, &command);
-                command.a = real.next_order_id(count as u32).unwrap_or(OrderId::NONE).0;
-                to_send[count] = command;
-                count += 1;
-            }
-        };
-        for command in &self.batch[..self.asked] {
+        for command in self.batch[..self.asked].iter().filter(is_order).take(self.left) {
             if command.kind == EventKind::SendNew as u8 && self.plain.is_some_and(|plain| plain.venue == command.venue) {
                 self.plain = None;
             }
-            give(*command, self.left, &mut self.to_send);
+            self.to_send[count] = *command;
+            count += 1;
         }
-        if let Some(plain) = self.plain.take() {
-            give(plain, self.left, &mut self.to_send);
+        self.counters.decided += count as u64;
+        if let Some(plain) = self.plain.take().filter(|_| count < self.left) {
+            self.to_send[count] = plain;
+            count += 1;
+        }
+        for (ahead, command) in self.to_send[..count].iter_mut().enumerate() {
+            ask(real, command);
+            command.a = real.next_order_id(ahead as u32).unwrap_or(OrderId::NONE).0;
         }
         self.left -= count;
         self.counters.orders += count as u64;

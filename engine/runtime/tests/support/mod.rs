@@ -498,8 +498,13 @@ impl Stage {
 
     /// As [`Stage::new`], with rehearsals.
     pub fn rehearsing(venues: usize) -> Stage {
+        Stage::rehearsing_for(venues, u32::MAX)
+    }
+
+    /// The second core begins a new session after so many orders.
+    pub fn rehearsing_for(venues: usize, orders: u32) -> Stage {
         let (producer, consumer) = ring::in_process(4_096, 1).expect("a ring");
-        let rehearsal = Rehearsal::new(core(venues), START_NS).expect("a ring");
+        let rehearsal = Rehearsal::new(core(venues), START_NS).expect("a ring").with_session_length(orders);
         Stage::with(core(venues), venues, producer, consumer, 1, Some(Box::new(rehearsal)))
     }
 

@@ -196,7 +196,7 @@ mod tests {
             binance_keys: &keys,
             kraken_keys: &keys,
             sbe: true,
-            rehearse_ns: 200_000,
+            rehearse_ns: 300_000,
             hot_cpu: Some(1),
             capture: None,
         };

@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How often the engine rehearses the way to an order ([host] rehearse); 0s: never.
-    #[arg(long, default_value = "200us", value_name = "SPAN", value_parser = |text: &str| Span::parse(text))]
+    #[arg(long, default_value = "300us", value_name = "SPAN", value_parser = |text: &str| Span::parse(text))]
     rehearse: Span,
     /// Keep journal, log and configuration in this directory (which must not exist) instead of removing them.
     #[arg(long, value_name = "DIRECTORY")]

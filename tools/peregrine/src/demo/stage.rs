@@ -40,7 +40,7 @@ pub struct StageOptions {
 
 impl Default for StageOptions {
     fn default() -> Self {
-        StageOptions { link: "auto".into(), rate: 2_000, seed: 1, sbe: false, rehearse_ns: 200_000, keep: None, capture: None }
+        StageOptions { link: "auto".into(), rate: 2_000, seed: 1, sbe: false, rehearse_ns: 300_000, keep: None, capture: None }
     }
 }
 
