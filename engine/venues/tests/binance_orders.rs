@@ -490,6 +490,109 @@ fn a_planned_renewal_reports_without_a_break() {
 }
 
 #[test]
+fn a_connection_that_answers_nothing_is_renewed_once_and_its_requests_keep_their_fate() {
+    let mut rig = Rig::ready();
+    rig.timer(60 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry), "nothing was asked, so nothing is missing");
+    placed(&mut rig);
+    rig.timer(2_900 * MS);
+    assert!(!rig.venue.take_closing(Role::OrderEntry));
+    rig.timer(100 * MS);
+    assert!(rig.venue.take_closing(Role::OrderEntry));
+    assert!(rig.venue.take_notice().unwrap().contains("answers nothing"));
+    for _ in 0..70 {
+        rig.timer(100 * MS);
+        assert!(!rig.venue.take_closing(Role::OrderEntry), "once");
+    }
+    assert!(rig.kinds().is_empty(), "10 s are not over");
+    rig.timer(100 * MS);
+    let events = rig.take();
+    assert_eq!((kinds(&events), events[0].order_id()), (vec![EventKind::OrderUncertain], ORDER));
+
+    // A new request over the same connection does not ask again, however long that stays.
+    placed(&mut rig);
+    rig.timer(40 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry));
+}
+
+#[test]
+fn a_renewed_connection_is_judged_anew_and_a_slow_venue_is_not_renewed_again_and_again() {
+    let mut rig = Rig::ready();
+    placed(&mut rig);
+    rig.timer(3 * S);
+    assert!(rig.venue.take_closing(Role::OrderEntry));
+    let second = Link { generation: 2, ..ORDERS };
+    rig.open(second);
+    rig.timer(4 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry), "what waits on the old connection is no reason to renew the new one");
+    let log_on = rig.sent_value(Role::OrderEntry)["id"].as_str().unwrap().to_owned();
+    rig.text(second, &json!({"id": log_on, "status": 200, "result": {}}).to_string());
+    let subscribe = rig.sent_value(Role::OrderEntry)["id"].as_str().unwrap().to_owned();
+    rig.text(second, &json!({"id": subscribe, "status": 200, "result": {"subscriptionId": 0}}).to_string());
+    rig.close(ORDERS);
+    assert!(kinds(&rig.take()).contains(&EventKind::OrderUncertain), "the old connection's request ends with it");
+    rig.sent();
+
+    placed(&mut rig);
+    rig.timer(9 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry), "13 s after the last renewal");
+    rig.timer(13 * S);
+    placed(&mut rig);
+    rig.timer(3 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry), "29 s");
+    rig.timer(S);
+    assert!(rig.venue.take_closing(Role::OrderEntry));
+}
+
+#[test]
+fn a_connection_on_its_way_out_is_not_judged() {
+    let mut rig = Rig::ready();
+    placed(&mut rig);
+    rig.open(Link { generation: 2, ..ORDERS });
+    rig.timer(5 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry), "its replacement is there already");
+}
+
+#[test]
+fn a_lost_answer_is_no_silence_while_others_come() {
+    let mut rig = Rig::ready();
+    placed(&mut rig);
+    for sequence in 100..120 {
+        let other = OrderId::new(7, sequence);
+        rig.execute(send_new(other, Side::Buy, 6_825_010, 150_000, 0)).unwrap();
+        let id = rig.sent_value(Role::OrderEntry)["id"].as_str().unwrap().to_owned();
+        answer(
+            &mut rig,
+            &id,
+            json!({"symbol":"BTCUSDT","orderId":1,"clientOrderId":other.to_text().escape_ascii().to_string(),"transactTime":1}),
+        );
+        rig.timer(S);
+        rig.sent();
+        assert!(!rig.venue.take_closing(Role::OrderEntry), "order {sequence}");
+    }
+    assert!(rig.kinds().contains(&EventKind::OrderUncertain), "the lost one");
+    // Reports are no answers: they may come from elsewhere in the venue.
+    placed(&mut rig);
+    rig.text(ORDERS, &report(json!({})));
+    rig.timer(2 * S);
+    rig.text(ORDERS, &report(json!({})));
+    rig.timer(S);
+    assert!(rig.venue.take_closing(Role::OrderEntry));
+}
+
+#[test]
+fn a_log_on_that_is_never_answered_asks_for_another_connection_at_its_time_out() {
+    let mut rig = Rig::new(|_| {});
+    rig.open(ORDERS);
+    rig.timer(9_900 * MS);
+    assert!(!rig.venue.take_closing(Role::OrderEntry));
+    rig.timer(100 * MS);
+    assert!(rig.venue.take_closing(Role::OrderEntry));
+    rig.timer(60 * S);
+    assert!(!rig.venue.take_closing(Role::OrderEntry), "once");
+}
+
+#[test]
 fn a_full_outbox_or_table_refuses_and_leaves_nothing_behind() {
     let mut rig = Rig::ready();
     rig.venue.counters();

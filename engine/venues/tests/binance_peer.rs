@@ -5,7 +5,7 @@ mod binance_support;
 
 use binance_support::{MS, S, send, send_new, send_replace};
 use engine_core::book::{Book, BookConfig};
-use engine_core::event::{Event, EventKind, RejectReason, Side, Times, VenueOrderStatus, flags};
+use engine_core::event::{BookInvalid, Event, EventKind, RejectReason, Side, Times, VenueOrderStatus, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, InstrumentTable};
@@ -305,6 +305,30 @@ fn books_heal_after_gaps_garbage_and_lost_connections() {
         pair.run(500);
         pair.settle();
         pair.assert_books_agree();
+    }
+}
+
+#[test]
+fn books_of_a_stalled_stream_stay_invalid_until_it_goes_on() {
+    for encoding in [Encoding::Json, Encoding::Sbe] {
+        let mut pair = Pair::new(encoding);
+        pair.run(500);
+        pair.sim.inject(pair.now_ns, &Fault::StallStreams { ms: 7_000 });
+        pair.run(1_000);
+        for id in 0..pair.books.len() {
+            let times = pair.times();
+            pair.codec.resync(InstrumentId(id as u16), BookInvalid::Stale, times, &mut pair.events, &mut pair.out);
+        }
+        let snapshots = pair.snapshots;
+        for _ in 0..59 {
+            pair.run(100);
+            assert!(!pair.books.iter().any(Book::is_valid), "{encoding:?}: the stream is silent");
+        }
+        assert!((2..=6).contains(&(pair.snapshots - snapshots)), "{} snapshots in 6 s", pair.snapshots - snapshots);
+        pair.run(500);
+        pair.settle();
+        pair.assert_books_agree();
+        assert_eq!(pair.codec.counters().gaps, 0, "what was held back leads to the snapshot and past it");
     }
 }
 

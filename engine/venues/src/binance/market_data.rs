@@ -372,6 +372,7 @@ impl MarketData {
         let diff = Diff { first, last, time_ns, rows: &self.scratch.rows };
         match feed.book.on_diff(diff, &stamp, sink) {
             Applied::Applied => {}
+            Applied::Joined => tools.counters.resyncs += u64::from(core::mem::replace(&mut feed.seen, true)),
             Applied::Stale => tools.counters.stale += 1,
             Applied::Gap => {
                 tools.counters.gaps += 1;
@@ -481,7 +482,7 @@ impl MarketData {
             return;
         }
         match book.on_snapshot(event, &stamp, sink) {
-            Taken::Partial => {}
+            Taken::Partial | Taken::Joining => {}
             Taken::Synchronised => tools.counters.resyncs += u64::from(core::mem::replace(seen, true)),
             Taken::Unwanted | Taken::TooOld => tools.counters.stale += u64::from(event.has(flags::CLEAR)),
             Taken::Gap => {

@@ -14,6 +14,12 @@
 //! -1006 and -1007 all give `OrderUncertain`. What an order became is asked for with `order.status`; fills
 //! and the proof that an order never arrived are the cold plane's to fetch.
 //!
+//! A peer that is gone without a word leaves a connection that takes everything and answers nothing, and the idle
+//! limit notices that only after 50 s. So when a request has waited `SILENCE_NS` and no other was answered in that time
+//! either, the codec asks for a planned renewal ([`OrderEntry::take_closing`]): once per connection, and not again within
+//! `SILENCE_AGAIN_NS`, for if it is the venue that is slow, another new connection would not be quicker, and no orders
+//! go out while it logs on. What became of the requests is for their time-out, or the end of the old connection, to say.
+//!
 //! While a renewed connection logs on, orders are refused (`NotConnected`): the venue would take them for
 //! those of a stranger. Reports still come in over the old one.
 
@@ -44,6 +50,15 @@ const WORKING_MAX: usize = 8_192;
 const BALANCES_MAX: usize = 256;
 /// A request that has no answer by then is uncertain. The venue's own engine gives up after 10 s.
 const ANSWER_TIMEOUT_NS: u64 = 10_000_000_000;
+/// A connection that answers nothing for so long while an order request waits is taken for dead. Answers come within
+/// tens of milliseconds; a segment that is lost three times in a row, sent again each time after twice the wait, costs
+/// less than two seconds. Far below the 10 s of [`ANSWER_TIMEOUT_NS`] and the 50 s of the idle limit.
+///
+/// A log-on gets its whole [`ANSWER_TIMEOUT_NS`]: a venue that is slow to log on would else never finish with one.
+const SILENCE_NS: u64 = 3_000_000_000;
+/// Renewals because of silence are at least so far apart: even if each log-on takes seconds, little time goes by without
+/// order entry.
+const SILENCE_AGAIN_NS: u64 = 30_000_000_000;
 const LOG_ON_BACKOFF_MIN_NS: u64 = 500_000_000;
 const LOG_ON_BACKOFF_MAX_NS: u64 = 60_000_000_000;
 
@@ -85,6 +100,10 @@ pub struct OrderEntry {
     failures: u32,
     up: bool,
     closing: bool,
+    /// When the newest connection last answered a request.
+    answered_ns: u64,
+    /// The last connection that a renewal was asked for because of its silence, and when.
+    silent: Option<(u32, u64)>,
     /// Next symbol of a cancel of everything; `usize::MAX` if none is under way.
     cancel_all_at: usize,
 }
@@ -121,6 +140,8 @@ impl OrderEntry {
             failures: 0,
             up: false,
             closing: false,
+            answered_ns: 0,
+            silent: None,
             cancel_all_at: usize::MAX,
         }
     }
@@ -130,7 +151,7 @@ impl OrderEntry {
         self.stage == Stage::Ready && self.links.newest_ready()
     }
 
-    /// True once after the server said that it will close the newest connection.
+    /// True once after the server said that it will close the newest connection, and once when that answers nothing.
     pub fn take_closing(&mut self) -> bool {
         core::mem::take(&mut self.closing)
     }
@@ -339,6 +360,9 @@ impl OrderEntry {
         {
             tools.counters.malformed += 1;
         }
+        if self.links.newest() == Some(link.generation) {
+            self.answered_ns = times.core_ns;
+        }
         let Some(request) = self.requests.take(answer.id) else {
             self.on_stray(link, &answer, times, sink, tools);
             return;
@@ -540,11 +564,29 @@ impl OrderEntry {
     /// Time went by: log-on after a wait, requests without an answer, the rest of a cancel of everything.
     pub fn on_timer(&mut self, times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
         self.advance(times.core_ns, tools);
+        self.watch_silence(times.core_ns, tools);
         let before_ns = times.core_ns.saturating_sub(ANSWER_TIMEOUT_NS);
         while let Some(request) = self.requests.take_older(before_ns) {
             self.unanswered(&request, times, sink, tools);
         }
         self.pump_cancel_all(times.core_ns, tools.ledger, tools.out, tools.counters);
+    }
+
+    /// Asks for a renewal if the newest connection answers nothing. Requests over an older one come first in the ring:
+    /// then a renewal is under way already.
+    fn watch_silence(&mut self, now_ns: u64, tools: &mut Tools<'_>) {
+        let Some(request) = self.requests.oldest() else { return };
+        let limit_ns = if matches!(request.asked, Asked::LogOn | Asked::Subscribe) { ANSWER_TIMEOUT_NS } else { SILENCE_NS };
+        let silent = now_ns.saturating_sub(request.sent_ns.max(self.answered_ns)) >= limit_ns;
+        let newest = self.links.newest() == Some(request.generation);
+        let asked = self
+            .silent
+            .is_some_and(|(generation, at_ns)| generation == request.generation || now_ns.saturating_sub(at_ns) < SILENCE_AGAIN_NS);
+        if silent && newest && !asked {
+            self.silent = Some((request.generation, now_ns));
+            self.closing = true;
+            tools.notice.set(&[b"the order connection answers nothing: asking for a new one"]);
+        }
     }
 
     /// Puts an output of the core on the wire. Not inlined: a rehearsal must go through the very same code.
@@ -587,14 +629,7 @@ impl OrderEntry {
     }
 
     /// Executes for practice, and takes back what that changed: the request, what was spent, the order.
-    pub fn rehearse(
-        &mut self,
-        command: &Event,
-        times: Times,
-        ledger: &mut RateLedger,
-        counters: &mut VenueCounters,
-        out: &mut Outbox,
-    ) {
+    pub fn rehearse(&mut self, command: &Event, times: Times, ledger: &mut RateLedger, counters: &mut VenueCounters, out: &mut Outbox) {
         use EventKind::{SendCancel, SendNew, SendReplace};
         let order = command.order_id();
         if !matches!(command.event_kind(), Some(SendNew | SendCancel | SendReplace)) || self.working.get(order).is_some() {

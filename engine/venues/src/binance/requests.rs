@@ -127,23 +127,24 @@ impl Requests {
         }
     }
 
-    /// Takes the oldest request if it was sent before `before_ns`.
+    /// The oldest request.
     #[inline]
-    pub fn take_older(&mut self, before_ns: u64) -> Option<Request> {
+    pub fn oldest(&mut self) -> Option<Request> {
         while self.oldest != self.next {
-            let place = &mut self.ring[Self::place(self.oldest)];
-            match *place {
-                Some((sequence, request)) if sequence == self.oldest => {
-                    if request.sent_ns >= before_ns {
-                        return None;
-                    }
-                    *place = None;
-                    return Some(request);
-                }
+            match self.ring[Self::place(self.oldest)] {
+                Some((sequence, request)) if sequence == self.oldest => return Some(request),
                 _ => self.oldest = Self::after(self.oldest),
             }
         }
         None
+    }
+
+    /// Takes the oldest request if it was sent before `before_ns`.
+    #[inline]
+    pub fn take_older(&mut self, before_ns: u64) -> Option<Request> {
+        let request = self.oldest().filter(|request| request.sent_ns < before_ns)?;
+        self.ring[Self::place(self.oldest)] = None;
+        Some(request)
     }
 
     /// Takes any request of a connection that is gone.
@@ -244,10 +245,10 @@ mod tests {
             assert!(requests.add(request(at)).is_some());
         }
         assert_eq!(requests.add(request(1)), None);
-        assert_eq!(requests.take_older(0), None);
+        assert_eq!((requests.take_older(0), requests.oldest()), (None, Some(request(0))));
         assert_eq!(requests.take_older(2), Some(request(0)));
         assert_eq!(requests.take_older(2), Some(request(1)));
-        assert_eq!(requests.take_older(2), None);
+        assert_eq!((requests.take_older(2), requests.oldest()), (None, Some(request(2))));
         assert!(requests.add(request(9_000)).is_some());
         let mut gone = 0;
         while requests.take_of(1).is_some() {
