@@ -2,7 +2,7 @@
 //! journals and recorded messages. Each subcommand is a module of the library of the same name.
 
 use clap::{Parser, Subcommand};
-use peregrine::{decode, demo, journal, replay, run, sim};
+use peregrine::{bench, decode, demo, journal, replay, run, sim};
 use std::process::ExitCode;
 
 /// The global allocator counts what the hot thread allocates (nothing, after warm-up).
@@ -23,7 +23,8 @@ static ALLOCATOR: runtime::host::hot_memory::HotAllocator = runtime::host::hot_m
                   peregrine run --config engine.toml       trade\n  \
                   peregrine replay JOURNAL                 rebuild the state from a journal and compare\n  \
                   peregrine journal JOURNAL --export       a journal as JSON lines\n  \
-                  peregrine decode --venue kraken FILE     recorded venue messages as events"
+                  peregrine decode --venue kraken FILE     recorded venue messages as events\n  \
+                  peregrine bench codec tls                what parts of the path cost on this machine"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -44,6 +45,8 @@ enum Command {
     Journal(journal::Arguments),
     /// Recorded venue messages as normalised events.
     Decode(decode::Arguments),
+    /// Measure what each part of the path costs here, beside what one would otherwise use.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

@@ -1,0 +1,104 @@
+//! `peregrine bench`: what each part of the path costs here, beside what one would otherwise use.
+
+use ::bench::report::Report;
+use ::bench::{Bench, plot};
+use anyhow::Context;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Options of the subcommand.
+#[derive(clap::Args)]
+#[command(after_help = "Benches:\n  \
+    codec   venue messages to events (Binance JSON and SBE, Kraken), against serde_json\n  \
+    book    decoded changes into a book with all its checks, against two BTreeMaps without any\n  \
+    core    orders through state and full risk, and the reports about them\n  \
+    tls     TLS 1.3 records sealed and opened, against rustls' own record layer\n\n\
+    Sides of a comparison take turns in one run. Each operation is timed by itself, and the time that the timing takes (the row \
+    `timer`) is part of every figure. Figures of a debug build, or of a machine that does other work, mean nothing: build with \
+    --release, run on a quiet machine, compare within one run.\n\n\
+    The JSON is one object: machine, date, commit, rows [{bench, name, unit, count, p50, p90, p99, p999, max}] and ratios [{bench, \
+    name, value, target, met}]. A target that is missed does not make the command fail.\n\n\
+    Examples:\n  \
+    peregrine bench\n  \
+    peregrine bench codec tls --seconds 10 --json result.json --plot plots\n  \
+    peregrine bench core --json - | jq '.ratios[] | select(.met == false)'")]
+pub struct Arguments {
+    /// What to measure: all, codec, book, core, tls [default: all].
+    #[arg(value_name = "BENCH")]
+    benches: Vec<String>,
+    /// Writes the result as JSON; - is standard output, in place of the table.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes percentile curves (SVG) and report.html into this directory.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
+    /// How long to measure each case, warm-up included. There are about twenty.
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    seconds: f64,
+}
+
+/// Measures and reports.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let benches = Bench::named(&arguments.benches)?;
+    let report = ::bench::run(&benches, arguments.seconds, |bench| eprintln!("peregrine: measuring {} ..", bench.as_str()))?;
+    write(&report, arguments.json.as_deref(), arguments.plot.as_deref(), &mut std::io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Hands a report out in the forms asked for.
+fn write(report: &Report, json: Option<&Path>, plots: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
+    let to_out = json.is_some_and(|path| path.as_os_str() == "-");
+    let text = if to_out { report.to_json()? } else { report.to_table() };
+    out.write_all(text.as_bytes()).context("writing to standard output")?;
+    if let Some(path) = json.filter(|_| !to_out) {
+        std::fs::write(path, report.to_json()?).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(directory) = plots {
+        plot::write(report, directory).with_context(|| format!("writing plots to {}", directory.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        Line::try_parse_from(std::iter::once("bench").chain(line.split_whitespace())).expect("a valid line").arguments
+    }
+
+    #[test]
+    fn a_bench_that_does_not_exist_is_refused_with_those_that_do_and_nothing_is_measured() {
+        let error = run(&arguments("codec wire")).expect_err("there is none yet").to_string();
+        assert_eq!(error, "there is no bench `wire`; there are: all, codec, book, core, tls");
+    }
+
+    #[test]
+    fn a_run_gives_a_table_a_json_object_and_plots() {
+        let directory = std::env::temp_dir().join(format!("peregrine-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a writable temporary directory");
+        let asked = arguments("book --seconds 0.02");
+        let report = ::bench::run(&Bench::named(&asked.benches).expect("exists"), asked.seconds, |_| {}).expect("measures");
+        let (json, plots) = (directory.join("result.json"), directory.join("plots"));
+        let mut out = Vec::new();
+        write(&report, Some(&json), Some(&plots), &mut out).expect("writes");
+        assert!(String::from_utf8(out).expect("text").contains("8 changes near the top, ours"));
+        let value: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).expect("written")).expect("JSON");
+        assert!(value["rows"].as_array().is_some_and(|rows| rows.len() == 5), "{value}");
+        let mut out = Vec::new();
+        write(&report, Some(Path::new("-")), None, &mut out).expect("writes");
+        let printed: serde_json::Value = serde_json::from_slice(&out).expect("JSON and nothing else");
+        assert_eq!(printed, value);
+        let names: Vec<_> = std::fs::read_dir(&plots).expect("made").map(|e| e.expect("readable").file_name()).collect();
+        assert!(names.contains(&"report.html".into()) && names.len() == 4, "{names:?}");
+        std::fs::remove_dir_all(&directory).expect("ours");
+    }
+}
