@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `stack` | IP over a port: ARP, gateway, static neighbour, DHCP, the TCP seam ([`transport`]) |
 //! | `transport` | the interface of TCP: what a TCP of our own replaces without touching callers |
+//! | `tcp` | a TCP of our own, complete in itself; the stack does not stand on it yet |
 //! | `dns` | name resolution over the stack |
 //! | `tls` | TLS 1.3 and 1.2: rustls shakes hands, records are opened and sealed here, in place |
 //! | `purpose` | sent or rehearsed |
@@ -20,6 +21,7 @@ pub mod http;
 pub mod purpose;
 pub mod session;
 pub mod stack;
+pub mod tcp;
 pub mod tls;
 pub mod transport;
 pub mod websocket;

@@ -1,0 +1,342 @@
+//! Acknowledgements: what was delivered (RFC 9293, RFC 2018), how long it took (RFC 6298), what must be lost
+//! (RACK, RFC 8985; without SACK, RFC 5681 and RFC 6582), and what that says of the path.
+
+use smoltcp::wire::{TcpControl, TcpRepr};
+
+use super::connection::{Connection, NEVER, Recovery, State};
+use super::send::{Place, Record};
+use super::sequence::{at_or_before, before, later};
+use crate::transport::CloseReason;
+
+/// DupThresh (RFC 5681 section 3.2, RFC 8985 section 6.2).
+const DUPLICATES: u32 = 3;
+/// Widest reordering window, in quarters of the least round trip.
+const QUARTERS_MAX: u32 = 64;
+/// Recoveries that a widened reordering window outlives (RFC 8985 section 6.2).
+const PERSIST: u32 = 16;
+
+/// What one acknowledgement delivered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delivery {
+    bytes: u32,
+    /// Round trip of the segment sent last: none of its time was spent waiting for an acknowledgement to leave.
+    newest: Option<u64>,
+    /// Round trip of the segment sent first.
+    oldest: Option<u64>,
+    sacked: bool,
+    fin: bool,
+}
+
+impl Connection {
+    /// The acknowledgement of a segment whose acknowledgement number was found acceptable.
+    pub(super) fn on_acknowledgement(&mut self, now_ns: u64, segment: &TcpRepr<'_>) {
+        let Some(ack) = segment.ack_number.map(|ack| ack.0 as u32) else { return };
+        let una = self.snd.una;
+        if before(ack, una) {
+            // Old, but its data counts (RFC 9293 section 3.10.7.4).
+            return;
+        }
+        let window_before = self.snd.wnd;
+        self.take_window(segment, ack);
+        let flight = self.snd.nxt.wrapping_sub(una);
+        let limited = self.pipe() + self.snd.mss >= self.congestion.window();
+        let mut delivery = Delivery::default();
+        if self.probed && ack == self.snd.nxt.wrapping_add(1) && self.send.sent() == 0 {
+            self.send.trim_front(1);
+            self.snd.nxt = ack;
+            self.snd.una = ack;
+        }
+        if before(self.snd.nxt, ack) {
+            return;
+        }
+        self.probed &= window_before == 0 && self.snd.wnd == 0;
+        let echo = segment.timestamp.filter(|_| self.timestamps.on).map(|stamp| stamp.tsecr);
+        while let Some(record) = self.send.pop(ack) {
+            if record.place() != Place::Sacked {
+                self.deliver(now_ns, &record, echo, &mut delivery);
+            }
+            delivery.fin |= record.fin;
+        }
+        self.snd.una = later(self.snd.una, ack);
+        let advanced = self.snd.una != una;
+        let duplicate = self.take_blocks(now_ns, segment, ack, echo, &mut delivery);
+        self.measure(now_ns, &delivery, echo);
+        if advanced {
+            self.progress_ns = now_ns;
+            self.timeouts = 0;
+            self.rtt.end_back_off();
+        } else if self.snd.wnd == 0 || self.persists > 0 {
+            // The peer lives; it just has no room (RFC 9293 section 3.8.6.1).
+            self.progress_ns = now_ns;
+        }
+        let bare = segment.payload.is_empty() && matches!(segment.control, TcpControl::None | TcpControl::Psh);
+        let plain = !advanced && bare && self.snd.wnd == window_before;
+        let repeated = plain && self.send.sent() > 0;
+        if advanced {
+            self.duplicate_acks = 0;
+        } else if repeated {
+            self.duplicate_acks += 1;
+        }
+        self.end_probe(ack, duplicate, plain && segment.sack_ranges[0].is_none(), flight);
+        self.end_recovery(advanced);
+        if self.sack {
+            self.find_losses(now_ns);
+        } else {
+            self.find_losses_by_count(advanced);
+        }
+        if delivery.bytes > 0 && limited && !matches!(self.recovery, Recovery::Fast { .. }) {
+            self.congestion.on_ack(delivery.bytes, self.rtt.smoothed.unwrap_or(0), now_ns);
+        }
+        self.wanted.lost &= self.send.count(Place::Lost) > 0;
+        if self.send.sent() == 0 {
+            self.wanted.tail_probe = false;
+            (self.timers.retransmit, self.timers.probe, self.timers.reorder) = (NEVER, NEVER, NEVER);
+        } else if advanced {
+            self.timers.retransmit = now_ns.saturating_add(self.rtt.timeout());
+            self.arm_probe(now_ns);
+        } else if self.send.count(Place::Sacked) > 0 {
+            self.timers.probe = NEVER;
+        }
+        if delivery.fin {
+            self.on_own_fin_acknowledged(now_ns);
+        }
+    }
+
+    fn take_window(&mut self, segment: &TcpRepr<'_>, ack: u32) {
+        let sequence = segment.seq_number.0 as u32;
+        let newer = before(self.snd.wl1, sequence) || (self.snd.wl1 == sequence && at_or_before(self.snd.wl2, ack));
+        if newer && segment.control != TcpControl::Syn {
+            self.snd.wnd = u32::from(segment.window_len) << self.snd.shift;
+            self.snd.wnd_max = self.snd.wnd_max.max(self.snd.wnd);
+            (self.snd.wl1, self.snd.wl2) = (sequence, ack);
+        }
+    }
+
+    /// Bytes thought to be under way (RFC 6675 section 4).
+    pub(super) fn pipe(&self) -> u32 {
+        let under_way = self.send.bytes_in(Place::UnderWay);
+        if self.sack { under_way } else { under_way.saturating_sub(self.duplicate_acks.saturating_mul(self.snd.mss)) }
+    }
+
+    /// A segment was delivered (RFC 8985 section 6.2, steps 1 to 3).
+    fn deliver(&mut self, now_ns: u64, record: &Record, echo: Option<u32>, delivery: &mut Delivery) {
+        delivery.bytes += record.len;
+        let (round_trip, end) = (now_ns.saturating_sub(record.sent_ns), record.end());
+        if record.again {
+            // Which of its copies arrived? Not this one, if the peer echoes an earlier timestamp or it were faster than light.
+            if echo.is_some_and(|echo| before(echo, record.stamp)) || round_trip < self.rtt.min() {
+                return;
+            }
+        } else {
+            // RFC 6298 section 3 (Karn): only what was sent once is measured.
+            delivery.newest = Some(delivery.newest.map_or(round_trip, |newest| newest.min(round_trip)));
+            delivery.oldest = Some(delivery.oldest.map_or(round_trip, |oldest| oldest.max(round_trip)));
+            if before(end, self.rack.fack) {
+                self.rack.reordered = true;
+            }
+        }
+        self.rack.fack = later(self.rack.fack, end);
+        if self.rack.sent_ns == 0
+            || record.sent_ns > self.rack.sent_ns
+            || (record.sent_ns == self.rack.sent_ns && before(self.rack.end, end))
+        {
+            (self.rack.sent_ns, self.rack.end) = (record.sent_ns, end);
+        }
+        self.rack.rtt = round_trip;
+    }
+
+    /// Selective acknowledgement (RFC 2018 section 5). Returns the block that reports a superfluous copy, if the first is one
+    /// (RFC 2883 section 4).
+    fn take_blocks(
+        &mut self,
+        now_ns: u64,
+        segment: &TcpRepr<'_>,
+        ack: u32,
+        echo: Option<u32>,
+        delivery: &mut Delivery,
+    ) -> Option<(u32, u32)> {
+        if !self.sack {
+            return None;
+        }
+        let mut duplicate = None;
+        for (at, &(start, end)) in segment.sack_ranges.iter().flatten().enumerate() {
+            let inside = segment
+                .sack_ranges
+                .get(1)
+                .copied()
+                .flatten()
+                .is_some_and(|(outer_start, outer_end)| at_or_before(outer_start, start) && at_or_before(end, outer_end));
+            if at == 0 && before(start, end) && (at_or_before(end, ack) || inside) {
+                duplicate = Some((start, end));
+                self.on_superfluous(start, end);
+                continue;
+            }
+            if !before(start, end) || before(start, ack) || before(self.snd.nxt, end) {
+                continue;
+            }
+            for index in 0..self.send.sent() {
+                let record = *self.send.record(index);
+                if !before(record.sequence, end) {
+                    break;
+                }
+                if at_or_before(start, record.sequence) && at_or_before(record.end(), end) && record.place() != Place::Sacked {
+                    self.send.put(index, Place::Sacked);
+                    delivery.sacked = true;
+                    self.deliver(now_ns, &record, echo, delivery);
+                }
+            }
+        }
+        duplicate
+    }
+
+    /// The peer had a segment already that we sent again: the reordering window was too narrow (RFC 8985 section 6.2,
+    /// step 4); if all that we sent again was superfluous, nothing was lost.
+    fn on_superfluous(&mut self, start: u32, end: u32) {
+        if end.wrapping_sub(start) > self.snd.wnd_max.max(1 << 16) {
+            return;
+        }
+        self.statistics.spurious += 1;
+        if self.rack.duplicate_round.is_none_or(|round| at_or_before(round, self.snd.una)) {
+            self.rack.duplicate_round = Some(self.snd.nxt);
+            if !matches!(self.recovery, Recovery::None) || self.undo.is_some() {
+                self.rack.quarters = (self.rack.quarters + 1).min(QUARTERS_MAX);
+                self.rack.persist = PERSIST;
+                // What was not lost was late.
+                self.rack.reordered = true;
+            }
+        }
+        if let Some(((window, threshold), copies)) = &mut self.undo {
+            *copies = copies.saturating_sub(1);
+            if *copies == 0 {
+                self.congestion.restore(*window, *threshold);
+                self.undo = None;
+            }
+        }
+    }
+
+    fn measure(&mut self, now_ns: u64, delivery: &Delivery, echo: Option<u32>) {
+        if let Some(newest) = delivery.newest {
+            self.rtt.least(newest, now_ns);
+        }
+        if let Some(oldest) = delivery.oldest {
+            self.rtt.sample(oldest);
+        } else if delivery.bytes > 0
+            && let Some(echo) = echo
+        {
+            // Only copies were delivered: the timestamp says which (RFC 7323 section 4.1), to a millisecond.
+            let ticks = self.stamp(now_ns).wrapping_sub(echo);
+            if self.rtt.smoothed.is_none() && ticks < 60_000 {
+                self.rtt.sample(u64::from(ticks.max(1)) * 1_000_000);
+            }
+        }
+    }
+
+    /// Ends the episode of a tail loss probe (RFC 8985 section 7.4.2).
+    fn end_probe(&mut self, ack: u32, duplicate: Option<(u32, u32)>, plain_repeat: bool, flight: u32) {
+        let Some(end) = self.rack.probe_end else { return };
+        if before(ack, end) {
+            return;
+        }
+        let original_arrived = duplicate.is_some_and(|(_, duplicate_end)| duplicate_end == end) || plain_repeat;
+        if !self.rack.probe_again || original_arrived {
+            self.rack.probe_end = None;
+        } else if before(end, ack) {
+            // The probe repaired a loss, which counts as one.
+            self.rack.probe_end = None;
+            if self.recovery == Recovery::None {
+                self.congestion.on_loss(flight);
+            }
+        }
+    }
+
+    fn end_recovery(&mut self, advanced: bool) {
+        let (Recovery::Fast { point } | Recovery::Timeout { point }) = self.recovery else { return };
+        if advanced && at_or_before(point, self.snd.una) {
+            self.recovery = Recovery::None;
+            self.duplicate_acks = 0;
+            if self.rack.persist > 0 {
+                self.rack.persist -= 1;
+            } else {
+                self.rack.quarters = 1;
+            }
+        }
+    }
+
+    /// How much later than a delivered segment an earlier one may come (RFC 8985 section 6.2, step 4).
+    fn reordering_window(&self) -> u64 {
+        let floor = self.config.reordering_floor;
+        let sure = self.recovery != Recovery::None || self.send.count(Place::Sacked) >= DUPLICATES;
+        if !self.rack.reordered && sure {
+            return floor;
+        }
+        let window = u64::from(self.rack.quarters) * self.rtt.min() / 4;
+        window.min(self.rtt.smoothed.unwrap_or(window)).max(floor)
+    }
+
+    /// Takes those segments for lost that were sent long enough before one that was delivered (RFC 8985 section 6.2, step 5).
+    pub(super) fn find_losses(&mut self, now_ns: u64) {
+        self.timers.reorder = NEVER;
+        if self.rack.sent_ns == 0 || self.send.count(Place::UnderWay) == 0 {
+            return;
+        }
+        let patience = self.rack.rtt.saturating_add(self.reordering_window());
+        let (mut lost, mut again_at) = (false, 0);
+        for index in 0..self.send.sent() {
+            let record = *self.send.record(index);
+            let earlier =
+                record.sent_ns < self.rack.sent_ns || (record.sent_ns == self.rack.sent_ns && before(record.end(), self.rack.end));
+            if record.place() != Place::UnderWay || !earlier {
+                continue;
+            }
+            let deadline = record.sent_ns.saturating_add(patience);
+            if deadline <= now_ns {
+                self.send.put(index, Place::Lost);
+                lost = true;
+            } else {
+                again_at = again_at.max(deadline);
+            }
+        }
+        if again_at > 0 {
+            self.timers.reorder = again_at;
+        }
+        if lost {
+            self.enter_recovery();
+        }
+    }
+
+    /// The same for a peer without SACK: the third repeated acknowledgement, and then each partial one
+    /// (RFC 5681 section 3.2, RFC 6582 section 3.2).
+    fn find_losses_by_count(&mut self, advanced: bool) {
+        let front_lost = match self.recovery {
+            Recovery::None => self.duplicate_acks == DUPLICATES,
+            Recovery::Fast { .. } => advanced && self.send.front().is_some_and(|record| !record.again),
+            Recovery::Timeout { .. } => false,
+        };
+        if front_lost && self.send.front().is_some_and(|record| record.place() == Place::UnderWay) {
+            self.send.put(0, Place::Lost);
+            self.enter_recovery();
+            self.wanted.lost = true;
+        }
+    }
+
+    fn enter_recovery(&mut self) {
+        if self.recovery != Recovery::None {
+            return;
+        }
+        self.undo = Some((self.congestion.state(), 0));
+        self.congestion.on_loss(self.snd.nxt.wrapping_sub(self.snd.una));
+        self.recovery = Recovery::Fast { point: self.snd.nxt };
+        self.statistics.fast_recoveries += 1;
+        self.wanted.lost = true;
+        self.timers.probe = NEVER;
+    }
+
+    fn on_own_fin_acknowledged(&mut self, now_ns: u64) {
+        match self.state {
+            State::FinWait1 => self.state = State::FinWait2,
+            State::Closing => self.wait_out(now_ns),
+            State::LastAck => self.end(CloseReason::Closed),
+            _ => {}
+        }
+    }
+}

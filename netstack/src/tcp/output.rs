@@ -1,0 +1,398 @@
+//! What to send next, and the timers that decide it.
+
+use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
+
+use super::connection::{Connection, NEVER, Recovery, State};
+use super::send::Place;
+use super::sequence::{before, later};
+use crate::transport::CloseReason;
+
+/// A probe before any round trip was measured (RFC 8985 section 7.2).
+const PROBE_INITIAL_NS: u64 = 1_000_000_000;
+/// Time-outs in a row after which the path is taken for a hole that swallows big segments (RFC 8899's concern), and the size
+/// that every path is expected to carry then.
+const BLACK_HOLE_TIMEOUTS: u32 = 3;
+const BLACK_HOLE_MSS: u16 = 536;
+const BLOCKS_HEADER: u32 = 4;
+const BLOCK: u32 = 8;
+
+/// The next segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// RST with this sequence number.
+    Reset { sequence: u32, acknowledge: bool },
+    /// A segment of the send buffer, cut to `len`.
+    Data { index: usize, len: u32 },
+    /// The same, to probe for a tail loss.
+    TailProbe { index: usize, len: u32 },
+    /// One byte beyond the closed window.
+    WindowProbe,
+    /// Nothing, with an old sequence number: the peer must answer.
+    KeepAlive,
+    /// An acknowledgement.
+    Acknowledge,
+}
+
+impl Connection {
+    /// The next segment to send, timers aside: lost data, new data, probes, acknowledgements, in this order.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        if let Some(sequence) = self.wanted.reset_reply {
+            return Some(Plan::Reset { sequence, acknowledge: false });
+        }
+        if self.wanted.reset {
+            return Some(Plan::Reset { sequence: self.snd.nxt, acknowledge: true });
+        }
+        let plan = match self.state {
+            State::Closed => return None,
+            State::SynSent | State::SynReceived => {
+                let front = self.send.front()?;
+                matches!(front.place(), Place::Queued | Place::Lost).then_some(Plan::Data { index: 0, len: 0 })
+            }
+            _ => self.plan_data(),
+        };
+        let acknowledges = self.owed.now && self.state != State::SynSent;
+        plan.or_else(|| acknowledges.then_some(Plan::Acknowledge))
+    }
+
+    fn plan_data(&self) -> Option<Plan> {
+        let (window, pipe) = (self.congestion.window(), self.pipe());
+        if let Some(index) = self.send.first_lost() {
+            let len = self.send.record(index).len.min(self.snd.mss);
+            if self.wanted.lost || pipe == 0 || pipe.saturating_add(len) <= window {
+                return Some(Plan::Data { index, len });
+            }
+        }
+        let queued = self.next_queued();
+        if self.wanted.tail_probe {
+            if let Some((index, len)) = queued {
+                return Some(Plan::TailProbe { index, len });
+            }
+            if let Some(index) = self.send.last_unreported() {
+                return Some(Plan::TailProbe { index, len: self.send.record(index).len.min(self.snd.mss) });
+            }
+        }
+        if let Some((index, len)) = queued
+            && self.send.count(Place::Lost) == 0
+            && (pipe == 0 || pipe.saturating_add(len) <= window)
+        {
+            return Some(Plan::Data { index, len });
+        }
+        if self.wanted.window_probe
+            && let Some(index) = self.send.first_queued()
+        {
+            // A window too narrow to be worth a segment has had its time (RFC 9293 section 3.8.6.2.1, override).
+            let len = self.send.record(index).len.min(self.snd.mss).min(self.usable(index));
+            let sendable = len > 0 && (len == self.send.record(index).len || self.send.can_cut(index));
+            return Some(if sendable { Plan::Data { index, len } } else { Plan::WindowProbe });
+        }
+        self.wanted.keep_alive.then_some(Plan::KeepAlive)
+    }
+
+    /// The first unsent segment, cut to what the peer's window takes (RFC 9293 section 3.8.6.2.1, without Nagle).
+    fn next_queued(&self) -> Option<(usize, u32)> {
+        let index = self.send.first_queued()?;
+        let record = self.send.record(index);
+        if record.len == 0 {
+            return Some((index, 0));
+        }
+        let usable = self.usable(index);
+        let len = record.len.min(self.snd.mss);
+        if len < record.len && !self.send.can_cut(index) {
+            return None;
+        }
+        if len <= usable {
+            return Some((index, len));
+        }
+        let enough = usable > 0 && self.send.can_cut(index) && usable >= self.snd.mss.min(self.snd.wnd_max / 2);
+        enough.then_some((index, usable))
+    }
+
+    /// Room in the peer's window from a segment on.
+    fn usable(&self, index: usize) -> u32 {
+        let (sequence, edge) = (self.send.record(index).sequence, self.snd.una.wrapping_add(self.snd.wnd));
+        if before(sequence, edge) { edge.wrapping_sub(sequence) } else { 0 }
+    }
+
+    /// Runs the timers, then hands the next segment, if there is one, to `emit`, whose result is returned. Call it until
+    /// there is none; a segment that was handed out counts as sent.
+    pub fn poll_transmit<R>(&mut self, now_ns: u64, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
+        self.run_timers(now_ns);
+        let Some(plan) = self.plan() else {
+            self.arm_persist(now_ns);
+            return None;
+        };
+        let result = match plan {
+            Plan::Reset { sequence, acknowledge } => {
+                let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
+                (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
+                emit(&segment)
+            }
+            Plan::Data { index, len } => self.transmit(now_ns, index, len, emit)?,
+            Plan::TailProbe { index, len } => {
+                self.wanted.tail_probe = false;
+                self.rack.probe_again = self.send.record(index).place() != Place::Queued;
+                let result = self.transmit(now_ns, index, len, emit)?;
+                self.statistics.tail_probes += 1;
+                self.rack.probe_end = Some(self.snd.nxt);
+                self.timers.probe = NEVER;
+                self.timers.retransmit = now_ns.saturating_add(self.rtt.timeout());
+                result
+            }
+            Plan::WindowProbe => self.transmit_window_probe(now_ns, emit)?,
+            Plan::KeepAlive => {
+                self.wanted.keep_alive = false;
+                self.statistics.keep_alive_probes += 1;
+                let segment = self.header(now_ns, TcpControl::None, self.snd.nxt.wrapping_sub(1), true);
+                emit(&segment)
+            }
+            Plan::Acknowledge => {
+                let mut segment = self.header(now_ns, TcpControl::None, self.snd.nxt, true);
+                segment.sack_ranges = self.blocks(u32::MAX);
+                let result = emit(&segment);
+                self.owed.duplicate = None;
+                self.acknowledged();
+                result
+            }
+        };
+        self.statistics.segments_out += 1;
+        Some(result)
+    }
+
+    /// A header with all that each segment carries.
+    fn header(&mut self, now_ns: u64, control: TcpControl, sequence: u32, acknowledge: bool) -> TcpRepr<'static> {
+        let stamped = self.timestamps.on && (acknowledge || control == TcpControl::Syn);
+        let (stamp, recent) = (self.stamp(now_ns), self.timestamps.recent);
+        TcpRepr {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            control,
+            seq_number: TcpSeqNumber(sequence as i32),
+            ack_number: acknowledge.then(|| TcpSeqNumber(self.expected() as i32)),
+            window_len: if acknowledge { self.window_field() } else { 0 },
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: stamped.then(|| TcpTimestampRepr::new(stamp, if acknowledge { recent } else { 0 })),
+            payload: &[],
+        }
+    }
+
+    /// The window to announce: its right edge moves by whole segments (RFC 9293 section 3.8.6.2.2), never back.
+    fn window_field(&mut self) -> u16 {
+        let (free, announced) = (self.receive.free(), self.announced());
+        let step = u32::from(self.config.mss).min(self.receive.capacity() / 2);
+        let shift = self.rcv.shift;
+        let wanted = if free >= announced.saturating_add(step) { free >> shift } else { announced.div_ceil(1 << shift).min(free >> shift) };
+        let field = wanted.min(u32::from(u16::MAX));
+        self.rcv.edge = later(self.rcv.edge, self.receive.next().wrapping_add(field << shift));
+        field as u16
+    }
+
+    /// SACK blocks that fit beside `payload` bytes.
+    fn blocks(&self, payload: u32) -> [Option<(u32, u32)>; 3] {
+        if !self.sack || !(self.receive.has_hole() || self.owed.duplicate.is_some()) {
+            return [None; 3];
+        }
+        let mut blocks = self.receive.blocks(self.owed.duplicate);
+        if payload != u32::MAX {
+            let spare = self.snd.mss.saturating_sub(payload);
+            for (at, block) in blocks.iter_mut().enumerate() {
+                if BLOCKS_HEADER + BLOCK * (at as u32 + 1) > spare {
+                    *block = None;
+                }
+            }
+        }
+        blocks
+    }
+
+    /// An acknowledgement has left.
+    fn acknowledged(&mut self) {
+        (self.owed.bytes, self.owed.now, self.owed.at) = (0, false, NEVER);
+        self.rcv.acknowledged = self.expected();
+    }
+
+    fn transmit<R>(&mut self, now_ns: u64, index: usize, len: u32, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
+        let fresh = self.send.record(index).place() == Place::Queued;
+        let in_pieces = len > 0 && len < self.send.record(index).len;
+        // Without a record for the rest, the front of a segment is sent again alone, and its rest when the front has arrived.
+        let alone = in_pieces && !self.send.cut(index, len);
+        if alone && fresh {
+            return None;
+        }
+        if fresh && self.send.sent() == 0 && now_ns.saturating_sub(self.sent_ns) > self.rtt.timeout() {
+            self.congestion.on_idle();
+        }
+        let record = *self.send.record(index);
+        let control = match (record.syn, record.fin) {
+            (true, _) => TcpControl::Syn,
+            (false, true) if !alone => TcpControl::Fin,
+            (false, _) => TcpControl::Psh,
+        };
+        let mut segment = self.header(now_ns, control, record.sequence, self.state != State::SynSent);
+        let mut told = true;
+        if record.syn {
+            segment.max_seg_size = Some(self.config.mss);
+            segment.window_scale = (self.rcv.shift > 0 || self.state == State::SynSent).then_some(self.rcv.shift);
+            segment.sack_permitted = self.sack;
+            segment.window_len = self.receive.free().min(u32::from(u16::MAX)) as u16;
+        } else {
+            segment.sack_ranges = self.blocks(record.len);
+            told = segment.sack_ranges[0].is_some() || !(self.sack && (self.receive.has_hole() || self.owed.duplicate.is_some()));
+        }
+        let payload = self.send.payload(&record);
+        let result = emit(&TcpRepr { payload: if alone { &payload[..len as usize] } else { payload }, ..segment });
+        if told && self.state != State::SynSent {
+            self.owed.duplicate = None;
+            self.acknowledged();
+        }
+        self.note_sent(now_ns, index, fresh);
+        Some(result)
+    }
+
+    fn note_sent(&mut self, now_ns: u64, index: usize, fresh: bool) {
+        let stamp = self.stamp(now_ns);
+        self.send.note_sent(index, now_ns, stamp);
+        let record = *self.send.record(index);
+        self.statistics.bytes_out += u64::from(record.len);
+        self.snd.nxt = later(self.snd.nxt, record.end());
+        (self.sent_ns, self.persists, self.timers.persist) = (now_ns, 0, NEVER);
+        self.wanted.window_probe = false;
+        if !fresh {
+            self.statistics.retransmissions += 1;
+            self.wanted.lost = false;
+            if let Some((_, copies)) = &mut self.undo {
+                *copies += 1;
+            }
+        }
+        if self.timers.retransmit == NEVER || !fresh {
+            self.timers.retransmit = now_ns.saturating_add(self.rtt.timeout());
+        }
+        if fresh {
+            self.arm_probe(now_ns);
+        }
+    }
+
+    /// RFC 9293 section 3.8.6.1: one byte of new data, though there is no room.
+    fn transmit_window_probe<R>(&mut self, now_ns: u64, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
+        self.wanted.window_probe = false;
+        self.statistics.window_probes += 1;
+        let record = *self.send.record(self.send.first_queued()?);
+        let segment = self.header(now_ns, TcpControl::Psh, record.sequence, true);
+        let result = emit(&TcpRepr { payload: &self.send.payload(&record)[..1], ..segment });
+        self.probed = true;
+        self.acknowledged();
+        Some(result)
+    }
+
+    /// Starts the persist timer if unsent data waits for the peer's window alone.
+    pub(super) fn arm_persist(&mut self, now_ns: u64) {
+        let waits = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed)
+            && self.send.sent() == 0
+            && self.send.count(Place::Queued) > 0
+            && self.next_queued().is_none();
+        if !waits {
+            (self.timers.persist, self.persists, self.wanted.window_probe) = (NEVER, 0, false);
+        } else if self.timers.persist == NEVER && !self.wanted.window_probe {
+            let wait =
+                self.rtt.timeout().saturating_mul(1 << self.persists.min(16)).min(self.config.rto_max).min(self.config.user_timeout / 4);
+            self.timers.persist = now_ns.saturating_add(wait);
+        }
+    }
+
+    /// Starts the timer of the tail loss probe (RFC 8985 section 7.2).
+    pub(super) fn arm_probe(&mut self, now_ns: u64) {
+        let open = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed);
+        let asked = self.rack.probe_end.is_some_and(|end| before(self.snd.una, end));
+        if !open || asked || self.recovery != Recovery::None || self.send.sent() == 0 || self.send.count(Place::Sacked) > 0 {
+            self.timers.probe = NEVER;
+            return;
+        }
+        // Small messages are no full segments: the peer may hold back the acknowledgement of two of them as well.
+        let held_back = if self.send.bytes_in(Place::UnderWay) < 2 * self.snd.mss { self.config.peer_ack_delay } else { 0 };
+        let wait = self.rtt.smoothed.map_or(PROBE_INITIAL_NS, |smoothed| smoothed.saturating_mul(2).saturating_add(held_back));
+        self.timers.probe = now_ns.saturating_add(wait).min(self.timers.retransmit);
+    }
+
+    fn run_timers(&mut self, now_ns: u64) {
+        if self.waits() && now_ns >= self.progress_ns.saturating_add(self.config.user_timeout) {
+            return self.end(CloseReason::TimedOut);
+        }
+        if self.owed.at <= now_ns {
+            (self.owed.now, self.owed.at) = (true, NEVER);
+        }
+        if self.timers.first() > now_ns {
+            return;
+        }
+        if self.timers.time_wait <= now_ns {
+            return self.end(CloseReason::Closed);
+        }
+        if self.timers.reorder <= now_ns {
+            self.find_losses(now_ns);
+        }
+        if self.timers.probe <= now_ns {
+            self.timers.probe = NEVER;
+            self.wanted.tail_probe = true;
+            // The probe comes first, and then the time-out has its time.
+            self.timers.retransmit = self.timers.retransmit.max(now_ns + 1);
+        }
+        if self.timers.retransmit <= now_ns {
+            self.on_timeout(now_ns);
+        }
+        if self.timers.persist <= now_ns {
+            (self.timers.persist, self.wanted.window_probe) = (NEVER, true);
+            self.persists += 1;
+        }
+        if self.timers.keep_alive <= now_ns {
+            self.on_silence(now_ns);
+        }
+    }
+
+    /// RFC 6298 section 5.4 to 5.6, RFC 8985 section 6.3.
+    fn on_timeout(&mut self, now_ns: u64) {
+        self.timers.retransmit = NEVER;
+        if self.send.sent() == 0 {
+            return;
+        }
+        self.statistics.timeouts += 1;
+        self.timeouts += 1;
+        self.rtt.back_off();
+        if self.timeouts >= BLACK_HOLE_TIMEOUTS && self.send.front().is_some_and(|record| record.len > u32::from(BLACK_HOLE_MSS)) {
+            self.narrow(BLACK_HOLE_MSS);
+        }
+        let flight = self.snd.nxt.wrapping_sub(self.snd.una);
+        let first = !matches!(self.recovery, Recovery::Timeout { .. });
+        if self.recovery == Recovery::None {
+            self.undo = Some((self.congestion.state(), 0));
+        }
+        self.congestion.on_timeout(flight, first);
+        self.recovery = Recovery::Timeout { point: self.snd.nxt };
+        // A peer that has let go of what it reported (RFC 2018 section 8) has reported the front.
+        let renege = self.send.front().is_some_and(|record| record.place() == Place::Sacked);
+        let patience = self.rack.rtt.saturating_add(self.config.reordering_floor);
+        for index in 0..self.send.sent() {
+            let record = *self.send.record(index);
+            let old = index == 0 || !self.sack || record.sent_ns.saturating_add(patience) <= now_ns;
+            if (record.place() == Place::UnderWay && old) || (record.place() == Place::Sacked && renege) {
+                self.send.put(index, Place::Lost);
+            }
+        }
+        (self.duplicate_acks, self.rack.probe_end) = (0, None);
+        (self.timers.probe, self.timers.reorder) = (NEVER, NEVER);
+        (self.wanted.lost, self.wanted.tail_probe) = (true, false);
+        self.timers.retransmit = now_ns.saturating_add(self.rtt.timeout());
+    }
+
+    /// Keep-alive (RFC 9293 section 3.8.4).
+    fn on_silence(&mut self, now_ns: u64) {
+        self.timers.keep_alive = now_ns.saturating_add(self.config.keep_alive_interval);
+        if self.send.sent() > 0 || self.state == State::TimeWait {
+            return;
+        }
+        if self.unanswered >= self.config.keep_alive_probes {
+            return self.give_up(CloseReason::TimedOut);
+        }
+        self.unanswered += 1;
+        self.wanted.keep_alive = true;
+    }
+}
