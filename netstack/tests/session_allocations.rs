@@ -75,7 +75,13 @@ fn an_open_link_allocates_nothing() {
         .open();
         let mut counter = Counter::default();
         let mut measured = 0;
+        let mut key_updates = 0;
         for round in 0..50u64 {
+            // Now and then the server changes its key, and asks us to change ours.
+            if versions == Some(Versions::Tls13) && round % 10 == 9 {
+                world.peers[0].tls.as_mut().unwrap().connection.refresh_traffic_keys().unwrap();
+                key_updates += 1;
+            }
             // The server speaks in whole records, in several messages to a record, in fragments.
             for _ in 0..5 {
                 world.server_sends(0, &text("{\"stream\":\"btcusdt@depth\"}"));
@@ -100,6 +106,7 @@ fn an_open_link_allocates_nothing() {
         assert_eq!(counter.messages, 50 * 20, "{versions:?}");
         assert_eq!(counter.bytes, 50 * 5 * (26 + 6 + 2000));
         assert_eq!(world.session.statistics().pings_out, 50);
+        assert_eq!(key_updates, if versions == Some(Versions::Tls13) { 5 } else { 0 });
         assert_eq!(measured, 0, "allocations in 50 rounds of {versions:?}");
     }
 }

@@ -106,12 +106,38 @@ enum Content {
     Closed,
 }
 
+/// Key updates that are prepared when the connection is made: deriving keys allocates. A cipher's limit makes the peer
+/// update about each 17 million records; further updates are derived when they come.
+const UPDATES_AHEAD: usize = 16;
+
+/// Keys of updates to come, in one direction.
+struct KeysAhead {
+    keys: Vec<TrafficKeys>,
+}
+
+impl KeysAhead {
+    /// Derives them. TLS 1.2 has none.
+    fn prepare(version: Version, mut next: impl FnMut() -> Result<TrafficKeys, TlsError>) -> Result<KeysAhead, TlsError> {
+        let count = if version == Version::Tls13 { UPDATES_AHEAD } else { 0 };
+        let mut keys = (0..count).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
+        keys.reverse();
+        Ok(KeysAhead { keys })
+    }
+
+    /// The next ones: prepared, or derived now.
+    fn take(&mut self, derive: impl FnOnce() -> Result<TrafficKeys, TlsError>) -> Result<TrafficKeys, TlsError> {
+        self.keys.pop().map_or_else(derive, Ok)
+    }
+}
+
 /// An established TLS connection, seen from the client.
 pub struct RecordLayer<S> {
     version: Version,
     opener: RecordKey,
     sealer: RecordKey,
     schedule: S,
+    send_ahead: KeysAhead,
+    receive_ahead: KeysAhead,
     state: State,
     due: Due,
     sending_closed: bool,
@@ -136,14 +162,18 @@ impl<S> std::fmt::Debug for RecordLayer<S> {
 
 impl<S: KeySchedule> RecordLayer<S> {
     /// A connection whose handshake gave these keys.
-    pub fn new(version: Version, send: &TrafficKeys, receive: &TrafficKeys, schedule: S) -> Result<RecordLayer<S>, TlsError> {
+    pub fn new(version: Version, send: &TrafficKeys, receive: &TrafficKeys, mut schedule: S) -> Result<RecordLayer<S>, TlsError> {
         let sealer = RecordKey::new(version, send)?;
+        let send_ahead = KeysAhead::prepare(version, || schedule.next_send_keys())?;
+        let receive_ahead = KeysAhead::prepare(version, || schedule.next_receive_keys())?;
         let record_limit = sealer.suite().record_limit();
         Ok(RecordLayer {
             version,
             opener: RecordKey::new(version, receive)?,
             sealer,
             schedule,
+            send_ahead,
+            receive_ahead,
             state: State::Open,
             due: Due::default(),
             sending_closed: false,
@@ -396,7 +426,8 @@ impl<S: KeySchedule> RecordLayer<S> {
             return Err(TlsError::UnexpectedMessage("data behind a key update in its record"));
         }
         self.quiet("too many key updates in a row")?;
-        self.opener = RecordKey::new(self.version, &self.schedule.next_receive_keys()?)?;
+        let keys = self.receive_ahead.take(|| self.schedule.next_receive_keys())?;
+        self.opener = RecordKey::new(self.version, &keys)?;
         self.statistics.key_updates_in += 1;
         if requested && !self.sending_closed {
             self.due.key_update = true;
@@ -457,7 +488,8 @@ impl<S: KeySchedule> RecordLayer<S> {
             }
             self.due.key_update = false;
             self.due.key_update_first = false;
-            match self.schedule.next_send_keys().and_then(|keys| RecordKey::new(self.version, &keys)) {
+            let keys = self.send_ahead.take(|| self.schedule.next_send_keys());
+            match keys.and_then(|keys| RecordKey::new(self.version, &keys)) {
                 Ok(sealer) => self.sealer = sealer,
                 // The peer expects the new key now; nothing can be sent any more, not even an alert.
                 Err(error) => {
