@@ -132,7 +132,7 @@ async fn exchange_messages(
 /// Writes `first` and what else is queued, each message as its own frame, and flushes.
 async fn write_batch(socket: &mut WebSocket, receiver: &mut Receiver, first: Action, flush_each: bool) -> Next {
     let mut action = first;
-    for _ in 0..BATCH_MAX {
+    for left in (0..BATCH_MAX).rev() {
         receiver.waiting.fetch_sub(1, Ordering::Relaxed);
         let message = match action {
             Action::Send(Payload::Text(text)) => Message::Text(text),
@@ -143,6 +143,10 @@ async fn write_batch(socket: &mut WebSocket, receiver: &mut Receiver, first: Act
         };
         if socket.feed(message).await.is_err() || (flush_each && socket.flush().await.is_err()) {
             return Next::End;
+        }
+        // What is taken out of the queue here must be written.
+        if left == 0 {
+            break;
         }
         match receiver.queue.try_recv() {
             Ok(more) => action = more,

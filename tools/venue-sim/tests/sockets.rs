@@ -147,6 +147,32 @@ fn both_venues_stream_over_verified_tls() {
 }
 
 #[test]
+fn no_message_is_lost_however_many_wait() {
+    run(async {
+        // Thousands of messages a tick: far more wait for the connection than it writes in one go.
+        for flush_each in [false, true] {
+            let rig = rig(|config| {
+                (config.tick_us, config.flush_each) = (250_000, flush_each);
+                config.binance.as_mut().expect("configured").venue.messages_per_s = 8_000;
+            });
+            let path = "/stream?streams=btcusdt@bookTicker/btcusdt@trade/ethusdt@trade";
+            let mut socket = rig.connect(VenueName::Binance, false, "stream.binance.com", path, None).await.expect("connects");
+            let mut last = std::collections::BTreeMap::new();
+            let mut trades = 0;
+            while trades < 2_000 {
+                let message = next_json(&mut socket).await["data"].take();
+                if let (Some(symbol), Some(id)) = (message["s"].as_str(), message["t"].as_u64()) {
+                    if let Some(before) = last.insert(symbol.to_owned(), id) {
+                        assert_eq!(id, before + 1, "{symbol}");
+                    }
+                    trades += 1;
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn both_tls_versions_are_spoken_under_every_name_and_address() {
     run(async {
         let rig = rig(|_| {});
