@@ -116,12 +116,12 @@ struct KeysAhead {
 }
 
 impl KeysAhead {
-    /// Derives them. TLS 1.2 has none.
-    fn prepare(version: Version, mut next: impl FnMut() -> Result<TrafficKeys, TlsError>) -> Result<KeysAhead, TlsError> {
+    /// Derives them, as many as can be had: an error is one once the key is needed. TLS 1.2 has none.
+    fn prepare(version: Version, mut next: impl FnMut() -> Result<TrafficKeys, TlsError>) -> KeysAhead {
         let count = if version == Version::Tls13 { UPDATES_AHEAD } else { 0 };
-        let mut keys = (0..count).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
+        let mut keys: Vec<TrafficKeys> = (0..count).map_while(|_| next().ok()).collect();
         keys.reverse();
-        Ok(KeysAhead { keys })
+        KeysAhead { keys }
     }
 
     /// The next ones: prepared, or derived now.
@@ -164,8 +164,8 @@ impl<S: KeySchedule> RecordLayer<S> {
     /// A connection whose handshake gave these keys.
     pub fn new(version: Version, send: &TrafficKeys, receive: &TrafficKeys, mut schedule: S) -> Result<RecordLayer<S>, TlsError> {
         let sealer = RecordKey::new(version, send)?;
-        let send_ahead = KeysAhead::prepare(version, || schedule.next_send_keys())?;
-        let receive_ahead = KeysAhead::prepare(version, || schedule.next_receive_keys())?;
+        let send_ahead = KeysAhead::prepare(version, || schedule.next_send_keys());
+        let receive_ahead = KeysAhead::prepare(version, || schedule.next_receive_keys());
         let record_limit = sealer.suite().record_limit();
         Ok(RecordLayer {
             version,
