@@ -127,7 +127,12 @@ impl Watch {
     }
 
     /// Between two calls of the codec nothing is half told, and every book is invalid or consistent.
-    fn settled(&self, partial: bool) {
+    fn settled(&mut self, partial: bool) {
+        // Only the levels of a fetched snapshot may wait for their end: for the event of the stream that joins them.
+        if let Some(last) = self.trace.last().filter(|last| last.has(flags::COLD) && last.has(flags::SNAPSHOT) && !last.has(flags::LAST)) {
+            assert!(self.books.get(usize::from(last.instrument)).is_none_or(|book| !book.is_valid()), "not believed until then: {last:?}");
+            self.open = None;
+        }
         assert!(
             partial || (self.open.is_none() && self.fee.is_none()),
             "the last event of a call ends its message: {:?}",

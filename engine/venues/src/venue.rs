@@ -269,7 +269,8 @@ pub trait Venue {
 
     /// Something that the cold plane fetched: levels of a book snapshot (`BookLevel` with flags COLD and
     /// SNAPSHOT, CLEAR on the first, LAST on the last, `c` = the snapshot's sequence; `BookInvalid` with COLD
-    /// if the fetch failed for good), or pieces of a token (`ColdText`, `side` = role number).
+    /// if the fetch failed for good; the levels that this gives out may lack LAST until the stream has joined them), or
+    /// pieces of a token (`ColdText`, `side` = role number).
     fn on_cold(&mut self, event: &Event, times: Times, sink: &mut impl EventSink, out: &mut Outbox);
 
     /// Time went by (called at least each 100 ms): text pings, dead-man's switch, resync back-off,
