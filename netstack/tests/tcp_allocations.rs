@@ -1,36 +1,12 @@
 //! After it was made, a connection allocates nothing: not in opening, sending, losing, repairing or closing.
 
+mod counting_allocator;
 mod tcp_support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting_allocator::ALLOCATIONS;
 use netstack::tcp::{Connection, State, TcpConfig};
 use smoltcp::wire::{TcpControl, TcpRepr};
 use tcp_support::*;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed on to the system allocator unchanged; the counter is a plain thread-local.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A segment under way, in a fixed place.
 #[derive(Clone, Copy)]
@@ -77,7 +53,7 @@ fn a_connection_allocates_nothing_after_it_was_made() {
     let mut sides = [Connection::new(&config), Connection::new(&config)];
     let mut chance = Chance::new(7);
     let mut now_ns = SECOND;
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = ALLOCATIONS.get();
     let mut segments = 0;
     for round in 0..3 {
         sides[0].connect(OURS, PEER, u32::MAX - round, now_ns);
@@ -97,11 +73,11 @@ fn a_connection_allocates_nothing_after_it_was_made() {
         sides[1].abort();
         segments += exchange(&mut sides, &mut now_ns, &mut chance, 0);
     }
-    let allocated = ALLOCATIONS.with(Cell::get) - before;
+    let allocated = ALLOCATIONS.get() - before;
     println!("{segments} segments, {:?}", sides[0].statistics());
     assert!(sides[0].statistics().retransmissions > 10 && sides[0].statistics().out_of_order > 10);
     assert_eq!(allocated, 0);
     assert_ne!(TcpControl::Syn, TcpControl::Fin);
     let counted = vec![now_ns];
-    assert!(ALLOCATIONS.with(Cell::get) > before, "the counter counts: {counted:?}");
+    assert!(ALLOCATIONS.get() > before, "the counter counts: {counted:?}");
 }

@@ -203,6 +203,8 @@ pub struct HotReport {
     pub passes: u64,
     /// Orders rehearsed to keep the way to an order in the caches; none of them was real.
     pub rehearsals: u64,
+    /// Of these, decided on by the rehearsal's strategies: as long as this grows, what they do is rehearsed too.
+    pub rehearsals_decided: u64,
     /// How long a rehearsal takes on average, nanoseconds: a frame that comes meanwhile waits for its end.
     pub rehearsal_ns: u64,
     /// The longest of them.

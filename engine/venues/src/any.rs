@@ -112,7 +112,6 @@ impl Venue for AnyVenue {
         forward!(self, venue => venue.take_notice())
     }
 
-    #[inline]
     fn touch_order(&self, order: OrderId) {
         forward!(self, venue => venue.touch_order(order));
     }

@@ -212,11 +212,11 @@ impl Arbitrage {
     #[inline]
     fn attempt(&mut self, ctx: &mut Context<'_>, group: usize, buy: usize, sell: usize) -> bool {
         let (a, b) = (self.groups[group].members[buy], self.groups[group].members[sell]);
-        let Some(found) = self.find(ctx, &a, &b) else { return false };
         // One leg alone would get through.
         if a.backoff.is_pausing(ctx.now_ns()) || b.backoff.is_pausing(ctx.now_ns()) {
             return false;
         }
+        let Some(found) = self.find(ctx, &a, &b) else { return false };
         let p = &self.parameters;
         let (Some(ia), Some(ib)) = (ctx.instrument(a.instrument), ctx.instrument(b.instrument)) else { return false };
         let buy_price = limit(ctx, a.instrument, ia, Side::Buy, found.ask, p.slippage_ppm);

@@ -240,27 +240,19 @@ impl MarketMaking {
         let (order, filled, held) = (order.id, order.filled, order.reserved.hold);
         let amend = ctx.instrument(id).is_some_and(|i| i.capabilities.replace);
         let qty = self.size(ctx, lane, side, target, held);
-        let retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns);
-        match qty {
-            Some(qty) if amend && !pausing => {
-                let asked = ctx.replace(order, target.price, filled + qty);
-                let quote = &mut self.lanes[lane].quotes[side.index()];
-                match asked {
-                    Ok(()) => quote.moved_ns = now_ns,
-                    Err(_) => quote.retry_at_ns = retry_at_ns,
-                }
-            }
+        let amending = amend && !pausing && qty.is_some();
+        let asked = match qty {
+            Some(qty) if amending => ctx.replace(order, target.price, filled + qty),
             // It does no harm where it is.
-            Some(_) if amend && !too_near => {}
-            _ if now_ns < quote.cancel_at_ns => {}
-            _ => {
-                let asked = ctx.cancel(order);
-                let quote = &mut self.lanes[lane].quotes[side.index()];
-                match asked {
-                    Ok(()) => quote.moved_ns = now_ns,
-                    Err(_) => quote.cancel_at_ns = retry_at_ns,
-                }
-            }
+            Some(_) if amend && !too_near => return,
+            _ if now_ns < quote.cancel_at_ns => return,
+            _ => ctx.cancel(order),
+        };
+        let quote = &mut self.lanes[lane].quotes[side.index()];
+        match asked {
+            Ok(()) => quote.moved_ns = now_ns,
+            Err(_) if amending => quote.retry_at_ns = now_ns.saturating_add(self.parameters.retry_ns),
+            Err(_) => quote.cancel_at_ns = now_ns.saturating_add(self.parameters.retry_ns),
         }
     }
 

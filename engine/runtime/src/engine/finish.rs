@@ -188,6 +188,7 @@ where
         warmed_up: hot.warm,
         passes: hot.counters.passes,
         rehearsals: hot.rehearsals().orders,
+        rehearsals_decided: hot.rehearsals().decided,
         rehearsal_ns: hot.counters.rehearsing_ns.checked_div(hot.rehearsals().steps).unwrap_or(0),
         rehearsal_ns_max: hot.counters.rehearsal_ns_max,
         pass_ns_max: hot.counters.pass_ns_max,

@@ -84,7 +84,7 @@ impl Machine {
     }
 
     /// The CPU to choose for the hot thread when none is configured: an isolated one if there is one, and the one that
-    /// devices interrupt least (a disk's interrupts cost a hundred microseconds each time the journal is forced to it);
+    /// devices interrupt least (a disk does, each time the journal is forced to it);
     /// `None` on a machine with a single CPU.
     pub fn default_hot_cpu(&self) -> Option<usize> {
         let quietest = self.units.iter().min_by_key(|u| (!u.isolated, u.interrupts, std::cmp::Reverse(u.cpu)));

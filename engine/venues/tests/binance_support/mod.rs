@@ -1,6 +1,7 @@
 //! A codec with its tables, its outbox and what it gave out, for the tests.
 #![allow(dead_code)]
 
+use engine_core::book::{Book, BookConfig};
 use engine_core::event::{Event, EventKind, InstrumentStatus, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
@@ -261,4 +262,20 @@ pub fn depth(symbol: &str, first: u64, last: u64, bids: &[(&str, &str)], asks: &
         rows(bids),
         rows(asks)
     )
+}
+
+/// A small book.
+pub const SNAPSHOT: [(Side, i64, i64); 2] = [(Side::Buy, 6_825_010, 150_000_000), (Side::Sell, 6_825_011, 42_000_000)];
+
+pub fn wants(instrument: InstrumentId) -> ColdRequest {
+    ColdRequest::BookSnapshot { instrument }
+}
+
+/// A book that applies what was given out for an instrument.
+pub fn book(events: &[Event], instrument: InstrumentId) -> Book {
+    let mut book = Book::new(BookConfig::default());
+    for event in events.iter().filter(|e| e.instrument_id() == instrument) {
+        book.apply(event);
+    }
+    book
 }

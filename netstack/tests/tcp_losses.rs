@@ -1,0 +1,379 @@
+//! Our TCP against a scripted peer that loses, reorders and withholds: one test for each rule of finding and repairing
+//! losses, named after the section of its RFC.
+
+mod tcp_support;
+
+use netstack::tcp::{State, TcpConfig};
+use tcp_support::*;
+
+// RFC 6675, 8985, 6582: losses.
+
+/// Ten segments of 100 bytes under way, a round trip of 1 ms.
+fn flight_of_ten(offer: Offer) -> Script {
+    let mut script = Script::open(&TcpConfig::default(), offer, MS);
+    for at in 0..10 {
+        script.write(&[at; 100]);
+        assert_eq!(script.sent().len(), 1);
+    }
+    script.pass(MS);
+    script
+}
+
+#[test]
+fn rfc6675_5_a_hole_below_sacked_data_is_sent_again_and_nothing_else() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(101, &[(301, 1001)]);
+    script.pass(250 * US);
+    let sent = script.sent();
+    assert_eq!(sent.iter().map(|sent| sent.sequence).collect::<Vec<_>>(), [101, 201]);
+    script.pass(MS);
+    script.ack(1001);
+    assert_eq!((script.connection.unacknowledged(), script.connection.statistics().timeouts), (0, 0));
+    assert_eq!(script.connection.statistics().fast_recoveries, 1);
+}
+
+#[test]
+fn rfc8985_6_2_a_segment_late_by_less_than_the_reordering_window_is_not_sent_again() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 301)]);
+    script.silent();
+    script.pass(50 * US);
+    script.silent();
+    script.ack(1001);
+    script.silent();
+    let statistics = script.connection.statistics();
+    assert_eq!((statistics.retransmissions, statistics.fast_recoveries), (0, 0));
+}
+
+#[test]
+fn rfc8985_6_2_three_later_segments_are_no_proof_within_the_floor() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 1001)]);
+    script.pass(100 * US);
+    script.silent();
+    script.ack(1001);
+    assert_eq!(script.connection.statistics().retransmissions, 0);
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 1001)]);
+    let (waited, sent) = script.wait();
+    assert_eq!((waited, sent[0].sequence), (120 * US, 1));
+}
+
+#[test]
+fn rfc8985_6_2_after_the_window_it_is() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 301)]);
+    let (waited, sent) = script.wait();
+    assert_eq!((waited, sent[0].sequence), (250 * US, 1), "a quarter of the round trip");
+}
+
+#[test]
+fn rfc8985_6_2_a_retransmission_that_is_lost_too_is_found_without_a_timeout() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 501)]);
+    let (_, sent) = script.wait();
+    assert_eq!(sent[0].sequence, 1);
+    // New data sent after the retransmission arrives; the retransmission does not.
+    script.pass(10 * US);
+    script.sack(1, &[(101, 1001)]);
+    script.write(&[10; 100]);
+    assert_eq!(script.one().sequence, 1001);
+    script.pass(MS);
+    script.sack(1, &[(101, 1101)]);
+    let (waited, sent) = script.wait();
+    assert_eq!(sent[0].sequence, 1);
+    assert!(waited <= MS, "{waited}");
+    assert_eq!(script.connection.statistics().timeouts, 0);
+}
+
+#[test]
+fn rfc8985_7_a_lone_lost_segment_is_probed_after_two_round_trips() {
+    let mut script = Script::usual();
+    script.write(b"order");
+    let _ = script.one();
+    let (waited, sent) = script.wait();
+    assert_eq!((sent[0].sequence, sent[0].payload.clone()), (1, b"order".to_vec()));
+    assert_eq!(waited, 2 * MS + MS / 2);
+    assert!(waited <= 3 * MS + MS);
+    assert_eq!(script.connection.statistics().tail_probes, 1);
+    script.pass(MS);
+    script.ack(6);
+    assert_eq!(script.connection.statistics().timeouts, 0);
+    // The next one may be lost as well.
+    script.write(b"order");
+    let _ = script.one();
+    assert!(script.wait().0 <= 4 * MS);
+    assert_eq!(script.connection.statistics().tail_probes, 2);
+}
+
+#[test]
+fn rfc8985_6_2_step_4_once_reordering_was_seen_three_later_segments_are_no_proof() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 301)]);
+    script.ack(301);
+    script.sack(301, &[(401, 1001)]);
+    let (waited, sent) = script.wait();
+    assert_eq!((waited, sent[0].sequence), (250 * US, 301), "a quarter of the round trip");
+}
+
+#[test]
+fn rfc8985_6_2_step_4_a_superfluous_copy_widens_the_reordering_window() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 1001)]);
+    assert_eq!(script.wait().0, 120 * US);
+    script.ack(1001);
+    script.sack(1001, &[(1, 101)]);
+    for at in 0..10 {
+        script.write(&[at; 100]);
+        let _ = script.one();
+    }
+    script.pass(MS);
+    script.sack(1001, &[(1101, 2001)]);
+    let (waited, sent) = script.wait();
+    assert_eq!((waited, sent[0].sequence), (500 * US, 1001), "two quarters of the round trip");
+}
+
+#[test]
+fn rfc5681_4_1_after_a_pause_the_initial_window_is_the_limit_again() {
+    let mut script = Script::usual();
+    let mut flights = Vec::new();
+    for _ in 0..5 {
+        script.write(&vec![1; 60_000]);
+        loop {
+            let sent = script.sent();
+            let Some(last) = sent.last() else { break };
+            flights.push(sent.len());
+            script.pass(MS);
+            script.ack(last.sequence + last.payload.len() as u32);
+        }
+    }
+    assert!(flights.iter().any(|&segments| segments > 20), "{flights:?}");
+    script.pass(10 * SECOND);
+    script.write(&vec![1; 60_000]);
+    assert_eq!(script.sent().len(), 10);
+}
+
+#[test]
+fn rfc8985_6_2_step_2_the_answer_to_the_first_copy_says_nothing_of_the_second() {
+    let mut script = Script::usual();
+    for at in 0..3 {
+        script.write(&[at; 100]);
+        let _ = script.one();
+        script.pass(10 * US);
+    }
+    let (_, sent) = script.wait();
+    assert_eq!((sent.len(), sent[0].sequence), (1, 201), "the tail is probed");
+    script.pass(50 * US);
+    script.sack(1, &[(201, 301)]);
+    script.silent();
+    script.pass(500 * US);
+    script.silent();
+    script.ack(301);
+    assert_eq!(script.connection.statistics().retransmissions, 1);
+}
+
+#[test]
+fn rfc8985_7_2_where_the_timeout_would_come_first_the_probe_takes_its_place() {
+    let mut script = Script::open(&TcpConfig::default(), OFFER, 20 * MS);
+    let mut written = 1;
+    for _ in 0..60 {
+        script.write(b"order");
+        let _ = script.one();
+        script.pass(20 * MS);
+        written += 5;
+        script.ack(written);
+    }
+    script.write(b"order");
+    let _ = script.one();
+    let (waited, _) = script.wait();
+    assert!((25 * MS..27 * MS).contains(&waited), "the round trip and the floor: {waited}");
+    let statistics = script.connection.statistics();
+    assert_eq!((statistics.tail_probes, statistics.timeouts), (1, 0));
+    let (waited, _) = script.wait();
+    assert!(waited >= 25 * MS, "and then the time-out has its time: {waited}");
+    assert_eq!(script.connection.statistics().timeouts, 1);
+}
+
+#[test]
+fn rfc8985_7_3_a_probe_prefers_new_data() {
+    let mut script = Script::open(&TcpConfig { initial_window: 2, ..TcpConfig::default() }, OFFER, MS);
+    script.write(&[1; 1448 * 3]);
+    assert_eq!(script.sent().len(), 2, "the congestion window is full");
+    let (_, sent) = script.wait();
+    assert_eq!(sent[0].sequence, 1 + 2 * 1448);
+}
+
+#[test]
+fn rfc8985_7_4_2_a_superfluous_probe_costs_no_window() {
+    let mut script = Script::usual();
+    let window = script.connection.congestion_window();
+    script.write(b"order");
+    let _ = script.one();
+    let _ = script.wait();
+    script.ack(6);
+    script.sack(6, &[(1, 6)]);
+    assert_eq!((script.connection.statistics().spurious, script.connection.congestion_window()), (1, window));
+    script.write(b"order");
+    let _ = script.one();
+    script.ack(11);
+    assert_eq!(script.connection.congestion_window(), window);
+}
+
+#[test]
+fn rfc8985_7_4_2_a_second_plain_ack_says_the_same_where_duplicates_are_not_reported() {
+    let mut script = Script::open(&TcpConfig::default(), Offer { sack: false, ..OFFER }, MS);
+    script.ack(1);
+    let window = script.connection.congestion_window();
+    script.write(b"order");
+    let _ = script.one();
+    let _ = script.wait();
+    script.ack(6);
+    script.ack(6);
+    script.write(b"order");
+    let _ = script.one();
+    script.ack(11);
+    assert_eq!(script.connection.congestion_window(), window);
+}
+
+#[test]
+fn rfc8985_7_4_2_a_loss_that_a_probe_repaired_counts_as_one() {
+    let mut script = Script::usual();
+    let window = script.connection.congestion_window();
+    script.write(b"order");
+    let _ = script.one();
+    let _ = script.wait();
+    script.ack(6);
+    assert_eq!(script.connection.congestion_window(), window, "which copy arrived is not known yet");
+    script.write(b"order");
+    let _ = script.one();
+    script.ack(11);
+    assert!(script.connection.congestion_window() < window);
+}
+
+#[test]
+fn rfc3708_a_timeout_found_groundless_by_duplicate_reports_gives_the_window_back() {
+    let mut script = Script::usual();
+    let window = script.connection.congestion_window();
+    script.write(b"order");
+    let _ = script.one();
+    let _ = script.wait();
+    let (_, again) = script.wait();
+    assert_eq!((again[0].sequence, script.connection.statistics().timeouts), (1, 1));
+    assert_eq!(script.connection.congestion_window(), 1448);
+    script.ack(6);
+    script.sack(6, &[(1, 6)]);
+    assert!(script.connection.congestion_window() >= window);
+}
+
+#[test]
+fn rfc6298_5_timeouts_double_and_start_over_after_an_acknowledgement() {
+    let mut script = Script::usual();
+    script.write(b"order");
+    let _ = script.one();
+    let (_, probe) = script.wait();
+    assert_eq!(probe[0].sequence, 1);
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        let (waited, sent) = script.wait();
+        assert_eq!(sent[0].sequence, 1);
+        waits.push(waited);
+    }
+    assert!(waits[0] >= 5 * MS && waits[0] <= 7 * MS, "a round trip and the floor: {waits:?}");
+    assert!(waits.windows(2).all(|pair| pair[1] == 2 * pair[0]), "{waits:?}");
+    script.ack(6);
+    script.write(b"order");
+    let _ = script.one();
+    let _ = script.wait();
+    let (waited, _) = script.wait();
+    assert!(waited <= waits[0], "{waited}");
+}
+
+#[test]
+fn rfc5681_3_2_and_6582_3_2_a_peer_without_sack_is_repaired_by_repeated_and_partial_acks() {
+    let mut script = flight_of_ten(Offer { sack: false, ..OFFER });
+    // The first only tells of the scaled window.
+    for _ in 0..3 {
+        script.ack(1);
+    }
+    script.silent();
+    script.ack(1);
+    assert_eq!(script.one().sequence, 1);
+    for _ in 0..5 {
+        script.ack(1);
+    }
+    script.silent();
+    script.ack(301);
+    assert_eq!(script.one().sequence, 301, "a partial acknowledgement names the next hole");
+    script.ack(1001);
+    script.silent();
+    let statistics = script.connection.statistics();
+    assert_eq!((statistics.retransmissions, statistics.fast_recoveries, statistics.timeouts), (2, 1, 0));
+}
+
+#[test]
+fn rfc2018_8_what_a_peer_reported_and_let_go_is_sent_again() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(1, &[(101, 1001)]);
+    let _ = script.wait();
+    // The peer has dropped all of it, and acknowledges the front alone.
+    script.ack(101);
+    let mut again = Vec::new();
+    for _ in 0..20 {
+        let (_, sent) = script.wait();
+        again.extend(sent.iter().map(|sent| sent.sequence));
+        if let Some(last) = sent.last() {
+            script.ack(last.sequence + 100);
+        }
+        if script.connection.unacknowledged() == 0 {
+            break;
+        }
+    }
+    assert_eq!((script.connection.unacknowledged(), script.connection.state()), (0, State::Established), "{again:?}");
+}
+
+#[test]
+fn rfc5681_3_1_the_congestion_window_bounds_what_is_under_way_and_grows() {
+    let mut script = Script::usual();
+    script.write(&vec![1; 60_000]);
+    assert_eq!(script.sent().len(), 10, "RFC 6928: ten segments");
+    script.pass(MS);
+    script.ack(1 + 1448 * 2);
+    assert_eq!(script.sent().len(), 4, "slow start: two left, two more");
+}
+
+#[test]
+fn rfc1191_6_4_a_narrower_path_cuts_what_is_under_way() {
+    let mut script = Script::usual();
+    script.write(&[1; 2000]);
+    assert_eq!(script.sent().len(), 2);
+    script.connection.narrow(1000);
+    let sent: Vec<_> = script.sent().iter().map(|sent| (sent.sequence, sent.payload.len())).collect();
+    assert_eq!(sent, [(1, 988), (989, 460)]);
+    script.ack(2001);
+    assert_eq!(script.connection.unacknowledged(), 0);
+}
+
+#[test]
+fn rfc5927_4_1_only_what_is_under_way_can_be_quoted() {
+    let mut script = Script::usual();
+    script.write(&[1; 2000]);
+    let _ = script.sent();
+    script.ack(1449);
+    let quoted = |sequence: u32| script.connection.has_under_way(OUR_ISN.wrapping_add(sequence));
+    assert_eq!([1448, 1449, 2000, 2001].map(quoted), [false, true, true, false]);
+}
+
+#[test]
+fn rfc8899_a_path_that_swallows_big_segments_is_found_out() {
+    let mut script = Script::usual();
+    script.write(&[1; 1448]);
+    let mut passed = 0;
+    for _ in 0..12 {
+        let (_, sent) = script.wait();
+        if let Some(small) = sent.iter().find(|sent| sent.payload.len() <= 524) {
+            passed = small.payload.len();
+            break;
+        }
+    }
+    assert_eq!(passed, 524);
+}
