@@ -4,6 +4,7 @@
 //! that limits a loss has a default: a limit left out is an error that names it.
 
 use super::units::{Amount, Bytes, HostPort, Network, Number, PortRange, Rate, Ratio, Span};
+use crate::engine::LoopTiming;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -144,7 +145,13 @@ pub struct HostTable {
 
 impl Default for HostTable {
     fn default() -> Self {
-        HostTable { hot_cpu: None, fifo_priority: 0, lock_memory: true, arena: Bytes(64 << 20), rehearse: Span(300_000) }
+        HostTable {
+            hot_cpu: None,
+            fifo_priority: 0,
+            lock_memory: true,
+            arena: Bytes(64 << 20),
+            rehearse: Span(LoopTiming::default().rehearse_ns),
+        }
     }
 }
 

@@ -31,8 +31,8 @@ pub struct Settings<'a> {
     pub kraken_keys: &'a Path,
     /// Binance' market data as SBE.
     pub sbe: bool,
-    /// Between two rehearsals.
-    pub rehearse_ns: u64,
+    /// Between two rehearsals; `None`: the engine's default.
+    pub rehearse_ns: Option<u64>,
     /// CPU of the hot thread.
     pub hot_cpu: Option<usize>,
     /// Record all frames here.
@@ -53,7 +53,9 @@ fn write_all(out: &mut String, s: &Settings<'_>) -> std::fmt::Result {
     writeln!(out, "ring = {:?}", s.ring)?;
     writeln!(out, "log = {:?}", s.directory.join("engine.log"))?;
     writeln!(out, "reporting_asset = \"USDT\"\nstate_hash_every = 65536\n\n[host]")?;
-    writeln!(out, "rehearse = \"{}ns\"", s.rehearse_ns)?;
+    if let Some(span_ns) = s.rehearse_ns {
+        writeln!(out, "rehearse = \"{span_ns}ns\"")?;
+    }
     if let Some(cpu) = s.hot_cpu {
         writeln!(out, "hot_cpu = {cpu}")?;
     }
@@ -196,7 +198,7 @@ mod tests {
             binance_keys: &keys,
             kraken_keys: &keys,
             sbe: true,
-            rehearse_ns: 300_000,
+            rehearse_ns: Some(0),
             hot_cpu: Some(1),
             capture: None,
         };

@@ -55,9 +55,9 @@ pub struct Arguments {
     /// Seed of the simulated market.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How often the engine rehearses the way to an order ([host] rehearse); 0s: never.
-    #[arg(long, default_value = "300us", value_name = "SPAN", value_parser = |text: &str| Span::parse(text))]
-    rehearse: Span,
+    /// How often the engine rehearses the way to an order ([host] rehearse); 0s: never; default: as the engine.
+    #[arg(long, value_name = "SPAN", value_parser = |text: &str| Span::parse(text))]
+    rehearse: Option<Span>,
     /// Keep journal, log and configuration in this directory (which must not exist) instead of removing them.
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         rate: arguments.rate,
         seed: arguments.seed,
         sbe: arguments.sbe,
-        rehearse_ns: arguments.rehearse.0,
+        rehearse_ns: arguments.rehearse.map(|span| span.0),
         keep: arguments.keep.clone(),
         capture: arguments.capture.clone(),
     })?;

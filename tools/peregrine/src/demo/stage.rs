@@ -30,8 +30,8 @@ pub struct StageOptions {
     pub seed: u64,
     /// Binance' market data as SBE.
     pub sbe: bool,
-    /// Between two rehearsals; 0 = none.
-    pub rehearse_ns: u64,
+    /// Between two rehearsals, if it is not to be the engine's default; 0 = none.
+    pub rehearse_ns: Option<u64>,
     /// Keep journal, log and configuration in this directory, which must not exist.
     pub keep: Option<PathBuf>,
     /// Record all frames of the engine's link here.
@@ -40,7 +40,7 @@ pub struct StageOptions {
 
 impl Default for StageOptions {
     fn default() -> Self {
-        StageOptions { link: "auto".into(), rate: 2_000, seed: 1, sbe: false, rehearse_ns: 300_000, keep: None, capture: None }
+        StageOptions { link: "auto".into(), rate: 2_000, seed: 1, sbe: false, rehearse_ns: None, keep: None, capture: None }
     }
 }
 
