@@ -93,7 +93,8 @@ impl Client {
                 Err(error) => {
                     self.failed = true;
                     let again = self.tls.receive(&mut [22, 3, 3, 0, 1, 0], &mut self.buffer).map(|_| ());
-                    assert_eq!(again.expect_err("an error is final"), error);
+                    // By their texts: the errors of a certificate's check never equal even themselves.
+                    assert_eq!(format!("{:?}", again.expect_err("an error is final")), format!("{error:?}"));
                 }
             }
         }

@@ -122,6 +122,8 @@ fn open_orders_of_our_pairs_are_listed() {
         cold.ask(&RestQuery::OpenOrders, &OPEN.replace("\"status\":\"open\",\"opentm\"", "\"status\":\"odd\",\"opentm\"")),
         Err(RestError::Malformed(_))
     ));
+    let negative = cold.ask(&RestQuery::OpenOrders, &OPEN.replace("\"price\":\"6", "\"price\":\"-6"));
+    assert!(matches!(negative, Err(RestError::Malformed(_))), "a price below nothing: {negative:?}");
 }
 
 #[test]
@@ -171,6 +173,10 @@ fn fills_are_paged_oldest_first_with_the_same_end() {
         (Price(612_504), Qty(500_000), Money::from_scaled(49, 2), Some(AssetId(0)))
     );
     assert_eq!(last.time_ns, 1_767_225_601_500_210_000);
+    for (was, is) in [("\"price\":\"61250.40000\"", "\"price\":\"-61250.40000\""), ("\"vol\":\"0.00500000\"", "\"vol\":\"0.00000000\"")] {
+        let reply = cold.parse(&query(0), 200, &page(&[row(3, "1767225601.5").replace(was, is)], 1));
+        assert!(matches!(reply, Err(RestError::Malformed(_))), "{is}: {reply:?}");
+    }
     // 120 rows: the first answer only counts them; then the last page comes first.
     cold.request(&query(0), NOW);
     let mut cursor = match cold.parse(&query(0), 200, &page(&[row(120, "1767225700")], 120)) {

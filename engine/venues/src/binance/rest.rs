@@ -393,14 +393,15 @@ impl Trade<'_> {
     /// A fill that cannot be read is an error, not a gap: what is concluded from fills must be whole.
     fn record(&self, id: InstrumentId, instrument: &Instrument, assets: &AssetTable) -> Result<FillRecord, RestError> {
         let bad = |field: &str| malformed(&format!("fill {}: bad {field}", self.id));
+        let positive = |text: &str, scale, field: &str| units(text, scale).filter(|&value| value > 0).ok_or_else(|| bad(field));
         Ok(FillRecord {
             instrument: id,
             order: None,
             venue_order_id: self.order_id.to_string(),
             trade_id: self.id,
             side: if self.is_buyer { Side::Buy } else { Side::Sell },
-            price: Price(units(&self.price, instrument.price_scale).ok_or_else(|| bad("price"))?),
-            qty: Qty(units(&self.qty, instrument.qty_scale).ok_or_else(|| bad("qty"))?),
+            price: Price(positive(&self.price, instrument.price_scale, "price")?),
+            qty: Qty(positive(&self.qty, instrument.qty_scale, "qty")?),
             fee: money(&self.commission)?,
             fee_asset: assets.find(self.commission_asset.as_bytes()),
             maker: self.is_maker,

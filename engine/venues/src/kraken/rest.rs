@@ -20,7 +20,7 @@ use super::{NAME, S};
 use crate::json::{JsonError, Scanner, What};
 use crate::rest::{FillRecord, HttpRequest, OrderRecord, RestError, RestQuery, RestReply, Tables, VenueRest};
 use crate::venue::{VenueError, VenueSettings};
-use engine_core::event::{Side, VenueOrderStatus};
+use engine_core::event::{Side, VALUE_MAX, VenueOrderStatus};
 use engine_core::fixed::{Money, Price, Qty, parse_decimal};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Instrument, InstrumentTable};
@@ -418,7 +418,10 @@ fn order_row(
         "sell" => Side::Sell,
         _ => return Err(fail("type")),
     };
-    let number = |text: &[u8], scale: u8, field| parse_decimal(text, scale).map_err(|_| fail(field));
+    let number = |text: &[u8], scale: u8, field| match parse_decimal(text, scale) {
+        Ok(value @ 0..=VALUE_MAX) => Ok(value),
+        _ => Err(fail(field)),
+    };
     let (qty, filled) = (number(qty, held.qty_scale, "vol")?, number(filled, held.qty_scale, "vol_exec")?);
     let status = match status {
         "pending" | "open" => VenueOrderStatus::Open,
@@ -496,14 +499,18 @@ fn fill_row(s: &mut Scanner<'_>, id: InstrumentId, held: &Instrument, assets: &A
         "sell" => Side::Sell,
         _ => return Err(fail("type")),
     };
+    let number = |text: &[u8], scale: u8, field| match parse_number(text, scale) {
+        Ok(number) if number.value > 0 => Ok(number.value),
+        _ => Err(fail(field)),
+    };
     Ok(Some(FillRecord {
         instrument: id,
         order: None,
         venue_order_id: order.to_owned(),
         trade_id: trade_id.ok_or_else(|| fail("trade_id"))?,
         side,
-        price: Price(parse_number(price, held.price_scale).map_err(|_| fail("price"))?.value),
-        qty: Qty(parse_number(qty, held.qty_scale).map_err(|_| fail("vol"))?.value),
+        price: Price(number(price, held.price_scale, "price")?),
+        qty: Qty(number(qty, held.qty_scale, "vol")?),
         fee,
         // Fees are in the quote asset (`fciq`): we never ask for another.
         fee_asset: (held.quote.index() < assets.len()).then_some(held.quote),
