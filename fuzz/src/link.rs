@@ -3,6 +3,7 @@
 use drivers::memory::{MemoryConfig, MemoryPort, pair};
 use drivers::port::{Burst, Port};
 use netstack::stack::{Stack, StackConfig};
+use netstack::tcp::TcpConfig;
 use smoltcp::wire::{Icmpv4Packet, IpAddress, Ipv4Packet, TcpControl, TcpPacket, UdpPacket};
 use std::net::Ipv4Addr;
 
@@ -27,8 +28,7 @@ pub fn config() -> StackConfig {
         neighbours: vec![(PEER, PEER_MAC), (SERVER, PEER_MAC)],
         dns_servers: vec![SERVER],
         sockets_max: 4,
-        receive_buffer: 4096,
-        send_buffer: 4096,
+        tcp: TcpConfig { receive_buffer: 4096, send_buffer: 4096, ..TcpConfig::default() },
         seed: 7,
         ..StackConfig::default()
     }

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::tcp::TcpConfig;
+
 /// Settings of a [`Stack`](super::Stack).
 #[derive(Clone, Debug)]
 pub struct StackConfig {
@@ -20,22 +22,8 @@ pub struct StackConfig {
     pub hosts: Vec<(String, Ipv4Addr)>,
     /// Connections that may exist at once.
     pub sockets_max: usize,
-    /// Bytes of each connection's receive buffer: the largest window that is offered.
-    pub receive_buffer: usize,
-    /// Bytes of each connection's send buffer: the most that can be unacknowledged.
-    pub send_buffer: usize,
-    /// How long bytes (or a SYN, or a FIN) may stay unacknowledged before the connection is given up.
-    pub user_timeout_ns: u64,
-    /// How many times faster than the caller's clock TCP's own clock runs.
-    ///
-    /// smoltcp never retransmits earlier than after 1 s of its time (RFC 6298 section 2.4): far too late
-    /// for an order. At a scale of 20, the default, the floor is 50 ms, just above the 40 ms by which a
-    /// Linux peer may delay an acknowledgement; below that, retransmissions would often be for nothing.
-    /// All of TCP's times shrink alike: the longest back-off is 3 s, TIME-WAIT 0.5 s.
-    pub time_scale: u32,
-    /// How long a bare acknowledgement may wait for data to travel with, or for one to stand for several
-    /// (RFC 9293 section 3.8.6.3); 0: each is sent at once. Two full segments are acknowledged at once whatever it is.
-    pub ack_delay_ns: u64,
+    /// TCP's settings, but for `mss`, which follows from the link's MTU.
+    pub tcp: TcpConfig,
     /// Seed of initial sequence numbers, ports, DNS and DHCP identifiers. Must differ from start to start.
     pub seed: u64,
 }
@@ -50,11 +38,7 @@ impl Default for StackConfig {
             dns_servers: Vec::new(),
             hosts: Vec::new(),
             sockets_max: 32,
-            receive_buffer: 256 * 1024,
-            send_buffer: 64 * 1024,
-            user_timeout_ns: 10_000_000_000,
-            time_scale: 20,
-            ack_delay_ns: 0,
+            tcp: TcpConfig::default(),
             seed: 1,
         }
     }
@@ -62,8 +46,8 @@ impl Default for StackConfig {
 
 /// Largest number of sockets (their places are numbered in 15 bits).
 pub const SOCKETS_MAX: usize = 4096;
-/// Largest buffer of a socket: what a window can express (RFC 7323 section 2.3).
-pub const BUFFER_MAX: usize = 1 << 30;
+/// Largest buffer of a socket: half of what a window can express (RFC 7323 section 2.3).
+pub const BUFFER_MAX: usize = 1 << 29;
 /// Smallest IP packet that every host must take (RFC 791 section 3.2): the smallest MTU that we work with.
 pub const MTU_MIN: usize = 576;
 
@@ -119,11 +103,10 @@ impl StackConfig {
         let bounds = [
             ("MTU", mtu as u64, MTU_MIN as u64, u64::from(u16::MAX)),
             ("sockets_max", self.sockets_max as u64, 1, SOCKETS_MAX as u64),
-            ("receive_buffer", self.receive_buffer as u64, 2048, BUFFER_MAX as u64),
-            ("send_buffer", self.send_buffer as u64, 2048, BUFFER_MAX as u64),
-            ("time_scale", u64::from(self.time_scale), 1, 1000),
-            ("ack_delay_ns", self.ack_delay_ns, 0, 40_000_000),
-            ("user_timeout_ns", self.user_timeout_ns, 1_000_000, u64::MAX),
+            ("tcp.receive_buffer", self.tcp.receive_buffer as u64, 2048, BUFFER_MAX as u64),
+            ("tcp.send_buffer", self.tcp.send_buffer as u64, 2048, BUFFER_MAX as u64),
+            ("tcp.ack_delay", self.tcp.ack_delay, 0, 500_000_000),
+            ("tcp.user_timeout", self.tcp.user_timeout, 1_000_000, u64::MAX),
         ];
         for (what, value, min, max) in bounds {
             if !(min..=max).contains(&value) {

@@ -3,22 +3,21 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use drivers::port::{Port, RxFrame};
-use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, Icmpv4Packet, IpAddress, Ipv4Packet, TcpPacket, UdpPacket};
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, Icmpv4Packet, IpAddress, UdpPacket};
 
-use super::Stack;
 use super::config::is_interface_address;
-use super::device::Reply;
 use super::dhcp;
 use super::neighbours::Learnt;
 use super::ports::Owner;
-use super::slot::{Life, Taken};
-use super::wire::{self, ETHERNET_HEADER, Reset, Segment, ethernet_header};
+use super::slot::Life;
+use super::socket::{Around, Arrival, TcpSocket};
+use super::wire::{self, ETHERNET_HEADER, PROTOCOL_TCP, Reset, Segment, ethernet_header};
+use super::{Stack, checksum};
 use crate::transport::{CloseReason, SocketId, SocketState};
 
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 const PROTOCOL_ICMP: u8 = 1;
-const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const ICMP_HEADER: usize = 8;
 const ICMP_ECHO_REPLY: u8 = 0;
@@ -57,7 +56,7 @@ fn read_ipv4(packet: &[u8]) -> Result<Ipv4, Drop> {
     if total_len > packet.len() {
         return Err(Drop::Truncated);
     }
-    if !Ipv4Packet::new_unchecked(packet).verify_checksum() {
+    if !checksum::is_right(checksum::sum(&packet[..header_len])) {
         return Err(Drop::BadChecksum);
     }
     // More fragments, or an offset.
@@ -73,7 +72,14 @@ fn read_ipv4(packet: &[u8]) -> Result<Ipv4, Drop> {
     })
 }
 
-impl<P: Port> Stack<P> {
+#[inline]
+fn tcp_checksum_is_right(packet: &[u8], header_len: usize) -> bool {
+    let Some(addresses) = packet.get(12..).and_then(|rest| rest.first_chunk::<8>()) else { return false };
+    let tcp = &packet[header_len..];
+    checksum::is_right(checksum::pseudo_header(addresses, PROTOCOL_TCP, tcp.len() as u16) + checksum::sum(tcp))
+}
+
+impl<P: Port, T: TcpSocket> Stack<P, T> {
     /// Deals with one frame; returns the socket that it concerned.
     #[inline]
     pub(super) fn ingress(&mut self, frame: RxFrame) -> Option<SocketId> {
@@ -141,61 +147,55 @@ impl<P: Port> Stack<P> {
     #[inline]
     fn ingress_tcp(&mut self, frame: RxFrame, ip: Ipv4) -> Option<SocketId> {
         let bytes = self.port.frame(frame);
-        let (ethernet, packet) = bytes.split_at_mut(ETHERNET_HEADER);
-        let packet = &mut packet[..ip.total_len];
+        let packet = &bytes[ETHERNET_HEADER..][..ip.total_len];
         let tcp = &packet[ip.header_len..];
         let Some(segment) = Segment::parse(tcp) else {
-            if tcp.len() < super::tcp_wire::TCP_HEADER {
+            if tcp.len() < wire::TCP_HEADER {
                 self.statistics.truncated += 1;
             } else {
                 self.statistics.malformed += 1;
             }
             return None;
         };
-        let (from, to) = (IpAddress::Ipv4(ip.source), IpAddress::Ipv4(ip.destination));
-        if !TcpPacket::new_unchecked(tcp).verify_checksum(&from, &to) {
+        if !tcp_checksum_is_right(packet, ip.header_len) {
             self.statistics.bad_checksum += 1;
             return None;
         }
         let peer = SocketAddrV4::new(ip.source, segment.source_port);
         let index = match self.ports.owner(segment.destination_port) {
-            Some(Owner::Slot(index)) if self.slots[index].remote == peer && !self.slots[index].is_over() => index,
+            Some(Owner::Slot(index)) if self.slots[index].remote == peer && !self.slots[index].tcp.is_over() => index,
             _ => {
                 self.statistics.no_socket += 1;
                 if let Some(reset) = Reset::answer(&segment, ip.source, ip.destination) {
-                    let source_mac: [u8; 6] = [ethernet[6], ethernet[7], ethernet[8], ethernet[9], ethernet[10], ethernet[11]];
+                    let source_mac: [u8; 6] = [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]];
                     self.send_reset(reset, source_mac);
                 }
                 return None;
             }
         };
+        let tcp_at = ETHERNET_HEADER + ip.header_len;
+        let arrival = Arrival {
+            frame,
+            tcp_at,
+            end: ETHERNET_HEADER + ip.total_len,
+            #[cfg(feature = "smoltcp-tcp")]
+            segment,
+        };
+        let around = Around {
+            statistics: &mut self.statistics,
+            #[cfg(feature = "smoltcp-tcp")]
+            outbox: &mut self.outbox,
+            #[cfg(feature = "smoltcp-tcp")]
+            answers: &mut self.reset_limit,
+            now_ns: self.now_ns,
+        };
         let slot = &mut self.slots[index];
-        let mut reply = Reply::new();
-        match slot.ingress(packet, ip.header_len, &segment, &mut reply, self.now_ns) {
-            Taken::Yes { lifted } => {
-                self.statistics.tcp_segments += 1;
-                self.statistics.old_acknowledgements += u64::from(lifted);
-            }
-            Taken::SuspiciousReset { challenge } => {
-                self.statistics.suspicious_resets += 1;
-                if let Some(acknowledgement) = challenge {
-                    self.send_challenge(index, acknowledgement);
-                }
-                return None;
-            }
+        if !slot.tcp.ingress(&mut self.port, &arrival, around) {
+            return None;
         }
-        if !reply.packet().is_empty() {
-            let header = slot.header;
-            let queued = self.outbox.push(|out| {
-                let len = ETHERNET_HEADER + reply.packet().len();
-                out[..ETHERNET_HEADER].copy_from_slice(&header);
-                out[ETHERNET_HEADER..len].copy_from_slice(reply.packet());
-                Some(len)
-            });
-            self.statistics.replies_dropped += u64::from(!queued);
-        }
+        self.reading = index;
         self.fed.set(index);
-        (self.slots[index].life == Life::Held).then(|| self.id(index))
+        (slot.life == Life::Held).then(|| self.id(index))
     }
 
     #[cold]
@@ -210,18 +210,6 @@ impl<P: Port> Stack<P> {
         } else {
             self.statistics.replies_dropped += 1;
         }
-    }
-
-    #[cold]
-    fn send_challenge(&mut self, index: usize, acknowledgement: u32) {
-        if !self.reset_limit.allow(self.now_ns) {
-            self.statistics.replies_limited += 1;
-            return;
-        }
-        let slot = &self.slots[index];
-        let peer = (*slot.remote.ip(), slot.remote.port());
-        let queued = self.outbox.push(|out| wire::challenge(out, &slot.header, slot.local, peer, slot.sent(), acknowledgement));
-        self.statistics.replies_dropped += u64::from(!queued);
     }
 
     fn ingress_udp(&mut self, frame: RxFrame, ip: Ipv4) {
@@ -311,7 +299,7 @@ impl<P: Port> Stack<P> {
         let slot = &self.slots[index];
         let remote = SocketAddrV4::new(Ipv4Addr::new(header[16], header[17], header[18], header[19]), u16_at(2));
         let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-        (header[9] == PROTOCOL_TCP && slot.remote == remote && slot.has_sent(sequence)).then_some(index)
+        (header[9] == PROTOCOL_TCP && slot.remote == remote && slot.tcp.has_sent(sequence)).then_some(index)
     }
 
     fn unreachable(&mut self, index: usize, code: u8, mtu: usize) -> Option<SocketId> {
@@ -319,14 +307,15 @@ impl<P: Port> Stack<P> {
         if code == CODE_FRAGMENTATION_NEEDED {
             // RFC 1191; a router from before it says nothing of the size. What is lost comes again, smaller.
             let mtu = if mtu == 0 { super::config::MTU_MIN } else { mtu.max(super::config::MTU_MIN) };
-            if slot.narrow(mtu, self.random.next(), self.now_ns) {
+            if slot.tcp.narrow(mtu, self.random.next(), self.now_ns) {
                 self.statistics.path_mtu_reductions += 1;
+                self.written.set(index);
             }
             return None;
         }
         // On an open connection it may pass (RFC 1122 section 4.2.3.9): the user time-out decides.
-        if slot.state() == SocketState::Connecting {
-            slot.abort(CloseReason::Unreachable);
+        if slot.tcp.state() == SocketState::Connecting {
+            slot.tcp.abort(CloseReason::Unreachable);
             self.written.set(index);
             return (slot.life == Life::Held).then(|| self.id(index));
         }

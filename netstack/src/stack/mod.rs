@@ -16,9 +16,12 @@
 //! stack.flush(now_ns)?;
 //! ```
 //!
-//! TCP is smoltcp's, one interface per socket (see `slot.rs`): a segment finds its socket by
-//! its local port, and a socket sends by itself, so orders never stand behind another socket's segments.
-//! Ethernet headers, the ARP table, ICMP and UDP are ours, on smoltcp's wire formats.
+//! TCP is our own ([`crate::tcp`]): a segment finds its connection by its local port, which no two share, and each
+//! connection sends by itself, so orders never stand behind another's segments. What arrives in order is lent to the
+//! reader where it lies in the received frame. Ethernet headers, the ARP table, ICMP and UDP are ours as well, on
+//! smoltcp's wire formats.
+//!
+//! With the feature `smoltcp-tcp` a stack over smoltcp's TCP can be had as well, `Stack<P, SmoltcpTcp>`, to compare.
 //!
 //! After [`Stack::new`] nothing allocates. Time never goes back: an earlier `now_ns` counts as the latest
 //! seen. No frame, however wrong, ends in a panic; each is counted in [`StackStatistics`].
@@ -27,23 +30,35 @@
 //! |---|---|
 //! | `mod` | the stack: its pass, its timers, [`Transport`] |
 //! | `ingress` | one received frame and what becomes of it |
-//! | `slot` | one connection: a smoltcp socket and the books beside it |
-//! | `device` | what smoltcp sees instead of a network card |
+//! | `slot` | a place for a connection |
+//! | `socket` | what the stack needs of a TCP |
+//! | `tcp_socket` | our TCP under the stack |
+//! | `header`, `checksum` | a connection's headers, ready made; the Internet checksum |
+//! | `smoltcp_socket`, `smoltcp_device`, `smoltcp_wire` | smoltcp's TCP under the stack (feature `smoltcp-tcp`) |
 //! | `neighbours` | the ARP table, refreshed ahead of time |
 //! | `dhcp` | the address, if nobody gave one |
 //! | `ports` | local ports and their owners |
 //! | `wire`, `tcp_wire` | frames by the byte |
 //! | `config`, `statistics`, `random` | settings; counters; chance from a seed |
 
+mod checksum;
 mod config;
-mod device;
 mod dhcp;
+mod header;
 mod ingress;
 mod neighbours;
 mod ports;
 pub(crate) mod random;
 mod slot;
+#[cfg(feature = "smoltcp-tcp")]
+mod smoltcp_device;
+#[cfg(feature = "smoltcp-tcp")]
+mod smoltcp_socket;
+#[cfg(feature = "smoltcp-tcp")]
+mod smoltcp_wire;
+mod socket;
 mod statistics;
+mod tcp_socket;
 mod tcp_wire;
 mod wire;
 
@@ -56,7 +71,11 @@ use smoltcp::wire::ArpOperation;
 pub use config::{BUFFER_MAX, MTU_MIN, SOCKETS_MAX, StackConfig, StackError};
 use config::{in_network, is_interface_address};
 pub use neighbours::{REFRESH_NS, SEARCH_QUESTIONS, SEARCH_RETRY_NS};
+#[cfg(feature = "smoltcp-tcp")]
+pub use smoltcp_socket::SmoltcpTcp;
+pub use socket::TcpSocket;
 pub use statistics::StackStatistics;
+pub use tcp_socket::OwnTcp;
 
 use crate::dns::{QUESTIONS_MAX, Resolver};
 use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
@@ -64,7 +83,8 @@ use dhcp::{Action, Dhcp};
 use neighbours::{Due, Neighbours};
 use ports::Ports;
 use random::{Random, RateLimit, mix};
-use slot::{LINGER_NS, Life, ScaledClock, Slot, SlotSizes, touched};
+use slot::{LINGER_NS, Life, Slot, touched};
+use socket::SocketSettings;
 use wire::{ETHERNET_HEADER, Outbox, ethernet_header};
 
 /// Small frames that may wait for room in the port.
@@ -78,6 +98,7 @@ const ECHO_INTERVAL_NS: u64 = 1_000_000;
 /// A datagram whose next hop is not known yet is tried again after this time.
 const DATAGRAM_RETRY_NS: u64 = 10_000_000;
 const DNS_PORT: u16 = 53;
+const NOBODY: usize = usize::MAX;
 
 /// Who we are on the link.
 #[derive(Clone, Copy, Debug)]
@@ -124,13 +145,15 @@ impl SlotSet {
 }
 
 /// An IP stack over one port. See the module's head.
-pub struct Stack<P: Port> {
+pub struct Stack<P: Port, T: TcpSocket = OwnTcp> {
     port: P,
     burst: Burst,
     cursor: usize,
     host: Host,
     neighbours: Neighbours,
-    slots: Box<[Slot]>,
+    slots: Box<[Slot<T>]>,
+    /// The slot whose last frame is still to be read from; `NOBODY`: none.
+    reading: usize,
     /// Slots with something new to send, or with a timer that is due.
     written: SlotSet,
     /// Slots that took something in: an acknowledgement may be due, or the window may have opened.
@@ -149,7 +172,6 @@ pub struct Stack<P: Port> {
     secret: u64,
     reset_limit: RateLimit,
     echo_limit: RateLimit,
-    user_timeout_ns: u64,
     now_ns: u64,
     next_maintain_ns: u64,
     /// Frames committed since the last transmit returned.
@@ -171,21 +193,30 @@ impl<P: Port> Stack<P> {
     ///
     /// # Errors
     /// If the settings contradict each other or the port.
-    pub fn new(mut port: P, config: &StackConfig, now_ns: u64) -> Result<Stack<P>, StackError> {
+    pub fn new(port: P, config: &StackConfig, now_ns: u64) -> Result<Stack<P>, StackError> {
+        Stack::with_tcp(port, config, now_ns)
+    }
+}
+
+impl<P: Port, T: TcpSocket> Stack<P, T> {
+    /// [`Stack::new`], over any TCP.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or the port.
+    pub fn with_tcp(mut port: P, config: &StackConfig, now_ns: u64) -> Result<Stack<P, T>, StackError> {
         let (mac, mtu) = (port.info().mac, usable_mtu(&mut port));
         config.validate(mtu)?;
         let mut random = Random::new(config.seed);
         let secret = random.next();
         let resolver = Resolver::new(&config.dns_servers, &config.hosts, random.next()).map_err(StackError::HostName)?;
-        let clock = ScaledClock { start_ns: now_ns, scale: config.time_scale };
-        let sizes =
-            SlotSizes { receive_buffer: config.receive_buffer, send_buffer: config.send_buffer, mtu, ack_delay_ns: config.ack_delay_ns };
+        let settings = SocketSettings { tcp: config.tcp, mtu, start_ns: now_ns };
         let mut stack = Stack {
             burst: Burst::new(),
             cursor: 0,
             host: Host { mac, address: config.address, gateway: config.gateway },
             neighbours: Neighbours::new(&config.neighbours, config.sockets_max + QUESTIONS_MAX + 1),
-            slots: (0..config.sockets_max).map(|_| Slot::new(sizes, clock)).collect(),
+            slots: (0..config.sockets_max).map(|_| Slot::new(&settings)).collect(),
+            reading: NOBODY,
             written: SlotSet::new(config.sockets_max),
             fed: SlotSet::new(config.sockets_max),
             urgent: SlotSet::new(config.sockets_max),
@@ -194,12 +225,11 @@ impl<P: Port> Stack<P> {
             resolver,
             question_ports: [0; QUESTIONS_MAX],
             dhcp: config.address.is_none().then(|| Dhcp::new(mac, random.next(), now_ns)),
-            scratch: touched(config.send_buffer.max(mtu + ETHERNET_HEADER)).into_boxed_slice(),
+            scratch: touched(mtu + ETHERNET_HEADER).into_boxed_slice(),
             secret,
             random,
             reset_limit: RateLimit::new(RESET_INTERVAL_NS, RESET_BURST),
             echo_limit: RateLimit::new(ECHO_INTERVAL_NS, ECHO_BURST),
-            user_timeout_ns: config.user_timeout_ns,
             now_ns,
             next_maintain_ns: 0,
             committed: 0,
@@ -228,6 +258,7 @@ impl<P: Port> Stack<P> {
     #[inline]
     pub fn ingress_next(&mut self, now_ns: u64) -> Option<Option<SocketId>> {
         self.advance(now_ns);
+        self.let_go();
         let Some(&frame) = self.burst.frames().get(self.cursor) else {
             self.recycle();
             return None;
@@ -236,7 +267,17 @@ impl<P: Port> Stack<P> {
         Some(self.ingress(frame))
     }
 
+    /// The last frame is about to go: what of it was not read is kept.
+    #[inline]
+    fn let_go(&mut self) {
+        if let Some(slot) = self.slots.get_mut(self.reading) {
+            slot.tcp.let_go(&mut self.port);
+            self.reading = NOBODY;
+        }
+    }
+
     fn recycle(&mut self) {
+        self.let_go();
         if !self.burst.is_empty() {
             self.port.recycle(&mut self.burst);
         }
@@ -292,17 +333,21 @@ impl<P: Port> Stack<P> {
             self.retire(index);
             return true;
         }
-        let turn = slot.egress(&mut self.port, self.now_ns);
-        let (segments, resent) = slot.take_sent_counts();
-        self.statistics.segments_sent += segments;
-        self.statistics.segments_resent += resent;
+        let was_open = !matches!(slot.tcp.state(), SocketState::Closed(_));
+        let turn = slot.tcp.egress(&mut self.port, self.now_ns);
+        slot.wake_ns = slot.tcp.wake_ns();
+        if was_open && slot.tcp.state() == SocketState::Closed(CloseReason::TimedOut) {
+            self.statistics.timeouts += 1;
+        }
+        self.statistics.segments_sent += turn.committed as u64;
+        self.statistics.segments_resent += turn.resent;
         self.committed += turn.committed;
         if !turn.more {
             self.written.clear(index);
             self.fed.clear(index);
         }
         let slot = &mut self.slots[index];
-        slot.wake_ns = slot.wake_ns.min(slot.time_out_ns(self.user_timeout_ns));
+        slot.wake_ns = slot.wake_ns.min(slot.tcp.times_out_ns());
         if slot.life != Life::Held {
             self.retire(index);
         }
@@ -393,8 +438,8 @@ impl<P: Port> Stack<P> {
             if slot.life == Life::Free {
                 continue;
             }
-            if slot.time_out_ns(self.user_timeout_ns) <= now_ns {
-                slot.abort(CloseReason::TimedOut);
+            if slot.tcp.times_out_ns() <= now_ns {
+                slot.tcp.abort(CloseReason::TimedOut);
                 self.written.set(index);
                 self.statistics.timeouts += 1;
             }
@@ -407,7 +452,7 @@ impl<P: Port> Stack<P> {
                 slot.wake_ns = u64::MAX;
                 self.written.set(index);
             }
-            next_ns = next_ns.min(slot.wake_ns).min(slot.time_out_ns(self.user_timeout_ns));
+            next_ns = next_ns.min(slot.wake_ns).min(slot.tcp.times_out_ns());
             if let Life::Lingering { until_ns } = slot.life {
                 next_ns = next_ns.min(until_ns);
             }
@@ -438,7 +483,7 @@ impl<P: Port> Stack<P> {
                     for index in 0..self.slots.len() {
                         let slot = &mut self.slots[index];
                         if slot.life != Life::Free && !slot.reachable && slot.next_hop == address {
-                            slot.abort(CloseReason::Unreachable);
+                            slot.tcp.abort(CloseReason::Unreachable);
                             self.written.set(index);
                         }
                     }
@@ -453,8 +498,7 @@ impl<P: Port> Stack<P> {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             if slot.life != Life::Free && slot.next_hop == address {
-                slot.header = header;
-                slot.reachable = true;
+                slot.reach(&header);
                 self.written.set(index);
             }
         }
@@ -541,7 +585,7 @@ impl<P: Port> Stack<P> {
             let slot = &mut self.slots[index];
             if slot.life != Life::Free {
                 slot.reachable = false;
-                slot.abort(CloseReason::Unreachable);
+                slot.tcp.abort(CloseReason::Unreachable);
             }
         }
         self.neighbours.clear();
@@ -580,7 +624,7 @@ impl<P: Port> Stack<P> {
     /// Frees a slot that nobody holds and whose connection is over.
     fn retire(&mut self, index: usize) {
         let slot = &self.slots[index];
-        if matches!(slot.life, Life::Lingering { .. }) && (slot.is_over() || !slot.reachable) {
+        if matches!(slot.life, Life::Lingering { .. }) && (slot.tcp.is_over() || !slot.reachable) {
             self.free(index);
         }
     }
@@ -589,7 +633,7 @@ impl<P: Port> Stack<P> {
         let slot = &mut self.slots[index];
         slot.life = Life::Free;
         slot.wake_ns = u64::MAX;
-        let port = slot.local.1;
+        let port = slot.local.port();
         self.ports.release(port);
         self.written.clear(index);
         self.fed.clear(index);
@@ -645,7 +689,7 @@ impl<P: Port> Stack<P> {
             _ => None,
         });
         let (_, index) = lingering.min()?;
-        self.slots[index].abort(CloseReason::Aborted);
+        self.slots[index].tcp.abort(CloseReason::Aborted);
         if self.slots[index].reachable {
             self.transmit_slot(index);
         }
@@ -654,7 +698,7 @@ impl<P: Port> Stack<P> {
     }
 }
 
-impl<P: Port> Transport for Stack<P> {
+impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
     fn resolve(&mut self, host: &str, now_ns: u64) -> Resolution {
         self.advance(now_ns);
         let resolution = self.resolver.resolve(host, self.now_ns);
@@ -672,18 +716,9 @@ impl<P: Port> Transport for Stack<P> {
         self.statistics.connects += 1;
         let next_hop = self.host.next_hop(*remote.ip());
         let slot = &mut self.slots[index];
-        let begun = slot.connect((address, port), remote, seed, self.now_ns);
-        slot.reachable = false;
-        slot.next_hop = Ipv4Addr::UNSPECIFIED;
-        match next_hop {
-            Some(next_hop) if begun => {
-                slot.next_hop = next_hop;
-                if let Some(mac) = self.neighbours.want(next_hop, self.now_ns) {
-                    slot.header = ethernet_header(mac, self.host.mac);
-                    slot.reachable = true;
-                }
-            }
-            _ => slot.abort(CloseReason::Unreachable),
+        slot.connect(SocketAddrV4::new(address, port), remote, next_hop, seed, self.now_ns);
+        if let Some(mac) = next_hop.and_then(|next_hop| self.neighbours.want(next_hop, self.now_ns)) {
+            slot.reach(&ethernet_header(mac, self.host.mac));
         }
         self.written.set(index);
         self.next_maintain_ns = 0;
@@ -692,7 +727,7 @@ impl<P: Port> Transport for Stack<P> {
 
     fn state(&self, socket: SocketId) -> SocketState {
         match self.held(socket) {
-            Some(index) => self.slots[index].state(),
+            Some(index) => self.slots[index].tcp.state(),
             None => SocketState::Closed(CloseReason::Aborted),
         }
     }
@@ -700,7 +735,7 @@ impl<P: Port> Transport for Stack<P> {
     #[inline]
     fn read<R>(&mut self, socket: SocketId, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> R {
         let Some(index) = self.held(socket) else { return take(&mut []).1 };
-        let (used, result) = self.slots[index].read(take);
+        let (used, result) = self.slots[index].tcp.read(&mut self.port, take);
         if used > 0 {
             // The window may have grown enough to tell the peer.
             self.fed.set(index);
@@ -711,25 +746,25 @@ impl<P: Port> Transport for Stack<P> {
     #[inline]
     fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
         let index = self.held(socket)?;
-        let result = self.slots[index].write(room, &mut self.scratch, fill, self.now_ns)?;
+        let result = self.slots[index].tcp.write(&mut self.port, room, fill, self.now_ns)?;
         self.written.set(index);
         Some(result)
     }
 
     fn unacknowledged(&self, socket: SocketId) -> usize {
-        self.held(socket).map_or(0, |index| self.slots[index].unacknowledged())
+        self.held(socket).map_or(0, |index| self.slots[index].tcp.unacknowledged())
     }
 
     fn close(&mut self, socket: SocketId) {
         if let Some(index) = self.held(socket) {
-            self.slots[index].close(self.now_ns);
+            self.slots[index].tcp.close(self.now_ns);
             self.written.set(index);
         }
     }
 
     fn abort(&mut self, socket: SocketId) {
         if let Some(index) = self.held(socket) {
-            self.slots[index].abort(CloseReason::Aborted);
+            self.slots[index].tcp.abort(CloseReason::Aborted);
             self.written.set(index);
         }
     }
@@ -737,8 +772,8 @@ impl<P: Port> Transport for Stack<P> {
     fn release(&mut self, socket: SocketId) {
         let Some(index) = self.held(socket) else { return };
         let slot = &mut self.slots[index];
-        if !matches!(slot.state(), SocketState::Closed(_)) {
-            slot.abort(CloseReason::Aborted);
+        if !matches!(slot.tcp.state(), SocketState::Closed(_)) {
+            slot.tcp.abort(CloseReason::Aborted);
         }
         let until_ns = self.now_ns.saturating_add(LINGER_NS);
         slot.life = Life::Lingering { until_ns };

@@ -36,11 +36,9 @@ pub struct StackStatistics {
     pub ignored_icmp: u64,
     /// Dropped: ARP that is not about us or a neighbour of ours.
     pub ignored_arp: u64,
-    /// Dropped: RST within the window but not at its edge, answered with a challenge (RFC 5961 section 3.2).
-    pub suspicious_resets: u64,
+    /// Dropped: segments that TCP did not take: outside the window, old, or forged (RFC 9293 section 3.10.7.4, RFC 5961).
+    pub refused_segments: u64,
 
-    /// Segments whose old acknowledgement was lifted to what we know (they were overtaken on the way).
-    pub old_acknowledgements: u64,
     /// TCP segments sent.
     pub segments_sent: u64,
     /// Of those: at or below a sequence number that had been sent before.
@@ -86,7 +84,7 @@ impl StackStatistics {
             + self.unexpected_datagrams
             + self.ignored_icmp
             + self.ignored_arp
-            + self.suspicious_resets
+            + self.refused_segments
     }
 
     /// Received frames.

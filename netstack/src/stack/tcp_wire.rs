@@ -1,11 +1,11 @@
-//! TCP segments by the byte: what the books beside smoltcp need to know, and the segments without a socket.
+//! TCP segments by the byte: what the stack itself looks at, and the segments without a socket.
 
 use std::net::Ipv4Addr;
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpAddress, IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
-use super::wire::{ETHERNET_HEADER, IPV4_HEADER, ipv4};
+use super::wire::{ETHERNET_HEADER, ipv4};
 
 /// Bytes of a TCP header without options.
 pub(super) const TCP_HEADER: usize = 20;
@@ -14,12 +14,7 @@ const FLAG_SYN: u8 = 0x02;
 const FLAG_RST: u8 = 0x04;
 const FLAG_ACK: u8 = 0x10;
 
-/// True if sequence number `a` lies before `b` (RFC 9293 section 3.4).
-pub(super) fn before(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
-}
-
-/// The fields of a received segment that we look at.
+/// The fields of a received segment that the stack looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) source_port: u16,
@@ -61,46 +56,6 @@ impl Segment {
     pub(super) fn sequence_len(&self) -> u32 {
         self.payload_len as u32 + u32::from(self.syn) + u32::from(self.fin)
     }
-
-    /// Puts another acknowledgement and window into a segment whose checksum has been verified.
-    pub(super) fn lift_acknowledgement(packet: &mut [u8], acknowledgement: u32, window: u16) {
-        if let Some(header) = packet.first_chunk_mut::<TCP_HEADER>() {
-            header[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
-            header[14..16].copy_from_slice(&window.to_be_bytes());
-        }
-    }
-}
-
-/// What a socket has sent: read from its own packets, since smoltcp keeps it to itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent {
-    /// True once the SYN has left.
-    pub(super) begun: bool,
-    /// SND.MAX: one past the highest sequence number sent.
-    pub(super) end: u32,
-    /// Last window field sent.
-    pub(super) window: u16,
-    /// Segments.
-    pub(super) segments: u64,
-    /// Of those, with sequence numbers that had been sent before.
-    pub(super) resent: u64,
-}
-
-impl Sent {
-    /// Notes an IP packet that leaves.
-    #[inline]
-    pub(super) fn note(&mut self, packet: &[u8]) {
-        let Some(segment) = packet.get(IPV4_HEADER..).and_then(Segment::parse) else { return };
-        self.segments += 1;
-        self.window = segment.window;
-        let end = segment.sequence.wrapping_add(segment.sequence_len());
-        if !self.begun || before(self.end, end) {
-            self.begun = true;
-            self.end = end;
-        } else if segment.sequence_len() > 0 {
-            self.resent += 1;
-        }
-    }
 }
 
 /// A RST for a segment that belongs to no socket (RFC 9293 section 3.10.7.1).
@@ -133,20 +88,8 @@ impl Reset {
     }
 }
 
-/// Writes a bare acknowledgement (the challenge of RFC 5961); returns the frame's length.
-pub(super) fn challenge(
-    out: &mut [u8],
-    header: &[u8; ETHERNET_HEADER],
-    source: (Ipv4Addr, u16),
-    destination: (Ipv4Addr, u16),
-    sent: &Sent,
-    acknowledgement: u32,
-) -> Option<usize> {
-    bare(out, header, source, destination, TcpControl::None, sent.end, Some(acknowledgement), sent.window)
-}
-
 #[allow(clippy::too_many_arguments)]
-fn bare(
+pub(super) fn bare(
     out: &mut [u8],
     header: &[u8; ETHERNET_HEADER],
     source: (Ipv4Addr, u16),

@@ -8,12 +8,14 @@ use smoltcp::wire::{
     Ipv4Repr, UdpPacket, UdpRepr,
 };
 
-pub(super) use super::tcp_wire::{Reset, Segment, Sent, before, challenge};
+pub(super) use super::tcp_wire::{Reset, Segment, TCP_HEADER};
 
 /// Bytes of an Ethernet header.
 pub(super) const ETHERNET_HEADER: usize = 14;
 /// Bytes of an IPv4 header without options.
 pub(super) const IPV4_HEADER: usize = 20;
+/// TCP's number in an IPv4 header.
+pub(super) const PROTOCOL_TCP: u8 = 6;
 /// Bytes of a UDP header.
 pub(super) const UDP_HEADER: usize = 8;
 /// Bytes of an ARP frame.
@@ -104,8 +106,8 @@ pub(super) struct Outbox {
     count: usize,
 }
 
-/// Largest frame that an outbox holds.
-pub(super) const OUTBOX_FRAME: usize = ETHERNET_HEADER + super::device::REPLY_MAX;
+/// Largest frame that an outbox holds: headers with all options, no payload.
+pub(super) const OUTBOX_FRAME: usize = ETHERNET_HEADER + 128;
 
 impl Outbox {
     pub(super) fn new(frames: usize) -> Outbox {

@@ -455,8 +455,41 @@ impl Connection {
         if self.plan().is_some() {
             return 0;
         }
-        let waits = if self.waits() { self.progress_ns.saturating_add(self.config.user_timeout) } else { NEVER };
-        self.timers.first().min(self.owed.at).min(waits)
+        self.timers_due_ns()
+    }
+
+    /// The same, once [`Connection::poll_transmit`] has said that there is nothing to send.
+    #[inline]
+    pub fn timers_due_ns(&self) -> u64 {
+        self.timers.first().min(self.owed.at).min(self.times_out_ns())
+    }
+
+    /// True if [`Connection::poll_transmit`] may have something to send.
+    #[inline]
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        self.timers_due_ns() <= now_ns || self.plan().is_some()
+    }
+
+    /// When the connection is given up if the peer acknowledges nothing (RFC 9293 section 3.8.3).
+    #[inline]
+    pub fn times_out_ns(&self) -> u64 {
+        if self.waits() { self.progress_ns.saturating_add(self.config.user_timeout) } else { NEVER }
+    }
+
+    /// Segments sent again since [`Connection::connect`].
+    #[inline]
+    pub fn retransmissions(&self) -> u64 {
+        self.statistics.retransmissions
+    }
+
+    /// True once nothing is left to be sent, said or waited for.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Closed && self.plan().is_none()
+    }
+
+    /// Ends the connection because nothing was acknowledged for too long, or its path is gone.
+    pub fn abandon(&mut self, reason: CloseReason) {
+        self.give_up(reason);
     }
 
     /// The peer owes us an acknowledgement.

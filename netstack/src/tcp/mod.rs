@@ -5,8 +5,7 @@
 //! in and go out as [`TcpRepr`](smoltcp::wire::TcpRepr). After [`Connection::new`] nothing allocates, and no
 //! segment, however wrong, ends in a panic.
 //!
-//! It is complete in itself, but the stack does not stand on it yet: `stack` still holds smoltcp's
-//! sockets behind [`Transport`](crate::transport::Transport).
+//! The stack holds one for each of its sockets, behind [`Transport`](crate::transport::Transport).
 //!
 //! ```text
 //! let taken = connection.on_segment(now_ns, &segment);       // segment: of a frame just received
@@ -25,6 +24,7 @@
 //! | file | what it holds | RFC |
 //! |---|---|---|
 //! | `connection` | the connection: opening, ending, what may be called | 9293 |
+//! | `parse` | a segment's bytes to its fields | 9293 |
 //! | `input` | a received segment: which are believed, what they carry | 9293, 5961, 7323 |
 //! | `acknowledge` | acknowledgements: what was delivered, what was lost | 2018, 6675, 8985, 6582 |
 //! | `output` | what to send next, and timers | 9293, 6298, 8985 |
@@ -40,6 +40,7 @@ mod congestion;
 mod connection;
 mod input;
 mod output;
+mod parse;
 mod receive;
 mod rtt;
 mod send;
@@ -49,6 +50,7 @@ mod statistics;
 pub use config::TcpConfig;
 pub use connection::{Connection, State};
 pub use input::{Taken, Verdict};
+pub use parse::parse;
 pub use statistics::TcpStatistics;
 
 const PAGE: usize = 4096;

@@ -309,7 +309,9 @@ impl Connection {
             return;
         }
         // Small messages are no full segments: the peer may hold back the acknowledgement of two of them as well.
-        let held_back = if self.send.bytes_in(Place::UnderWay) < 2 * self.snd.mss { self.config.peer_ack_delay } else { 0 };
+        let lone = self.send.bytes_in(Place::UnderWay) < 2 * self.snd.mss;
+        // On a path of some microseconds, two round trips are less than the peer may be busy with something else.
+        let held_back = if lone { self.config.peer_ack_delay } else { self.config.reordering_floor };
         let wait = self.rtt.smoothed.map_or(PROBE_INITIAL_NS, |smoothed| smoothed.saturating_mul(2).saturating_add(held_back));
         self.timers.probe = now_ns.saturating_add(wait).min(self.timers.retransmit);
     }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use drivers::memory::{Faults, MemoryConfig, MemoryPort, pair};
 use netstack::stack::{Stack, StackConfig};
+use netstack::tcp::TcpConfig;
 use netstack::transport::{CloseReason, SocketId, SocketState, Transport};
 
 use crate::peer::{PEER, PORT, Peer};
@@ -18,8 +19,7 @@ pub fn stack_config() -> StackConfig {
         address: Some((US, 24)),
         gateway: Some(PEER),
         sockets_max: 4,
-        receive_buffer: 64 * 1024,
-        send_buffer: 32 * 1024,
+        tcp: TcpConfig { receive_buffer: 64 * 1024, send_buffer: 32 * 1024, user_timeout: 10 * SECOND_NS, ..TcpConfig::default() },
         seed: 7,
         ..StackConfig::default()
     }

@@ -8,6 +8,7 @@ use drivers::select::{Link, LinkConfig};
 use drivers::tap::TapConfig;
 use engine_core::ids::VenueId;
 use netstack::stack::StackConfig;
+use netstack::tcp::TcpConfig;
 use netstack::tls::{Roots, TlsConfig};
 use std::net::{IpAddr, Ipv4Addr};
 use venues::venue::{Encoding, Hosts, VenueSettings};
@@ -16,14 +17,17 @@ use venues::venue::{Encoding, Hosts, VenueSettings};
 const PORTS_OF_OWN_ADDRESS: (u16, u16) = (49_152, 65_535);
 /// Sockets a venue may have at once: two roles, each with a successor during a planned renewal.
 const SOCKETS_PER_VENUE: usize = 4;
-/// Room of a socket's receive window. Small enough to stay in the caches: what comes in is read at once.
-const RECEIVE_BUFFER: usize = 128 << 10;
+/// A socket's receive window. What comes in order is read from its frame: the memory is for what does not.
+const RECEIVE_BUFFER: usize = 256 << 10;
 /// Room for what is sent and not yet acknowledged.
 const SEND_BUFFER: usize = 64 << 10;
 /// Acknowledgements of market data wait so long: one stands for several, and each saves a system call.
 const ACK_DELAY_NS: u64 = 1_000_000;
 /// Sent and not acknowledged for so long: the connection is dead.
 const USER_TIMEOUT_NS: u64 = 10_000_000_000;
+/// A SYN is sent again after this time: longer than any round trip to a venue worth connecting to, and a lost SYN must not
+/// cost a second of not trading (RFC 6298 section 2.1 would have it so).
+const SYN_TIMEOUT_NS: u64 = 300_000_000;
 /// Largest reserve for cancels.
 const RESERVE_PERCENT_MAX: i64 = 90;
 
@@ -216,10 +220,14 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
         dns_servers: dns.servers.clone(),
         hosts: dns.hosts.iter().map(|(name, address)| (name.clone(), *address)).collect(),
         sockets_max: sockets,
-        receive_buffer: RECEIVE_BUFFER,
-        send_buffer: SEND_BUFFER,
-        user_timeout_ns: USER_TIMEOUT_NS,
-        ack_delay_ns: ACK_DELAY_NS,
+        tcp: TcpConfig {
+            receive_buffer: RECEIVE_BUFFER,
+            send_buffer: SEND_BUFFER,
+            user_timeout: USER_TIMEOUT_NS,
+            ack_delay: ACK_DELAY_NS,
+            rto_initial: SYN_TIMEOUT_NS,
+            ..TcpConfig::default()
+        },
         seed,
         ..StackConfig::default()
     })

@@ -9,7 +9,8 @@ use drivers::port::{Port, TxFrame};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-use super::wire::{ETHERNET_HEADER, Sent};
+use super::smoltcp_wire::Sent;
+use super::wire::ETHERNET_HEADER;
 
 /// Room for what smoltcp may answer at once: headers with all options, no payload.
 pub(super) const REPLY_MAX: usize = 128;
