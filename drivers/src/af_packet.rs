@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::af_xdp::{get_option, set_option};
 use crate::error::{DriverError, Result};
 use crate::filter::{ETHERTYPE_IPV4, FRAGMENT_MASK, Filter, PROTOCOL_TCP, PROTOCOL_UDP, offset};
-use crate::frame_memory::{FrameMemory, FreeList, Pages};
+use crate::frame_memory::{FrameMemory, FreeList, KeptChunks, Pages};
 use crate::interface::{self, Interface, Offload};
 use crate::port::{BURST_MAX, Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
 use crate::socket_filter::socket_filter;
@@ -141,6 +141,7 @@ pub struct AfPacket {
     tx_allocated: u32,
     staging: FrameMemory,
     free: FreeList,
+    kept: KeptChunks,
     capacity: u32,
     kick_pending: bool,
     info: PortInfo,
@@ -260,6 +261,7 @@ impl AfPacket {
             tx_oldest: 0,
             tx_allocated: 0,
             free: FreeList::new(0, config.tx_frames, staging.chunk_size()),
+            kept: KeptChunks::new(0, config.tx_frames, staging.chunk_size()),
             staging,
             capacity: capacity as u32,
             kick_pending: false,
@@ -288,6 +290,25 @@ impl AfPacket {
             }
             self.tx_oldest = self.tx_oldest.wrapping_add(1);
         }
+    }
+
+    /// Copies a frame into the next slot, which the caller knows to be free, for sending.
+    #[inline]
+    fn queue(&mut self, offset: u64, len: usize) {
+        let from = self.staging.pointer(offset, len as u32);
+        let slot = self.tx.slot(self.tx_next);
+        let mut header = self.tx.header(self.tx_next);
+        // SAFETY: the caller has seen that there is a slot with which the kernel has finished; slots are at least
+        // `capacity + SLOT_OVERHEAD` long, and no frame is longer; the staged bytes are bounds-checked.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, slot.add(TX_DATA).as_ptr(), len);
+            header.as_mut().len = len as u32;
+        }
+        self.tx.status(self.tx_next).store(TP_STATUS_SEND_REQUEST, Ordering::Release);
+        self.tx_next = self.tx_next.wrapping_add(1);
+        self.kick_pending = true;
+        self.statistics.tx_frames += 1;
+        self.statistics.tx_bytes += len as u64;
     }
 
     /// Slots that are neither with the kernel nor reserved for an allocated chunk.
@@ -448,27 +469,49 @@ impl Port for AfPacket {
             self.abandon(frame);
             return;
         }
-        let from = self.staging.pointer(frame.offset, len as u32);
-        let slot = self.tx.slot(self.tx_next);
-        let mut header = self.tx.header(self.tx_next);
-        // SAFETY: a slot was reserved when the chunk was allocated, so the kernel has finished with
-        // this one; slots are at least `capacity + SLOT_OVERHEAD` long; the chunk is bounds-checked.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from, slot.add(TX_DATA).as_ptr(), len);
-            header.as_mut().len = len as u32;
-        }
-        self.tx.status(self.tx_next).store(TP_STATUS_SEND_REQUEST, Ordering::Release);
-        self.tx_next = self.tx_next.wrapping_add(1);
+        self.queue(frame.offset, len);
         self.tx_allocated -= 1;
         self.free.give(frame.offset);
-        self.kick_pending = true;
-        self.statistics.tx_frames += 1;
-        self.statistics.tx_bytes += len as u64;
     }
 
     fn abandon(&mut self, frame: TxFrame) {
         self.tx_allocated -= 1;
         self.free.give(frame.offset);
+    }
+
+    // Frames are copied into the ring when they are committed, so a kept chunk is always at rest.
+    fn keep(&mut self) -> Option<TxFrame> {
+        if !self.kept.has_room() {
+            return None;
+        }
+        let offset = self.free.take()?;
+        self.kept.keep(offset);
+        Some(TxFrame { offset, capacity: self.staging.chunk_size() })
+    }
+
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        self.kept.is_at_rest(frame.offset)
+    }
+
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
+        if !fits || !self.kept.is_at_rest(frame.offset) {
+            return false;
+        }
+        if !self.has_slot() {
+            self.reclaim();
+        }
+        if !self.has_slot() {
+            return false;
+        }
+        self.queue(frame.offset + start as u64, len);
+        true
+    }
+
+    fn release(&mut self, frame: TxFrame) {
+        if self.kept.release(frame.offset) {
+            self.free.give(frame.offset);
+        }
     }
 
     fn flush(&mut self, _now_ns: u64) -> io::Result<()> {

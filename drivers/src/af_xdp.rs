@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crate::error::{DriverError, Result};
 use crate::filter::Filter;
-use crate::frame_memory::{CHUNK_SIZE, FrameMemory, FreeList, Pages};
+use crate::frame_memory::{CHUNK_SIZE, FrameMemory, FreeList, KeptChunks, Pages};
 use crate::interface::{self, Interface};
 use crate::port::{BURST_MAX, Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
 use crate::retry::retry_while_busy;
@@ -132,6 +132,7 @@ pub struct AfXdp {
     socket: XskSocket,
     memory: FrameMemory,
     free: FreeList,
+    kept: KeptChunks,
     info: PortInfo,
     /// Largest frame that may be sent.
     capacity: u32,
@@ -247,6 +248,7 @@ impl AfXdp {
         Ok(AfXdp {
             _attachment: attachment.clone(),
             free: FreeList::new(config.rx_frames, config.tx_frames, CHUNK_SIZE),
+            kept: KeptChunks::new(config.rx_frames, config.tx_frames, CHUNK_SIZE),
             capacity: (interface.mtu + ETHERNET_HEADER) as u32,
             memory,
             socket,
@@ -262,7 +264,10 @@ impl AfXdp {
     #[inline]
     fn reclaim(&mut self) {
         while let Some(offset) = self.socket.completion.read() {
-            self.free.give(offset);
+            let chunk = self.memory.chunk_of(offset);
+            if !self.kept.arrive(chunk) {
+                self.free.give(chunk);
+            }
         }
         self.socket.completion.release();
     }
@@ -376,6 +381,43 @@ impl Port for AfXdp {
 
     fn abandon(&mut self, frame: TxFrame) {
         self.free.give(frame.offset);
+    }
+
+    fn keep(&mut self) -> Option<TxFrame> {
+        if !self.kept.has_room() {
+            return None;
+        }
+        if self.free.is_empty() {
+            self.reclaim();
+        }
+        let offset = self.free.take()?;
+        self.kept.keep(offset);
+        Some(TxFrame { offset, capacity: CHUNK_SIZE })
+    }
+
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        self.kept.is_at_rest(frame.offset)
+    }
+
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
+        if !fits || !self.kept.is_at_rest(frame.offset) {
+            return false;
+        }
+        let descriptor = libc::xdp_desc { addr: frame.offset + start as u64, len: len as u32, options: 0 };
+        if !self.socket.tx.write(descriptor) {
+            return false;
+        }
+        self.kept.depart(frame.offset);
+        self.statistics.tx_frames += 1;
+        self.statistics.tx_bytes += len as u64;
+        true
+    }
+
+    fn release(&mut self, frame: TxFrame) {
+        if self.kept.release(frame.offset) {
+            self.free.give(frame.offset);
+        }
     }
 
     fn flush(&mut self, _now_ns: u64) -> io::Result<()> {

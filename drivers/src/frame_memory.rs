@@ -160,6 +160,93 @@ fn map(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))
 }
 
+/// Where the chunks are that their user keeps over several sendings.
+#[derive(Debug)]
+pub struct KeptChunks {
+    states: Box<[KeptState]>,
+    first: u32,
+    chunk_size: u32,
+    count: usize,
+    count_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeptState {
+    NotKept,
+    AtRest,
+    UnderWay,
+}
+
+impl KeptChunks {
+    /// For the `count` chunks from chunk number `first` on; three quarters of them may be kept at once.
+    pub fn new(first: u32, count: u32, chunk_size: u32) -> KeptChunks {
+        let states = vec![KeptState::NotKept; count as usize].into_boxed_slice();
+        KeptChunks { states, first, chunk_size, count: 0, count_max: count as usize / 4 * 3 }
+    }
+
+    #[inline]
+    fn state(&mut self, offset: u64) -> Option<&mut KeptState> {
+        let chunk = (offset / u64::from(self.chunk_size)).checked_sub(u64::from(self.first))?;
+        self.states.get_mut(chunk as usize)
+    }
+
+    /// True if another may be kept.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.count < self.count_max
+    }
+
+    /// The chunk is kept from now on.
+    #[inline]
+    pub fn keep(&mut self, offset: u64) {
+        if let Some(state) = self.state(offset) {
+            *state = KeptState::AtRest;
+            self.count += 1;
+        }
+    }
+
+    /// True if the chunk is kept and is not being sent.
+    #[inline]
+    pub fn is_at_rest(&self, offset: u64) -> bool {
+        let chunk = (offset / u64::from(self.chunk_size)).checked_sub(u64::from(self.first));
+        chunk.is_some_and(|chunk| self.states.get(chunk as usize) == Some(&KeptState::AtRest))
+    }
+
+    /// The chunk is being sent.
+    #[inline]
+    pub fn depart(&mut self, offset: u64) {
+        if let Some(state) = self.state(offset) {
+            *state = KeptState::UnderWay;
+        }
+    }
+
+    /// The chunk has been sent; true if it is kept.
+    #[inline]
+    pub fn arrive(&mut self, offset: u64) -> bool {
+        match self.state(offset) {
+            Some(state @ (KeptState::UnderWay | KeptState::AtRest)) => {
+                *state = KeptState::AtRest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The chunk is not kept any more; true if it is at rest, and so free.
+    #[inline]
+    pub fn release(&mut self, offset: u64) -> bool {
+        match self.state(offset) {
+            Some(state) if *state != KeptState::NotKept => {
+                let at_rest = *state == KeptState::AtRest;
+                *state = KeptState::NotKept;
+                self.count -= 1;
+                at_rest
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The free chunks of a region, last freed first (its lines are still in the cache).
 #[derive(Debug)]
 pub struct FreeList {

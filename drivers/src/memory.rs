@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{DriverError, Result};
-use crate::frame_memory::{FrameMemory, FreeList, Pages};
+use crate::frame_memory::{FrameMemory, FreeList, KeptChunks, Pages};
 use crate::port::{Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
 use crate::spsc::{self, Consumer, Producer};
 
@@ -165,6 +165,7 @@ pub fn pair(config: &MemoryConfig) -> Result<(MemoryPort, MemoryPort)> {
         info: port("a", config.mac_a, &memory_a),
         capacity: (config.mtu + ETHERNET_HEADER) as u32,
         free: FreeList::new(0, config.chunks, chunk_size),
+        kept: KeptChunks::new(0, config.chunks, chunk_size),
         staged: Vec::with_capacity(config.chunks as usize),
         sent: sent_by_a,
         returned: returned_to_a,
@@ -186,6 +187,7 @@ pub fn pair(config: &MemoryConfig) -> Result<(MemoryPort, MemoryPort)> {
         info: port("b", config.mac_b, &memory_b),
         capacity: (config.mtu + ETHERNET_HEADER) as u32,
         free: FreeList::new(0, config.chunks, chunk_size),
+        kept: KeptChunks::new(0, config.chunks, chunk_size),
         staged: Vec::with_capacity(config.chunks as usize),
         sent: sent_by_b,
         returned: returned_to_b,
@@ -222,6 +224,8 @@ pub struct MemoryPort {
     capacity: u32,
     /// Our chunks that nobody uses.
     free: FreeList,
+    /// Those that our user keeps.
+    kept: KeptChunks,
     /// Committed, not yet flushed: offset and length.
     staged: Vec<(u64, u32)>,
     /// Frames on their way to the other port.
@@ -415,6 +419,43 @@ impl Port for MemoryPort {
         self.free.give(frame.offset);
     }
 
+    // The other port gets a frame's chunk itself and may write into it, so of a kept chunk it gets a copy.
+    fn keep(&mut self) -> Option<TxFrame> {
+        if !self.kept.has_room() {
+            return None;
+        }
+        if self.free.is_empty() {
+            self.reclaim();
+        }
+        let offset = self.free.take()?;
+        self.kept.keep(offset);
+        Some(TxFrame { offset, capacity: self.transmit_memory.chunk_size() })
+    }
+
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        self.kept.is_at_rest(frame.offset)
+    }
+
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
+        if !fits || !self.kept.is_at_rest(frame.offset) {
+            return false;
+        }
+        let Some(copy) = self.allocate() else { return false };
+        let from = self.transmit_memory.pointer(frame.offset + start as u64, len as u32);
+        let to = self.transmit_memory.pointer(copy.offset, len as u32);
+        // SAFETY: both are bounds-checked and lie in different chunks, each of which is ours alone now.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+        self.commit(copy, len);
+        true
+    }
+
+    fn release(&mut self, frame: TxFrame) {
+        if self.kept.release(frame.offset) {
+            self.free.give(frame.offset);
+        }
+    }
+
     fn flush(&mut self, now_ns: u64) -> io::Result<()> {
         self.reclaim();
         for index in 0..self.staged.len() {
@@ -508,6 +549,33 @@ mod tests {
         }
         received.extend(receive_all(&mut b, u64::MAX));
         (received, a.fault_statistics())
+    }
+
+    #[test]
+    fn a_kept_frame_can_be_sent_again_whatever_the_receiver_did_to_it_and_some_chunks_are_always_left() {
+        let (mut a, mut b) = pair(&MemoryConfig { chunks: 8, ..MemoryConfig::default() }).expect("pair");
+        let kept = a.keep().expect("a chunk");
+        a.buffer(&kept)[20..84].copy_from_slice(&numbered(7));
+        for round in 0..20 {
+            assert!(a.is_at_rest(&kept) && a.commit_kept(&kept, 20, 64));
+            a.flush(round).expect("flush");
+            let mut burst = Burst::new();
+            assert_eq!(b.receive(round, &mut burst), 1);
+            let frame = burst.frames()[0];
+            assert_eq!(b.frame(frame), numbered(7));
+            b.frame(frame).fill(0);
+            b.recycle(&mut burst);
+        }
+        assert!(!a.commit_kept(&kept, 0, 13) && !a.commit_kept(&kept, 0, 1515), "no Ethernet header; longer than the link takes");
+        let more: Vec<TxFrame> = std::iter::from_fn(|| a.keep()).collect();
+        assert_eq!(more.len(), 5, "three quarters at most");
+        let other = a.allocate().expect("the rest is for others");
+        a.abandon(other);
+        a.release(kept);
+        for frame in more {
+            a.release(frame);
+        }
+        assert_eq!(std::iter::from_fn(|| a.allocate()).count(), 8, "none is lost");
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Burst {
     }
 }
 
-/// A transmit frame being filled. Must be given to [`Port::commit`] or [`Port::abandon`].
+/// A transmit frame being filled. Must be given to [`Port::commit`] or [`Port::abandon`]; one from [`Port::keep`] to
+/// [`Port::release`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "commit or abandon the frame, or its chunk is lost"]
 pub struct TxFrame {
@@ -168,6 +169,21 @@ pub trait Port {
     /// Returns a frame unsent.
     fn abandon(&mut self, frame: TxFrame);
 
+    /// A free chunk that stays the caller's over any number of [`Port::commit_kept`], until [`Port::release`]: what may have
+    /// to be sent again lies ready in it. `None` if the port has none to spare; some are always left to
+    /// [`Port::allocate`].
+    fn keep(&mut self) -> Option<TxFrame>;
+
+    /// True if the port has done with the last [`Port::commit_kept`] of this frame: its bytes may be changed.
+    fn is_at_rest(&self, frame: &TxFrame) -> bool;
+
+    /// Queues `len` bytes of a kept frame, from `start` on, for sending. False, and nothing is sent, if the port has
+    /// not done with the last one or has no room.
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool;
+
+    /// Gives a kept frame back, also while it is being sent.
+    fn release(&mut self, frame: TxFrame);
+
     /// Makes the NIC see what was committed, with at most one system call. A refusal for the moment is
     /// counted and retried at the next flush; an error means that the port is gone.
     fn flush(&mut self, now_ns: u64) -> io::Result<()>;
@@ -200,6 +216,18 @@ impl<P: Port + ?Sized> Port for Box<P> {
     }
     fn abandon(&mut self, frame: TxFrame) {
         (**self).abandon(frame);
+    }
+    fn keep(&mut self) -> Option<TxFrame> {
+        (**self).keep()
+    }
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        (**self).is_at_rest(frame)
+    }
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        (**self).commit_kept(frame, start, len)
+    }
+    fn release(&mut self, frame: TxFrame) {
+        (**self).release(frame);
     }
     fn flush(&mut self, now_ns: u64) -> io::Result<()> {
         (**self).flush(now_ns)

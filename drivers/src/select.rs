@@ -242,6 +242,22 @@ impl Port for AnyPort {
         each_port!(self, port => port.abandon(frame));
     }
     #[inline]
+    fn keep(&mut self) -> Option<TxFrame> {
+        each_port!(self, port => port.keep())
+    }
+    #[inline]
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        each_port!(self, port => port.is_at_rest(frame))
+    }
+    #[inline]
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        each_port!(self, port => port.commit_kept(frame, start, len))
+    }
+    #[inline]
+    fn release(&mut self, frame: TxFrame) {
+        each_port!(self, port => port.release(frame));
+    }
+    #[inline]
     fn flush(&mut self, now_ns: u64) -> io::Result<()> {
         each_port!(self, port => port.flush(now_ns))
     }

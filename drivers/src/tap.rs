@@ -221,6 +221,26 @@ impl<P: Port> Port for Tap<P> {
         self.port.abandon(frame);
     }
 
+    fn keep(&mut self) -> Option<TxFrame> {
+        self.port.keep()
+    }
+
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        self.port.is_at_rest(frame)
+    }
+
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let committed = self.port.commit_kept(frame, start, len);
+        if committed && let Some(bytes) = self.port.buffer(frame).get(start..start + len) {
+            Self::record(&mut self.records, &self.shared, &mut self.recorded, Direction::Outbound, bytes);
+        }
+        committed
+    }
+
+    fn release(&mut self, frame: TxFrame) {
+        self.port.release(frame);
+    }
+
     fn flush(&mut self, now_ns: u64) -> io::Result<()> {
         let outcome = self.port.flush(now_ns);
         if self.records.staged() > 0 {

@@ -63,13 +63,12 @@ impl HeaderTemplate {
         if is_plain(segment) { if segment.timestamp.is_some() { STAMPED } else { BARE } } else { TCP + segment.header_len() }
     }
 
-    /// Writes all headers of a segment so that they end where `out` ends, [`HeaderTemplate::len_for`] bytes long.
-    /// `payload_sum`: the sum of its payload, which stands behind them.
+    /// Writes all headers of a segment to `out`, which is [`HeaderTemplate::len_for`] bytes long. Its payload stands behind
+    /// them: `payload_len` bytes whose sum is `payload_sum`.
     #[inline]
-    pub(super) fn emit(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_sum: u64) {
-        let payload_len = segment.payload.len();
+    pub(super) fn emit(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_len: usize, payload_sum: u64) {
         if !is_plain(segment) {
-            return self.emit_options(out, segment, payload_sum);
+            return self.emit_options(out, segment, payload_len, payload_sum);
         }
         match segment.timestamp {
             Some(stamp) => {
@@ -118,8 +117,8 @@ impl HeaderTemplate {
 
     /// SYN, FIN, RST and segments with other options: rare.
     #[cold]
-    fn emit_options(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_sum: u64) {
-        let (header_len, payload_len) = (segment.header_len(), segment.payload.len());
+    fn emit_options(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_len: usize, payload_sum: u64) {
+        let header_len = segment.header_len();
         let Some(headers) = out.first_chunk_mut::<BARE>() else { return };
         *headers = self.bytes;
         self.emit_ip(headers, header_len + payload_len);
@@ -176,7 +175,7 @@ mod tests {
         let len = HeaderTemplate::len_for(segment);
         let mut frame = vec![0xee; len + segment.payload.len()];
         frame[len..].copy_from_slice(segment.payload);
-        template.emit(&mut frame[..len], segment, checksum::sum(segment.payload));
+        template.emit(&mut frame[..len], segment, segment.payload.len(), checksum::sum(segment.payload));
         assert_eq!(frame[..ETHERNET_HEADER], [7; ETHERNET_HEADER]);
         let ip = Ipv4Packet::new_checked(&frame[ETHERNET_HEADER..]).expect("lengths are right");
         assert!(ip.verify_checksum() && ip.dont_frag() && ip.hop_limit() == HOP_LIMIT);

@@ -6,7 +6,8 @@ use super::config::TcpConfig;
 use super::congestion::Congestion;
 use super::receive::ReceiveBuffer;
 use super::rtt::RoundTrip;
-use super::send::SendBuffer;
+use super::output::Outgoing;
+use super::send::{Kept, SendBuffer};
 use super::sequence::before;
 use super::statistics::TcpStatistics;
 use crate::transport::{CloseReason, SocketState};
@@ -373,6 +374,47 @@ impl Connection {
             self.progress_ns = now_ns;
         }
         self.send.write(room, self.snd.mss, fill)
+    }
+
+    /// True if `len` bytes that lie in a frame of the caller's may be written now, as one segment.
+    #[inline]
+    pub fn can_keep(&self, len: usize) -> bool {
+        matches!(self.state, State::Established | State::CloseWait) && len <= self.snd.mss as usize && self.send.can_keep(len)
+    }
+
+    /// Writes `len` bytes that lie in a frame of the caller's, from `offset` on: [`Connection::can_keep`] has said that it
+    /// may. The frame must be kept as it is until [`Connection::take_over`] gives it back.
+    #[inline]
+    pub fn write_kept(&mut self, now_ns: u64, frame: Kept, offset: u32, len: u32) {
+        if self.send.is_empty() {
+            self.progress_ns = now_ns;
+        }
+        self.send.push_kept(frame, offset, len);
+    }
+
+    /// A kept frame whose bytes have all been acknowledged, or will never be.
+    #[inline]
+    pub fn take_over(&mut self) -> Option<Kept> {
+        self.send.take_over()
+    }
+
+    /// Goes the whole way of a message of `len` bytes in a kept frame, from [`Connection::write_kept`] to `emit`, and takes
+    /// everything back: for warm caches. Does nothing if anything else is to be sent, or if the message would have to wait.
+    pub fn rehearse(&mut self, now_ns: u64, offset: u32, len: u32, emit: impl FnOnce(&Outgoing<'_>)) {
+        let under_way = self.snd.nxt.wrapping_sub(self.snd.una);
+        let waits = self.send.count(super::send::Place::Queued) > 0 || self.snd.wnd < under_way.saturating_add(len);
+        if !self.can_keep(len as usize) || self.is_due(now_ns) || waits || len == 0 {
+            return;
+        }
+        let before = (self.snd, self.rcv, self.owed, self.timers, self.wanted, self.congestion);
+        let (times, persists, statistics) = ([self.sent_ns, self.progress_ns], self.persists, self.statistics);
+        let (rack, undo) = (self.rack, self.undo);
+        self.write_kept(now_ns, Kept(u64::MAX), offset, len);
+        self.poll_outgoing(now_ns, emit);
+        self.send.unpush_kept();
+        (self.snd, self.rcv, self.owed, self.timers, self.wanted, self.congestion) = before;
+        ([self.sent_ns, self.progress_ns], self.persists, self.statistics) = (times, persists, statistics);
+        (self.rack, self.undo) = (rack, undo);
     }
 
     /// Sends FIN after what was written. The peer may go on sending.

@@ -16,6 +16,10 @@
 //! sleep_until(connection.next_due_ns());
 //! ```
 //!
+//! A small message can be written without a copy: it lies in a frame of the caller's, of which the connection only
+//! knows the number ([`Connection::write_kept`]); the frame is sent, and sent again if need be, as it is, and is given back
+//! once it is acknowledged ([`Connection::take_over`]).
+//!
 //! What it is for decides what it is good at: small messages that must arrive soon, on short paths. The clock is
 //! nanoseconds; losses are found by time (RACK-TLP, RFC 8985), so that a lone lost message is sent again after
 //! two round trips, and small reordering costs nothing; no message waits for company (no Nagle); data leaves before
@@ -50,7 +54,9 @@ mod statistics;
 pub use config::TcpConfig;
 pub use connection::{Connection, State};
 pub use input::{Taken, Verdict};
+pub use output::{KeptPayload, Outgoing};
 pub use parse::parse;
+pub use send::Kept;
 pub use statistics::TcpStatistics;
 
 const PAGE: usize = 4096;

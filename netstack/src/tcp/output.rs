@@ -3,7 +3,7 @@
 use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
 use super::connection::{Connection, NEVER, Recovery, State};
-use super::send::Place;
+use super::send::{Kept, Place};
 use super::sequence::{before, later};
 use crate::transport::CloseReason;
 
@@ -31,6 +31,26 @@ pub(super) enum Plan {
     KeepAlive,
     /// An acknowledgement.
     Acknowledge,
+}
+
+/// Payload that lies in a frame of the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptPayload {
+    /// The frame.
+    pub frame: Kept,
+    /// Where in it the bytes begin.
+    pub offset: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// A segment to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Its header, and its payload if that lies in the connection's buffer.
+    pub segment: TcpRepr<'a>,
+    /// Its payload, if that lies in a frame.
+    pub kept: Option<KeptPayload>,
 }
 
 impl Connection {
@@ -114,8 +134,14 @@ impl Connection {
     }
 
     /// Runs the timers, then hands the next segment, if there is one, to `emit`, whose result is returned. Call it until
-    /// there is none; a segment that was handed out counts as sent.
+    /// there is none; a segment that was handed out counts as sent. For connections without kept frames.
     pub fn poll_transmit<R>(&mut self, now_ns: u64, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
+        self.poll_outgoing(now_ns, |outgoing| emit(&outgoing.segment))
+    }
+
+    /// [`Connection::poll_transmit`], for connections with kept frames.
+    #[inline]
+    pub fn poll_outgoing<R>(&mut self, now_ns: u64, emit: impl FnOnce(&Outgoing<'_>) -> R) -> Option<R> {
         self.run_timers(now_ns);
         let Some(plan) = self.plan() else {
             self.arm_persist(now_ns);
@@ -125,7 +151,7 @@ impl Connection {
             Plan::Reset { sequence, acknowledge } => {
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
-                emit(&segment)
+                emit(&Outgoing { segment, kept: None })
             }
             Plan::Data { index, len } => self.transmit(now_ns, index, len, emit)?,
             Plan::TailProbe { index, len } => {
@@ -143,12 +169,12 @@ impl Connection {
                 self.wanted.keep_alive = false;
                 self.statistics.keep_alive_probes += 1;
                 let segment = self.header(now_ns, TcpControl::None, self.snd.nxt.wrapping_sub(1), true);
-                emit(&segment)
+                emit(&Outgoing { segment, kept: None })
             }
             Plan::Acknowledge => {
                 let mut segment = self.header(now_ns, TcpControl::None, self.snd.nxt, true);
                 segment.sack_ranges = self.blocks(u32::MAX);
-                let result = emit(&segment);
+                let result = emit(&Outgoing { segment, kept: None });
                 self.owed.duplicate = None;
                 self.acknowledged();
                 result
@@ -212,7 +238,7 @@ impl Connection {
         self.rcv.acknowledged = self.expected();
     }
 
-    fn transmit<R>(&mut self, now_ns: u64, index: usize, len: u32, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
+    fn transmit<R>(&mut self, now_ns: u64, index: usize, len: u32, emit: impl FnOnce(&Outgoing<'_>) -> R) -> Option<R> {
         let fresh = self.send.record(index).place() == Place::Queued;
         let in_pieces = len > 0 && len < self.send.record(index).len;
         // Without a record for the rest, the front of a segment is sent again alone, and its rest when the front has arrived.
@@ -240,8 +266,11 @@ impl Connection {
             segment.sack_ranges = self.blocks(record.len);
             told = segment.sack_ranges[0].is_some() || !(self.sack && (self.receive.has_hole() || self.owed.duplicate.is_some()));
         }
+        let len = if alone { len } else { record.len };
+        let kept = record.frame.map(|frame| KeptPayload { frame, offset: record.offset, len });
         let payload = self.send.payload(&record);
-        let result = emit(&TcpRepr { payload: if alone { &payload[..len as usize] } else { payload }, ..segment });
+        let payload = payload.get(..len as usize).unwrap_or(payload);
+        let result = emit(&Outgoing { segment: TcpRepr { payload, ..segment }, kept });
         if told && self.state != State::SynSent {
             self.owed.duplicate = None;
             self.acknowledged();
@@ -274,12 +303,14 @@ impl Connection {
     }
 
     /// RFC 9293 section 3.8.6.1: one byte of new data, though there is no room.
-    fn transmit_window_probe<R>(&mut self, now_ns: u64, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
+    fn transmit_window_probe<R>(&mut self, now_ns: u64, emit: impl FnOnce(&Outgoing<'_>) -> R) -> Option<R> {
         self.wanted.window_probe = false;
         self.statistics.window_probes += 1;
         let record = *self.send.record(self.send.first_queued()?);
         let segment = self.header(now_ns, TcpControl::Psh, record.sequence, true);
-        let result = emit(&TcpRepr { payload: &self.send.payload(&record)[..1], ..segment });
+        let kept = record.frame.map(|frame| KeptPayload { frame, offset: record.offset, len: 1 });
+        let payload = self.send.payload(&record);
+        let result = emit(&Outgoing { segment: TcpRepr { payload: payload.get(..1).unwrap_or(payload), ..segment }, kept });
         self.probed = true;
         self.acknowledged();
         Some(result)

@@ -1,5 +1,8 @@
 //! Written bytes until they are acknowledged, and the segments that they are cut into.
 //!
+//! The bytes lie in the buffer here, or in frames that the caller keeps ([`SendBuffer::push_kept`]): of those only the
+//! number is known, and which are over.
+//!
 //! A write gets room that lies together, so that a record can be sealed into it; segments point into the
 //! buffer, so that sending again copies nothing but into the frame. The segments stand in the order of their
 //! sequence numbers: first those that were sent (each under way, lost or selectively acknowledged), then those
@@ -36,7 +39,12 @@ pub(super) struct Record {
     pub(super) sequence: u32,
     /// Payload bytes.
     pub(super) len: u32,
-    offset: u32,
+    /// Where its bytes begin: in the buffer, or in its frame.
+    pub(super) offset: u32,
+    /// The frame that its bytes lie in.
+    pub(super) frame: Option<Kept>,
+    /// The frame is over with this segment.
+    last: bool,
     pub(super) syn: bool,
     pub(super) fin: bool,
     place: Place,
@@ -65,6 +73,10 @@ impl Record {
     }
 }
 
+/// A frame that the caller keeps until its bytes are acknowledged; what the number means is the caller's affair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept(pub u64);
+
 /// Segments in one place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -78,6 +90,10 @@ pub(super) struct SendBuffer {
     head: usize,
     tail: usize,
     held: usize,
+    /// Bytes in kept frames.
+    kept: usize,
+    /// Frames that are over.
+    over: Vec<Kept>,
     records: VecDeque<Record>,
     records_max: usize,
     tallies: [Tally; 4],
@@ -94,6 +110,8 @@ impl SendBuffer {
             head: 0,
             tail: 0,
             held: 0,
+            kept: 0,
+            over: Vec::with_capacity(records_max + 1),
             records: VecDeque::with_capacity(records_max + 1),
             records_max,
             tallies: [Tally::default(); 4],
@@ -103,7 +121,9 @@ impl SendBuffer {
 
     /// Forgets all; what is written next has sequence number `first`.
     pub(super) fn reset(&mut self, first: u32) {
+        self.over.extend(self.records.iter().filter(|record| record.last).filter_map(|record| record.frame));
         self.records.clear();
+        self.kept = 0;
         self.tallies = [Tally::default(); 4];
         (self.head, self.tail, self.held, self.end) = (0, 0, 0, first);
     }
@@ -141,7 +161,13 @@ impl SendBuffer {
     /// Payload bytes held.
     #[inline]
     pub(super) fn held(&self) -> usize {
-        self.held
+        self.held + self.kept
+    }
+
+    /// A frame that is over.
+    #[inline]
+    pub(super) fn take_over(&mut self) -> Option<Kept> {
+        self.over.pop()
     }
 
     #[inline]
@@ -159,8 +185,12 @@ impl SendBuffer {
         self.records.front()
     }
 
+    /// The bytes of a segment that lie in the buffer; none if they lie in a frame.
     #[inline]
     pub(super) fn payload(&self, record: &Record) -> &[u8] {
+        if record.frame.is_some() {
+            return &[];
+        }
         &self.bytes[record.offset as usize..(record.offset + record.len) as usize]
     }
 
@@ -183,8 +213,9 @@ impl SendBuffer {
         self.put(index, Place::UnderWay);
     }
 
-    fn push(&mut self, len: u32, offset: u32, syn: bool, fin: bool) {
-        let record = Record { sequence: self.end, len, offset, syn, fin, place: Place::Queued, again: false, sent_ns: 0, stamp: 0 };
+    fn push(&mut self, len: u32, offset: u32, syn: bool, fin: bool, frame: Option<Kept>) {
+        let last = frame.is_some();
+        let record = Record { sequence: self.end, len, offset, frame, last, syn, fin, place: Place::Queued, again: false, sent_ns: 0, stamp: 0 };
         self.end = record.end();
         self.add(Place::Queued, record.sequence_len());
         self.records.push_back(record);
@@ -192,7 +223,7 @@ impl SendBuffer {
 
     /// Queues a SYN.
     pub(super) fn push_syn(&mut self) {
-        self.push(0, 0, true, false);
+        self.push(0, 0, true, false, None);
     }
 
     /// Queues a FIN: on the last segment if that has not left.
@@ -205,7 +236,7 @@ impl SendBuffer {
             self.end = self.end.wrapping_add(1);
             self.tallies[Place::Queued as usize].bytes += 1;
         } else {
-            self.push(0, 0, false, true);
+            self.push(0, 0, false, true, None);
         }
     }
 
@@ -243,6 +274,7 @@ impl SendBuffer {
         if let Some(last) = self.records.back_mut()
             && last.place == Place::Queued
             && last.len > 0
+            && last.frame.is_none()
             && (last.offset + last.len) as usize == at
             && last.len + written as u32 <= segment
         {
@@ -250,9 +282,31 @@ impl SendBuffer {
             self.end = self.end.wrapping_add(written as u32);
             self.tallies[Place::Queued as usize].bytes += written as u32;
         } else {
-            self.push(written as u32, at as u32, false, false);
+            self.push(written as u32, at as u32, false, false, None);
         }
         Some(result)
+    }
+
+    /// True if a segment of `len` bytes in a kept frame can be added.
+    #[inline]
+    pub(super) fn can_keep(&self, len: usize) -> bool {
+        self.records.len() + SPARE < self.records_max && self.held() + len <= self.bytes.len()
+    }
+
+    /// Adds a segment whose bytes lie in a kept frame, from `offset` on.
+    #[inline]
+    pub(super) fn push_kept(&mut self, frame: Kept, offset: u32, len: u32) {
+        self.kept += len as usize;
+        self.push(len, offset, false, false, Some(frame));
+    }
+
+    /// Takes back the last [`SendBuffer::push_kept`].
+    pub(super) fn unpush_kept(&mut self) {
+        if let Some(record) = self.records.pop_back() {
+            self.subtract(record.place, record.sequence_len());
+            self.kept -= record.len as usize;
+            self.end = record.sequence;
+        }
     }
 
     /// True if there is a record for the rest of a cut segment. New data leaves some to what must be sent again.
@@ -268,7 +322,7 @@ impl SendBuffer {
         if !self.can_cut(index) {
             return false;
         }
-        let front = Record { len, fin: false, ..record };
+        let front = Record { len, fin: false, last: false, ..record };
         let rest = Record {
             sequence: record.sequence.wrapping_add(len),
             len: record.len - len,
@@ -295,7 +349,7 @@ impl SendBuffer {
         }
         self.records.pop_front();
         self.subtract(record.place, record.sequence_len());
-        self.let_go(record.len, record.offset + record.len);
+        self.let_go(&record, record.len, record.offset + record.len);
         Some(record)
     }
 
@@ -306,23 +360,30 @@ impl SendBuffer {
         record.sequence = record.sequence.wrapping_add(len);
         record.offset += len;
         record.len -= len;
-        let (place, offset) = (record.place, record.offset);
+        let (place, offset, record) = (record.place, record.offset, *record);
         let gone = record.sequence_len() == 0;
         self.tallies[place as usize].bytes -= len;
         if gone {
             self.records.pop_front();
             self.tallies[place as usize].count -= 1;
         }
-        self.let_go(len, offset);
+        self.let_go(&Record { last: record.last && gone, ..record }, len, offset);
     }
 
-    fn let_go(&mut self, len: u32, tail: u32) {
+    fn let_go(&mut self, record: &Record, len: u32, tail: u32) {
+        if let Some(frame) = record.frame {
+            self.kept -= len as usize;
+            if record.last {
+                self.over.push(frame);
+            }
+            return;
+        }
         self.held -= len as usize;
         if self.held == 0 {
             (self.head, self.tail) = (0, 0);
         } else if len > 0 {
             // The next bytes may lie at the start of the buffer again.
-            self.tail = self.records.iter().find(|record| record.len > 0).map_or(tail, |record| record.offset) as usize;
+            self.tail = self.records.iter().find(|record| record.len > 0 && record.frame.is_none()).map_or(tail, |record| record.offset) as usize;
         }
     }
 

@@ -68,6 +68,18 @@ impl<P: Port> Port for Lossy<P> {
     fn abandon(&mut self, frame: TxFrame) {
         self.inner.abandon(frame);
     }
+    fn keep(&mut self) -> Option<TxFrame> {
+        self.inner.keep()
+    }
+    fn is_at_rest(&self, frame: &TxFrame) -> bool {
+        self.inner.is_at_rest(frame)
+    }
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        self.strikes() || self.inner.commit_kept(frame, start, len)
+    }
+    fn release(&mut self, frame: TxFrame) {
+        self.inner.release(frame);
+    }
     fn flush(&mut self, now_ns: u64) -> io::Result<()> {
         self.inner.flush(now_ns)
     }
