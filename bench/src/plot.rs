@@ -15,7 +15,9 @@ const TOP: f64 = 56.0;
 const BOTTOM: f64 = 40.0;
 /// Nanoseconds beyond anything that is measured: the last tick there is.
 const LONGEST: f64 = 5e12;
-/// Told apart by people who do not tell red from green.
+/// Height of a line of names.
+const LINE: f64 = 18.0;
+/// Told apart by people who do not tell red from green. Those beyond are dashed.
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
 /// Text in XML and HTML.
@@ -116,14 +118,33 @@ fn share_text(nines: i32) -> String {
     }
 }
 
+/// Where the names of curves stand: line and left end. A name that does not fit begins a new line.
+fn legend(rows: &[&Row]) -> Vec<(f64, f64)> {
+    let (mut line, mut left) = (0.0, LEFT);
+    let place = |row: &&Row| {
+        let width = 48.0 + 7.0 * row.curve.len() as f64;
+        if left > LEFT && left + width > WIDTH {
+            (line, left) = (line + 1.0, LEFT);
+        }
+        let place = (line, left);
+        left += width;
+        place
+    };
+    rows.iter().map(place).collect()
+}
+
 /// One picture: a curve for each row.
 pub fn svg(title: &str, rows: &[&Row]) -> String {
     let axes = Axes::new(rows.iter().flat_map(|row| &row.points));
+    let legend = legend(rows);
+    let lower = legend.last().map_or(0.0, |(line, _)| line * LINE);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {1}\" width=\"{WIDTH}\" height=\"{1}\" \
          font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n<title>{0}</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n<text x=\"{LEFT}\" y=\"20\" font-size=\"14\" font-weight=\"bold\">{0}</text>\n",
-        escape(title)
+         <rect width=\"{WIDTH}\" height=\"{1}\" fill=\"#fff\"/>\n<text x=\"{LEFT}\" y=\"20\" font-size=\"14\" font-weight=\"bold\">{0}</text>\n\
+         <g transform=\"translate(0 {lower})\">\n",
+        escape(title),
+        HEIGHT + lower
     );
     let (floor, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     for tick in ticks(axes.low, axes.high) {
@@ -145,18 +166,26 @@ pub fn svg(title: &str, rows: &[&Row]) -> String {
             share_text(step)
         );
     }
-    let mut legend = LEFT;
-    for (row, colour) in rows.iter().zip(COLOURS.iter().cycle()) {
-        let at = |p: &Point| format!("{:.1},{:.1}", axes.x(p.quantile), axes.y(p.value as f64));
-        let line = row.points.iter().map(at).collect::<Vec<_>>().join(" ");
-        let _ = writeln!(out, "<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+    let stroke = |at: usize| {
+        let dashes = if at < COLOURS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
+        format!("stroke=\"{}\"{dashes}", COLOURS[at % COLOURS.len()])
+    };
+    for (at, row) in rows.iter().enumerate() {
+        let corner = |p: &Point| format!("{:.1},{:.1}", axes.x(p.quantile), axes.y(p.value as f64));
+        let line = row.points.iter().map(corner).collect::<Vec<_>>().join(" ");
+        let _ = writeln!(out, "<polyline points=\"{line}\" fill=\"none\" {} stroke-width=\"2\"/>", stroke(at));
+    }
+    out.push_str("</g>\n");
+    for (at, (row, (line, left))) in rows.iter().zip(legend).enumerate() {
+        let y = 38.0 + line * LINE;
         let _ = writeln!(
             out,
-            "<path d=\"M{legend:.0} 38h18\" stroke=\"{colour}\" stroke-width=\"3\"/><text x=\"{:.0}\" y=\"42\">{}</text>",
-            legend + 24.0,
+            "<path d=\"M{left:.0} {y}h18\" {} stroke-width=\"3\"/><text x=\"{:.0}\" y=\"{}\">{}</text>",
+            stroke(at),
+            left + 24.0,
+            y + 4.0,
             escape(row.curve)
         );
-        legend += 48.0 + 7.0 * row.curve.len() as f64;
     }
     out.push_str("</svg>\n");
     out
@@ -255,6 +284,22 @@ mod tests {
         }
         assert!(ours.is_sorted_by(|a, b| a.0 < b.0 && a.1 >= b.1));
         assert!(ours.iter().zip(&peer).all(|(ours, peer)| peer.1 < ours.1), "up is slower");
+    }
+
+    #[test]
+    fn names_of_many_curves_take_lines_within_the_picture_and_no_two_curves_look_alike() {
+        let report = report();
+        let row = charts(&report)[1].rows[0];
+        let rows = [row; 9].map(|row| Row { curve: "a name of thirty letters or so", ..row.clone() });
+        let rows: Vec<&Row> = rows.iter().collect();
+        assert_eq!(legend(&rows[..1]), [(0.0, LEFT)]);
+        let places = legend(&rows);
+        assert!(places.iter().all(|&(_, left)| left + 24.0 + 7.0 * 30.0 < WIDTH), "{places:?}");
+        assert_eq!(places.last().map(|place| place.0), Some(4.0), "two in a line");
+        let picture = svg("x", &rows);
+        let looks = picture.lines().filter(|line| line.starts_with("<polyline")).map(|line| line.split("fill=").nth(1));
+        let looks: std::collections::HashSet<_> = looks.collect();
+        assert_eq!(looks.len(), 9);
     }
 
     #[test]

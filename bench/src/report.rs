@@ -160,6 +160,11 @@ impl Report {
     /// Adds a case: a row for each operation of each side (`case operation, side`) and, where a side `ours` has peers,
     /// the ratios `peer / ours` of the same operation at p50, which is held against `target`, and at p99.
     pub fn add_case(&mut self, bench: &'static str, case: &str, sides: &[Vec<Measured>], target: Target) {
+        self.add_case_against(bench, case, sides, |_| target);
+    }
+
+    /// As [`Report::add_case`], with a target of its own for each peer, by its name.
+    pub fn add_case_against(&mut self, bench: &'static str, case: &str, sides: &[Vec<Measured>], target_of: impl Fn(&str) -> Target) {
         let title = |operation: &str| if operation.is_empty() { case.to_owned() } else { format!("{case} {operation}") };
         for measured in sides.iter().flatten() {
             let title = title(measured.operation);
@@ -167,7 +172,7 @@ impl Report {
         }
         let Some((ours, peers)) = sides.split_first() else { return };
         for (ours, theirs) in peers.iter().flat_map(|peer| ours.iter().zip(peer)) {
-            for (quantile, percentile, target) in [(0.5, "p50", target), (0.99, "p99", Target::None)] {
+            for (quantile, percentile, target) in [(0.5, "p50", target_of(theirs.side)), (0.99, "p99", Target::None)] {
                 let at = |m: &Measured| m.histogram.value_at_quantile(quantile).max(1) as f64;
                 let name = format!("{}: {} / {}, {percentile}", title(ours.operation), theirs.side, ours.side);
                 self.ratios.push(Ratio::new(bench, name, at(theirs) / at(ours), target));
@@ -275,6 +280,16 @@ pub(crate) mod tests {
         assert!((report.ratios[0].value - 5.0).abs() < 0.02, "{}", report.ratios[0].value);
         assert_eq!((report.ratios[0].target, report.ratios[0].met), (Some(4.0), Some(true)));
         assert_eq!((report.ratios[1].target, report.ratios[1].met), (None, None));
+    }
+
+    #[test]
+    fn each_peer_of_a_case_has_its_own_target() {
+        let mut report = Report::new(Machine::read());
+        let side = |name, each: u64| vec![measured(name, "", (1..=100).map(|n| n * each))];
+        let target_of = |peer: &str| if peer == "slow" { Target::AtLeast(8.0) } else { Target::None };
+        report.add_case_against("codec", "depth", &[side("ours", 1), side("slow", 6), side("quick", 2)], target_of);
+        let p50: Vec<_> = report.ratios.iter().filter(|r| r.name.ends_with("p50")).map(|r| (r.target, r.met)).collect();
+        assert_eq!(p50, [(Some(8.0), Some(false)), (None, None)]);
     }
 
     #[test]

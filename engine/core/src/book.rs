@@ -13,10 +13,8 @@
 //!     └─────────────────────────────────◄──── BookInvalid, malformed, crossed at LAST┘
 //! ```
 //!
-//! **Depth.** Each side is one preallocated array, sorted, best level *last*: an update near the top of the
-//! book (nearly all of them) moves a few 16-byte entries at the end of the array, and the search starts
-//! there. Snapshots arrive best first, which would insert at the front each time; while loading, the
-//! array is therefore kept in arrival order and reversed once.
+//! **Depth.** Near the touch, where nearly all changes are, a price is its own address: see `ladder`. What a change of a
+//! level's quantity reads and writes is six cache lines: two of the book, one of each side, the level's and the event.
 //!
 //! **Capacity and window.** A side holds at most [`BookConfig::capacity`] levels: past it, the deepest level
 //! is dropped and counted ([`BookCounters::overflowed`]). The rest of the book stays exact, but below the
@@ -29,15 +27,18 @@
 //! levels at or above it are known to be gone. A codec whose best-quote stream does not share the depth's counter
 //! sends sequence 0, which is never newer.
 
+mod ladder;
+
 use crate::event::{BookInvalid, Event, EventKind, Side, VALUE_MAX, flags};
 use crate::fixed::{Price, Qty};
 use crate::state_hash::StateHasher;
+use ladder::{Ladder, Walk};
 
 /// Most levels a side may be configured to hold.
 pub const CAPACITY_MAX: usize = 10_000;
 
-/// How many levels from the best are searched one by one before the search turns binary.
-const NEAR_TOP: usize = 8;
+/// No window.
+const NO_WINDOW: u32 = u32::MAX;
 
 /// Size and kind of a book.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +64,16 @@ pub struct Level {
     pub price: Price,
     /// Resting quantity.
     pub qty: Qty,
+}
+
+impl Level {
+    /// No level.
+    const NONE: Level = Level { price: Price(0), qty: Qty(0) };
+
+    #[inline]
+    fn exists(self) -> Option<Level> {
+        if self.qty.0 == 0 { None } else { Some(self) }
+    }
 }
 
 /// Whether a book may be used.
@@ -134,186 +145,65 @@ impl Sweep {
     }
 }
 
-/// A level as stored: `key` is the price on the bid side and its negative on the ask side, so that better is larger.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    key: i64,
-    qty: i64,
-}
-
-/// Mixes a level into 64 bits; sums of these do not depend on the order of levels.
-#[inline]
-fn mix(entry: Entry) -> u64 {
-    let mut x = (entry.key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (entry.qty as u64).rotate_left(32);
-    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    x ^ (x >> 32)
-}
-
-/// One side of the depth.
-#[derive(Clone, Debug)]
-struct Ladder {
-    /// +1 for bids, -1 for asks: turns keys into prices.
-    sign: i64,
-    capacity: usize,
-    /// Sorted by key, best last; while `best_first`, best first.
-    entries: Vec<Entry>,
-    /// A snapshot is being appended in arrival order.
-    best_first: bool,
-    /// Sum of [`mix`] over all entries.
-    digest: u64,
-}
-
-impl Ladder {
-    fn new(side: Side, capacity: usize) -> Ladder {
-        Ladder { sign: side.sign(), capacity, entries: Vec::with_capacity(capacity), best_first: false, digest: 0 }
-    }
-
-    #[inline]
-    fn level(&self, entry: Entry) -> Level {
-        Level { price: Price(entry.key * self.sign), qty: Qty(entry.qty) }
-    }
-
-    fn clear(&mut self, best_first: bool) {
-        self.entries.clear();
-        self.best_first = best_first;
-        self.digest = 0;
-    }
-
-    /// Ends the loading order. Returns at once if it has ended.
-    fn settle(&mut self) {
-        if self.best_first {
-            self.entries.reverse();
-            self.best_first = false;
-        }
-    }
-
-    /// Index of `key`, or where it would go.
-    #[inline]
-    fn locate(&self, key: i64) -> Result<usize, usize> {
-        let near = self.entries.len().saturating_sub(NEAR_TOP);
-        for (i, entry) in self.entries.iter().enumerate().skip(near).rev() {
-            if entry.key == key {
-                return Ok(i);
-            }
-            if entry.key < key {
-                return Err(i + 1);
-            }
-        }
-        self.entries[..near].binary_search_by_key(&key, |entry| entry.key)
-    }
-
-    /// Sets or (with `qty` 0) removes a level. Returns true if a level was dropped for want of room.
-    #[inline]
-    fn set(&mut self, price: Price, qty: Qty) -> bool {
-        let entry = Entry { key: price.0 * self.sign, qty: qty.0 };
-        if self.best_first {
-            let in_order = self.entries.last().is_none_or(|worst| entry.key < worst.key);
-            if in_order {
-                return self.append_worst(entry);
-            }
-            self.settle();
-        }
-        match self.locate(entry.key) {
-            Ok(at) => {
-                self.digest = self.digest.wrapping_sub(mix(self.entries[at]));
-                if entry.qty == 0 {
-                    self.entries.remove(at);
-                } else {
-                    self.digest = self.digest.wrapping_add(mix(entry));
-                    self.entries[at].qty = entry.qty;
-                }
-                false
-            }
-            Err(_) if entry.qty == 0 => false,
-            Err(at) => self.insert(at, entry),
-        }
-    }
-
-    fn append_worst(&mut self, entry: Entry) -> bool {
-        if entry.qty == 0 {
-            return false;
-        }
-        if self.entries.len() == self.capacity {
-            return true;
-        }
-        self.digest = self.digest.wrapping_add(mix(entry));
-        self.entries.push(entry);
-        false
-    }
-
-    #[inline]
-    fn insert(&mut self, at: usize, entry: Entry) -> bool {
-        let full = self.entries.len() == self.capacity;
-        if !full {
-            self.entries.insert(at, entry);
-        } else if at > 0 {
-            // The deepest level (index 0) makes room: everything between shifts one place down.
-            self.digest = self.digest.wrapping_sub(mix(self.entries[0]));
-            self.entries.copy_within(1..at, 0);
-            self.entries[at - 1] = entry;
-        } else {
-            return true;
-        }
-        self.digest = self.digest.wrapping_add(mix(entry));
-        full
-    }
-
-    /// Cuts the side to its best `window` levels.
-    fn truncate(&mut self, window: usize) {
-        if self.entries.len() > window {
-            let excess = self.entries.len() - window;
-            for i in 0..excess {
-                self.digest = self.digest.wrapping_sub(mix(self.entries[i]));
-            }
-            self.entries.drain(..excess);
-        }
-    }
-
-    #[inline]
-    fn best(&self) -> Option<Level> {
-        self.entries.last().map(|&entry| self.level(entry))
-    }
-}
-
 /// The best bid and ask from their own stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Quote {
-    /// By [`Side::index`]; `None` if never seen, quantity 0 if the side is empty.
-    sides: [Option<Level>; 2],
     sequence: u64,
     /// A message ended with both sides known and not crossed.
     usable: bool,
+    /// By [`Side::index`]; `None` if never seen, quantity 0 if the side is empty.
+    sides: [Option<Level>; 2],
 }
 
 /// The book of one instrument. See the module header.
+///
+/// In the order of use: the first cache line for every level, the second for the end of every message.
+#[repr(C, align(64))]
 #[derive(Clone, Debug)]
 pub struct Book {
-    config: BookConfig,
     state: Validity,
-    ladders: [Ladder; 2],
     sequence: u64,
-    quote: Quote,
-    /// Top of the book after the last complete message.
-    top: [Option<Level>; 2],
     updated_ns: u64,
     venue_time_ns: u64,
+    applied: u64,
+    overflowed: u64,
+    /// As in the configuration; [`NO_WINDOW`] if there is none.
+    window: u32,
+    top_only: bool,
+
+    /// Top of the book after the last complete message, by [`Side::index`]; quantity 0 if the side is empty.
+    top: [Level; 2],
+    quote: Quote,
+
+    ladders: [Ladder; 2],
+    config: BookConfig,
+    /// Those of above left out.
     counters: BookCounters,
 }
 
 impl Book {
     /// An empty, invalid book. Allocates all it will ever use.
     pub fn new(config: BookConfig) -> Book {
+        Book::with_tick(config, Price(1))
+    }
+
+    /// As [`Book::new`], for prices that are multiples of `tick`: no more than a hint, which makes the book faster.
+    pub fn with_tick(config: BookConfig, tick: Price) -> Book {
         let capacity = config.capacity.clamp(1, CAPACITY_MAX);
         let config = BookConfig { capacity, window: config.window.map(|w| w.clamp(1, capacity)), ..config };
         Book {
-            config,
             state: Validity::Invalid(BookInvalid::Initial),
-            ladders: [Ladder::new(Side::Buy, capacity), Ladder::new(Side::Sell, capacity)],
             sequence: 0,
-            quote: Quote::default(),
-            top: [None; 2],
             updated_ns: 0,
             venue_time_ns: 0,
+            applied: 0,
+            overflowed: 0,
+            window: config.window.map_or(NO_WINDOW, |w| w as u32),
+            top_only: config.top_only,
+            top: [Level::NONE; 2],
+            quote: Quote::default(),
+            ladders: [Ladder::new(Side::Buy, capacity, tick), Ladder::new(Side::Sell, capacity, tick)],
+            config,
             counters: BookCounters::default(),
         }
     }
@@ -321,8 +211,10 @@ impl Book {
     /// Applies a `BookLevel`, `BookInvalid`, `TopOfBook` or `BookTouch` event of this instrument; other kinds are ignored.
     #[inline]
     pub fn apply(&mut self, event: &Event) -> BookChange {
+        if event.kind == EventKind::BookLevel as u8 {
+            return self.apply_level(event);
+        }
         match event.event_kind() {
-            Some(EventKind::BookLevel) => self.apply_level(event),
             Some(EventKind::TopOfBook) => self.apply_quote(event),
             Some(EventKind::BookTouch) => self.apply_touch(event),
             Some(EventKind::BookInvalid) => {
@@ -342,7 +234,7 @@ impl Book {
         self.ladders[1].clear(false);
         self.sequence = 0;
         self.quote = Quote::default();
-        self.top = [None; 2];
+        self.top = [Level::NONE; 2];
         self.counters.invalidated += u64::from(was_in_use);
         if was_in_use { BookChange::Invalidated(reason) } else { BookChange::Ignored }
     }
@@ -352,23 +244,25 @@ impl Book {
         if event.has(flags::CLEAR) {
             self.begin_snapshot();
         }
-        let reason = match self.state {
-            Validity::Invalid(_) => {
-                self.counters.ignored += 1;
-                return BookChange::Ignored;
-            }
-            _ => checked_level(event),
-        };
-        let Some((side, level)) = reason else {
-            self.counters.malformed += 1;
-            return self.invalidate(BookInvalid::Malformed);
-        };
-        let dropped = self.ladders[side.index()].set(level.price, level.qty);
-        self.counters.overflowed += u64::from(dropped);
-        self.counters.applied += 1;
+        if matches!(self.state, Validity::Invalid(_)) {
+            self.counters.ignored += 1;
+            return BookChange::Ignored;
+        }
+        let (price, qty) = (event.level_price(), event.level_qty());
+        let sane = (1..=VALUE_MAX).contains(&price.0) && (0..=VALUE_MAX).contains(&qty.0);
+        let Some(side) = event.side().filter(|_| sane) else { return self.malformed() };
+        let dropped = self.ladders[side.index()].set(price, qty);
+        self.overflowed = self.overflowed.wrapping_add(u64::from(dropped));
+        self.applied = self.applied.wrapping_add(1);
         self.sequence = event.c;
         self.stamp(event);
-        self.finish(event)
+        if event.has(flags::LAST) { self.end_message() } else { BookChange::Partial }
+    }
+
+    #[cold]
+    fn malformed(&mut self) -> BookChange {
+        self.counters.malformed += 1;
+        self.invalidate(BookInvalid::Malformed)
     }
 
     fn apply_touch(&mut self, event: &Event) -> BookChange {
@@ -380,15 +274,12 @@ impl Book {
         }
         self.sequence = self.sequence.max(event.c);
         self.stamp(event);
-        self.finish(event)
+        if event.has(flags::LAST) { self.end_message() } else { BookChange::Partial }
     }
 
     #[inline]
     fn apply_quote(&mut self, event: &Event) -> BookChange {
-        let Some((side, level)) = checked_level(event) else {
-            self.counters.malformed += 1;
-            return self.invalidate(BookInvalid::Malformed);
-        };
+        let Some((side, level)) = checked_quote(event) else { return self.malformed() };
         if event.c < self.quote.sequence {
             self.counters.ignored += 1;
             return BookChange::Ignored;
@@ -396,7 +287,7 @@ impl Book {
         self.quote.sequence = event.c;
         self.quote.sides[side.index()] = Some(level);
         self.quote.usable = false;
-        self.counters.applied += 1;
+        self.applied += 1;
         if !event.has(flags::LAST) {
             return BookChange::Partial;
         }
@@ -411,7 +302,7 @@ impl Book {
                 self.stamp(event);
                 self.updated()
             }
-            Validity::Invalid(_) if self.config.top_only && uncrossed => {
+            Validity::Invalid(_) if self.top_only && uncrossed => {
                 self.stamp(event);
                 self.state = Validity::Valid;
                 self.counters.snapshots += 1;
@@ -432,7 +323,7 @@ impl Book {
         self.ladders[0].clear(true);
         self.ladders[1].clear(true);
         self.sequence = 0;
-        self.top = [None; 2];
+        self.top = [Level::NONE; 2];
     }
 
     #[inline]
@@ -443,24 +334,17 @@ impl Book {
         }
     }
 
-    /// Ends a message if the event is its last: cuts to the window, checks for crossing, notes the new top.
-    #[inline]
-    fn finish(&mut self, event: &Event) -> BookChange {
-        if !event.has(flags::LAST) {
-            return BookChange::Partial;
-        }
+    /// Cuts to the window, checks for crossing, notes the new top.
+    fn end_message(&mut self) -> BookChange {
         let loading = matches!(self.state, Validity::Loading(_));
         for ladder in &mut self.ladders {
             if loading {
                 ladder.settle();
             }
-            if let Some(window) = self.config.window {
-                ladder.truncate(window);
-            }
+            ladder.truncate(self.window as usize);
         }
-        if let (Some(bid), Some(ask)) = (self.ladders[0].best(), self.ladders[1].best())
-            && bid.price >= ask.price
-        {
+        let [bid, ask] = [self.ladders[0].best(), self.ladders[1].best()];
+        if bid.qty.0 != 0 && ask.qty.0 != 0 && bid.price >= ask.price {
             self.counters.crossed += 1;
             return self.invalidate(BookInvalid::Crossed);
         }
@@ -484,13 +368,14 @@ impl Book {
     /// True if the best quote is newer than the depth.
     #[inline]
     fn quote_leads(&self) -> bool {
-        self.quote.usable && (self.quote.sequence > self.sequence || self.config.top_only)
+        self.quote.usable && (self.quote.sequence > self.sequence || self.top_only)
     }
 
+    /// Quantity 0 if the side is empty.
     #[inline]
-    fn merged_best(&self, side: Side) -> Option<Level> {
+    fn merged_best(&self, side: Side) -> Level {
         if self.quote_leads() {
-            return self.quote.sides[side.index()].filter(|level| !level.qty.is_zero());
+            return self.quote.sides[side.index()].filter(|level| !level.qty.is_zero()).unwrap_or(Level::NONE);
         }
         self.ladders[side.index()].best()
     }
@@ -539,8 +424,14 @@ impl Book {
 
     /// What happened so far.
     #[inline]
-    pub fn counters(&self) -> &BookCounters {
-        &self.counters
+    pub fn counters(&self) -> BookCounters {
+        BookCounters { applied: self.applied, overflowed: self.overflowed, ..self.counters }
+    }
+
+    /// Deepest levels dropped so far because a side was full.
+    #[inline]
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed
     }
 
     /// Size and kind, as clamped by [`Book::new`].
@@ -552,7 +443,7 @@ impl Book {
     /// The best level of a side, quote and depth merged, as of the last complete message.
     #[inline]
     pub fn best(&self, side: Side) -> Option<Level> {
-        if self.is_valid() { self.top[side.index()] } else { None }
+        if self.is_valid() { self.top[side.index()].exists() } else { None }
     }
 
     /// The best bid.
@@ -582,7 +473,7 @@ impl Book {
     /// Number of depth levels held on a side (0 while invalid).
     #[inline]
     pub fn depth(&self, side: Side) -> usize {
-        if self.is_valid() { self.ladders[side.index()].entries.len() } else { 0 }
+        if self.is_valid() { self.ladders[side.index()].len() } else { 0 }
     }
 
     /// Level `index` of the merged book (0 = best).
@@ -594,25 +485,19 @@ impl Book {
     /// All levels of a side, best first, quote and depth merged. Empty while the book is invalid.
     #[inline]
     pub fn levels(&self, side: Side) -> Levels<'_> {
-        let ladder = &self.ladders[side.index()];
-        let mut entries: &[Entry] = if self.is_valid() { &ladder.entries } else { &[] };
+        let mut depth = self.ladders[side.index()].walk();
         let mut quote = None;
-        if self.is_valid() && self.quote_leads() {
-            quote = self.merged_best(side);
+        if !self.is_valid() {
+            depth.end();
+        } else if self.quote_leads() {
+            quote = self.merged_best(side).exists();
             match quote {
                 // Depth at or better than a newer best quote is known to be gone.
-                Some(level) => {
-                    let key = level.price.0 * ladder.sign;
-                    while let [rest @ .., last] = entries
-                        && last.key >= key
-                    {
-                        entries = rest;
-                    }
-                }
-                None => entries = &[],
+                Some(level) => depth.skip_to_worse_than(level.price),
+                None => depth.end(),
             }
         }
-        Levels { quote, entries, sign: ladder.sign }
+        Levels { quote, depth }
     }
 
     /// Walks the side that an order on `taker_side` would take (a buy takes asks), from the best, until `qty` is
@@ -648,10 +533,10 @@ impl Book {
             Validity::Valid => 0x200,
         });
         for ladder in &self.ladders {
-            hasher.write_usize(ladder.entries.len());
-            hasher.write_u64(ladder.digest);
+            hasher.write_usize(ladder.len());
+            hasher.write_u64(ladder.digest());
         }
-        for level in self.quote.sides.into_iter().chain(self.top) {
+        for level in self.quote.sides.into_iter().chain(self.top.map(Level::exists)) {
             let level = level.unwrap_or(Level { price: Price(-1), qty: Qty(-1) });
             hasher.write_price(level.price);
             hasher.write_qty(level.qty);
@@ -667,8 +552,7 @@ impl Book {
 #[derive(Clone, Debug)]
 pub struct Levels<'a> {
     quote: Option<Level>,
-    entries: &'a [Entry],
-    sign: i64,
+    depth: Walk<'a>,
 }
 
 impl Iterator for Levels<'_> {
@@ -676,29 +560,23 @@ impl Iterator for Levels<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Level> {
-        if let Some(level) = self.quote.take() {
-            return Some(level);
-        }
-        let (last, rest) = self.entries.split_last()?;
-        self.entries = rest;
-        Some(Level { price: Price(last.key * self.sign), qty: Qty(last.qty) })
+        self.quote.take().or_else(|| self.depth.next())
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let len = self.entries.len() + usize::from(self.quote.is_some());
+        let len = self.depth.left() + usize::from(self.quote.is_some());
         (len, Some(len))
     }
 }
 
 impl ExactSizeIterator for Levels<'_> {}
 
-/// Side, price and quantity of a market-data event, if they are within bounds.
+/// Side, price and quantity of a best quote, if they are within bounds. An empty side carries no price.
 #[inline]
-fn checked_level(event: &Event) -> Option<(Side, Level)> {
+fn checked_quote(event: &Event) -> Option<(Side, Level)> {
     let level = Level { price: event.level_price(), qty: event.level_qty() };
-    // An empty side of a best quote carries no price.
-    let price_min = i64::from(!(event.kind == EventKind::TopOfBook as u8 && level.qty.is_zero()));
+    let price_min = i64::from(!level.qty.is_zero());
     let sane = (price_min..=VALUE_MAX).contains(&level.price.0) && (0..=VALUE_MAX).contains(&level.qty.0);
-    if sane { event.side().map(|side| (side, level)) } else { None }
+    event.side().filter(|_| sane).map(|side| (side, level))
 }

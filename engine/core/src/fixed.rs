@@ -24,6 +24,22 @@ pub const POW10: [i64; SCALE_MAX as usize + 1] = {
     table
 };
 
+/// `a * b`, which always fits. (A plain product of `i128` would be checked for overflow, by a call.)
+#[inline]
+pub(crate) const fn wide(a: i64, b: i64) -> i128 {
+    (a as i128).wrapping_mul(b as i128)
+}
+
+/// `a * b * c`; `None` if it does not fit. Two multiplications where `a * b` fits 64 bits, which it nearly always does.
+#[inline]
+pub(crate) fn product(a: i64, b: i64, c: i64) -> Option<i128> {
+    let raw = wide(a, b);
+    match i64::try_from(raw) {
+        Ok(raw) => Some(wide(raw, c)),
+        Err(_) => raw.checked_mul(i128::from(c)),
+    }
+}
+
 /// Why decimal text is not a fixed-point number at the wanted scale.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecimalError {
@@ -155,13 +171,13 @@ impl Money {
     pub fn notional(price: Price, qty: Qty, price_scale: u8, qty_scale: u8) -> Money {
         debug_assert!(price_scale + qty_scale <= Money::SCALE);
         let up = POW10[(Money::SCALE - price_scale - qty_scale) as usize];
-        Money((i128::from(price.0) * i128::from(qty.0)) * i128::from(up))
+        Money(wide(price.0, qty.0) * i128::from(up))
     }
 
     /// An `i64` amount at `scale` decimal places (at most 18).
     #[inline]
     pub fn from_scaled(value: i64, scale: u8) -> Money {
-        Money(i128::from(value) * i128::from(POW10[(Money::SCALE - scale) as usize]))
+        Money(wide(value, POW10[(Money::SCALE - scale) as usize]))
     }
 
     /// A quantity of base as an amount of the base asset.

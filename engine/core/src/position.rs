@@ -20,7 +20,7 @@
 //! with nothing changed.
 
 use crate::event::{Side, VALUE_MAX};
-use crate::fixed::{Money, POW10, Price, Qty};
+use crate::fixed::{Money, POW10, Price, Qty, product};
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::state_hash::StateHasher;
@@ -43,13 +43,15 @@ pub enum PositionError {
 #[inline]
 pub fn checked_notional(instrument: &Instrument, price: Price, qty: Qty) -> Result<Money, PositionError> {
     let up = POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))];
-    let raw = i128::from(price.0).checked_mul(i128::from(qty.0)).ok_or(PositionError::Overflow)?;
-    raw.checked_mul(i128::from(up)).map(Money).ok_or(PositionError::Overflow)
+    product(price.0, qty.0, up).map(Money).ok_or(PositionError::Overflow)
 }
 
 /// `amount * part / whole` rounded down, exact within `i128` for any `part <= whole` (both positive).
 #[inline]
 fn share(amount: i128, part: i64, whole: i64) -> i128 {
+    if part == whole {
+        return amount;
+    }
     let (part, whole) = (i128::from(part), i128::from(whole));
     amount.div_euclid(whole) * part + amount.rem_euclid(whole) * part / whole
 }
@@ -213,12 +215,14 @@ impl Account {
 pub struct Ledger {
     assets: usize,
     accounts: Vec<Account>,
+    /// [`Account::total`] of each, zero before the opening balance is known: what risk reads.
+    totals: Vec<Money>,
 }
 
 impl Ledger {
     /// Accounts without a balance.
     pub fn new(venues: usize, assets: usize) -> Ledger {
-        Ledger { assets, accounts: vec![Account::default(); venues * assets] }
+        Ledger { assets, accounts: vec![Account::default(); venues * assets], totals: vec![Money::ZERO; venues * assets] }
     }
 
     #[inline]
@@ -236,7 +240,13 @@ impl Ledger {
     /// The balance by our own record; zero before the opening balance is known.
     #[inline]
     pub fn total(&self, venue: VenueId, asset: AssetId) -> Money {
-        self.account(venue, asset).and_then(Account::total).unwrap_or(Money::ZERO)
+        self.slot(venue, asset).map_or(Money::ZERO, |at| self.totals[at])
+    }
+
+    /// An account changed.
+    #[inline]
+    fn sum_up(&mut self, at: usize) {
+        self.totals[at] = self.accounts[at].total().unwrap_or(Money::ZERO);
     }
 
     /// Our record minus the venue's last statement; `None` while either is missing. Meaningful only when no fill is under way.
@@ -259,7 +269,9 @@ impl Ledger {
         account.stated_total = Some(total);
         account.stated_available = Some(available);
         account.stated_ns = now_ns;
-        Ok(account.difference().unwrap_or(Money::ZERO))
+        let difference = account.difference().unwrap_or(Money::ZERO);
+        self.sum_up(at);
+        Ok(difference)
     }
 
     /// Takes the venue's last statement over as the truth (a deposit, a withdrawal, an operator's decision after a
@@ -269,6 +281,7 @@ impl Ledger {
         let account = &mut self.accounts[at];
         let correction = -account.difference().unwrap_or(Money::ZERO);
         account.adjusted = Money(account.adjusted.0.saturating_add(correction.0));
+        self.sum_up(at);
         Ok(correction)
     }
 
@@ -281,6 +294,8 @@ impl Ledger {
         let quote = self.accounts[quote_at].traded.0.checked_add(quote.0).filter(within).ok_or(PositionError::Overflow)?;
         self.accounts[base_at].traded = Money(base);
         self.accounts[quote_at].traded = Money(quote);
+        self.sum_up(base_at);
+        self.sum_up(quote_at);
         Ok(())
     }
 
@@ -289,6 +304,7 @@ impl Ledger {
         let at = self.slot(venue, asset).ok_or(PositionError::UnknownId)?;
         let fees = self.accounts[at].fees.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?;
         self.accounts[at].fees = Money(fees);
+        self.sum_up(at);
         Ok(())
     }
 

@@ -263,7 +263,7 @@ impl<'a> Context<'a> {
     /// would trade with ourselves.
     #[inline]
     pub fn own_best(&self, instrument: InstrumentId, side: Side) -> Option<Price> {
-        self.desk.orders().most_aggressive(instrument, side).map(Order::price_worst)
+        self.desk.orders().most_aggressive_price(instrument, side)
     }
 
     /// What risk would say to an order now. Nothing is sent and nothing counted.

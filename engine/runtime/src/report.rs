@@ -55,6 +55,32 @@ pub struct LinkReport {
     pub kicks: u64,
     /// System calls made for receiving.
     pub wakeups: u64,
+    /// TCP.
+    #[serde(default)]
+    pub tcp: TcpReport,
+}
+
+/// What TCP did, all connections together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpReport {
+    /// Segments received.
+    pub segments_in: u64,
+    /// Of those, taken by header prediction.
+    pub predicted: u64,
+    /// Payload bytes received in order.
+    pub bytes_in: u64,
+    /// Of those, copied out of their frames.
+    pub bytes_copied_in: u64,
+    /// Segments sent.
+    pub segments_out: u64,
+    /// Payload bytes sent.
+    pub bytes_out: u64,
+    /// Of those, copied into their frames.
+    pub bytes_copied_out: u64,
+    /// Segments sent again.
+    pub retransmissions: u64,
+    /// Of those, found superfluous by the peer.
+    pub spurious: u64,
 }
 
 /// One venue.

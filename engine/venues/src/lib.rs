@@ -29,3 +29,4 @@ pub mod outbox;
 pub mod rest;
 pub mod symbols;
 pub mod venue;
+pub mod words;

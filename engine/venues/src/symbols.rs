@@ -24,26 +24,60 @@ pub struct Symbol {
 #[derive(Clone, Debug)]
 pub struct SymbolIndex {
     symbols: Vec<Symbol>,
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
     open_scales: Option<(u8, u8)>,
 }
 
-const EMPTY: u32 = u32::MAX;
-
-/// FNV-1a over the symbol: short keys, no seed wanted (the table is built once from trusted data).
-#[inline]
-fn hash(text: &[u8]) -> usize {
-    let mut h = 0xcbf2_9ce4_8422_2325u64;
-    for &byte in text {
-        h = (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    (h ^ (h >> 32)) as usize
+/// A symbol's text as two words and its length: all of it up to 16 bytes, its ends beyond.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Key {
+    head: u64,
+    tail: u64,
+    len: u32,
 }
+
+impl Key {
+    /// Texts of up to so many bytes are equal if their keys are.
+    const WHOLE_MAX: u32 = 16;
+
+    #[inline]
+    fn new(text: &[u8]) -> Key {
+        let len = text.len().min(u32::MAX as usize) as u32;
+        if let (Some(head), Some(tail)) = (text.first_chunk(), text.last_chunk()) {
+            return Key { head: u64::from_le_bytes(*head), tail: u64::from_le_bytes(*tail), len };
+        }
+        let (head, tail) = match (text.first_chunk(), text.last_chunk()) {
+            (Some(head), Some(tail)) => (u32::from_le_bytes(*head), u32::from_le_bytes(*tail)),
+            _ => (text.iter().fold(0, |word, &byte| (word << 8) | u32::from(byte)), 0),
+        };
+        Key { head: u64::from(head), tail: u64::from(tail), len }
+    }
+
+    /// Short keys, no seed wanted (the table is built once from trusted data).
+    #[inline]
+    const fn hash(self) -> usize {
+        let mixed = (self.head ^ self.tail.rotate_left(29)).wrapping_add(self.len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize
+    }
+}
+
+/// A place of the table.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    key: Key,
+    /// Place of the symbol; [`EMPTY`] if there is none.
+    at: u32,
+    /// It reads in JSON as it is: no quote, backslash or control character.
+    plain: bool,
+}
+
+const EMPTY: u32 = u32::MAX;
+const FREE: Slot = Slot { key: Key { head: 0, tail: 0, len: 0 }, at: EMPTY, plain: false };
 
 impl SymbolIndex {
     /// The index of all instruments of `venue` in the table.
     pub fn new(instruments: &InstrumentTable, venue: VenueId) -> SymbolIndex {
-        let mut index = SymbolIndex { symbols: Vec::new(), slots: vec![EMPTY; 16], open_scales: None };
+        let mut index = SymbolIndex { symbols: Vec::new(), slots: vec![FREE; 16], open_scales: None };
         for (id, instrument) in instruments.iter().filter(|(_, i)| i.venue == venue) {
             index.add(Symbol {
                 text: instrument.symbol.clone(),
@@ -58,13 +92,13 @@ impl SymbolIndex {
     /// An empty index that adds every symbol it is asked for, at these scales. For decoding recorded
     /// traffic; allocates as it goes.
     pub fn open(price_scale: u8, qty_scale: u8) -> SymbolIndex {
-        SymbolIndex { symbols: Vec::new(), slots: vec![EMPTY; 16], open_scales: Some((price_scale, qty_scale)) }
+        SymbolIndex { symbols: Vec::new(), slots: vec![FREE; 16], open_scales: Some((price_scale, qty_scale)) }
     }
 
     /// Adds a symbol (start-up only).
     pub fn add(&mut self, symbol: Symbol) {
         if (self.symbols.len() + 1) * 2 > self.slots.len() {
-            self.slots = vec![EMPTY; self.slots.len() * 2];
+            self.slots = vec![FREE; self.slots.len() * 2];
             for at in 0..self.symbols.len() {
                 self.place(at);
             }
@@ -75,28 +109,44 @@ impl SymbolIndex {
 
     fn place(&mut self, at: usize) {
         let mask = self.slots.len() - 1;
-        let mut slot = hash(self.symbols[at].text.as_bytes()) & mask;
-        while self.slots[slot] != EMPTY {
+        let text = self.symbols[at].text.as_bytes();
+        let key = Key::new(text);
+        let mut slot = key.hash() & mask;
+        while self.slots[slot].at != EMPTY {
             slot = (slot + 1) & mask;
         }
-        self.slots[slot] = at as u32;
+        let plain = text.iter().all(|&c| c > 0x1f && c != b'"' && c != b'\\');
+        self.slots[slot] = Slot { key, at: at as u32, plain };
     }
 
     /// The place of a symbol in [`SymbolIndex::symbols`], by the venue's spelling. Per-symbol state of a
     /// codec is an array indexed by it.
     #[inline]
     pub fn position(&self, text: &[u8]) -> Option<usize> {
+        self.slot(text).map(|slot| slot.at as usize)
+    }
+
+    /// As [`SymbolIndex::position`], by the text between the quotes of a JSON string whose escapes nobody has looked for:
+    /// `None` also if the symbol could not stand there as it is.
+    #[inline]
+    pub fn position_as_written(&self, text: &[u8]) -> Option<usize> {
+        self.slot(text).filter(|slot| slot.plain).map(|slot| slot.at as usize)
+    }
+
+    #[inline]
+    fn slot(&self, text: &[u8]) -> Option<&Slot> {
+        let key = Key::new(text);
         let mask = self.slots.len() - 1;
-        let mut slot = hash(text) & mask;
+        let mut at = key.hash() & mask;
         loop {
-            let at = self.slots[slot];
-            if at == EMPTY {
+            let slot = &self.slots[at];
+            if slot.at == EMPTY {
                 return None;
             }
-            if self.symbols[at as usize].text.as_bytes() == text {
-                return Some(at as usize);
+            if slot.key == key && (key.len <= Key::WHOLE_MAX || self.symbols[slot.at as usize].text.as_bytes() == text) {
+                return Some(slot);
             }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & mask;
         }
     }
 
@@ -149,5 +199,30 @@ mod tests {
         assert_eq!(index.position_or_add(b""), None);
         assert_eq!(index.position_or_add(b"\xff"), None);
         assert_eq!(index.position_or_add(&[b'A'; 65]), None);
+    }
+
+    #[test]
+    fn symbols_of_every_length_are_told_apart() {
+        let mut index = SymbolIndex::open(8, 8);
+        // Long ones differ in the middle only, where the key does not look.
+        let texts: Vec<String> = (1..=40).flat_map(|len| ["A", "B"].map(|c| format!("{}{c}{}", "x".repeat(len / 2), "x".repeat(len - len / 2)))).collect();
+        for (at, text) in texts.iter().enumerate() {
+            assert_eq!(index.position(text.as_bytes()), None);
+            assert_eq!(index.position_or_add(text.as_bytes()), Some(at));
+        }
+        for (at, text) in texts.iter().enumerate() {
+            assert_eq!(index.position(text.as_bytes()), Some(at));
+            assert_eq!(index.position_as_written(text.as_bytes()), Some(at));
+            assert_eq!(index.position(&[text.as_bytes(), b"\0"].concat()), None);
+        }
+        assert_eq!((index.position(b""), index.position(b"\0")), (None, None));
+    }
+
+    #[test]
+    fn a_symbol_that_needs_escapes_is_not_found_as_written() {
+        let mut index = SymbolIndex::open(8, 8);
+        assert_eq!(index.position_or_add(br"A\\B"), Some(0));
+        assert_eq!(index.position(br"A\\B"), Some(0));
+        assert_eq!(index.position_as_written(br"A\\B"), None, "in a message this spells A\\B");
     }
 }

@@ -78,6 +78,7 @@ pub use statistics::StackStatistics;
 pub use tcp_socket::OwnTcp;
 
 use crate::dns::{QUESTIONS_MAX, Resolver};
+use crate::tcp::TcpStatistics;
 use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
 use dhcp::{Action, Dhcp};
 use neighbours::{Due, Neighbours};
@@ -177,6 +178,8 @@ pub struct Stack<P: Port, T: TcpSocket = OwnTcp> {
     /// Frames committed since the last transmit returned.
     committed: usize,
     statistics: StackStatistics,
+    /// Of connections that are over.
+    past: TcpStatistics,
 }
 
 /// The port's MTU, or less if its frames are smaller than that.
@@ -234,6 +237,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             next_maintain_ns: 0,
             committed: 0,
             statistics: StackStatistics::default(),
+            past: TcpStatistics::default(),
             port,
         };
         stack.settle();
@@ -386,18 +390,6 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
                 self.port.abandon(frame);
                 false
             }
-        }
-    }
-
-    /// Touches the transmit memory that the next frame will be built in.
-    pub fn touch(&mut self) {
-        const LINE: usize = 64;
-        const FRAME: usize = 512;
-        if let Some(frame) = self.port.allocate() {
-            for line in self.port.buffer(&frame).chunks_mut(LINE).take(FRAME / LINE) {
-                line[0] = std::hint::black_box(line[0]);
-            }
-            self.port.abandon(frame);
         }
     }
 
@@ -632,6 +624,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     fn free(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.life = Life::Free;
+        self.past += slot.tcp.statistics();
         slot.wake_ns = u64::MAX;
         let port = slot.local.port();
         self.ports.release(port);
@@ -661,6 +654,15 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     /// The counters.
     pub fn statistics(&self) -> &StackStatistics {
         &self.statistics
+    }
+
+    /// The counters of all connections together, also of those that are over.
+    pub fn tcp_statistics(&self) -> TcpStatistics {
+        let mut sum = self.past;
+        for slot in self.slots.iter().filter(|slot| slot.life != Life::Free) {
+            sum += slot.tcp.statistics();
+        }
+        sum
     }
 
     /// Our address, once there is one.

@@ -18,7 +18,8 @@ use super::checksum;
 use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
-use crate::tcp::{Connection, Kept, KeptPayload, Outgoing, TcpStatistics, Verdict, parse};
+use crate::purpose::Purpose;
+use crate::tcp::{Connection, Kept, Outgoing, Payload, TcpStatistics, Verdict, parse};
 use crate::transport::{CloseReason, SocketState};
 
 /// Where the payload begins in a kept frame: room for the longest headers, and an aligned start.
@@ -36,6 +37,8 @@ pub struct OwnTcp {
     kept_capacity: u32,
     /// Where a kept frame's bytes go that cannot leave from where they are.
     scratch: Box<[u8]>,
+    /// Payload bytes copied on their way out.
+    copied_out: u64,
     wake_ns: u64,
 }
 
@@ -64,31 +67,31 @@ impl OwnTcp {
     }
 }
 
+/// Whether a segment left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// There was none.
+    Nothing,
+    /// It is committed.
+    Committed,
+    /// It found no frame: TCP takes it for lost.
+    Stuck,
+}
+
 /// Puts headers in front of the payload of a kept frame; where they begin, and the length of all.
 #[inline]
-fn head(buffer: &mut [u8], outgoing: &Outgoing<'_>, payload_len: u32, headers: &HeaderTemplate) -> Option<(usize, usize)> {
-    let end = PAYLOAD_AT + payload_len as usize;
+fn head(buffer: &mut [u8], outgoing: &Outgoing, headers: &HeaderTemplate) -> Option<(usize, usize)> {
+    let end = PAYLOAD_AT + outgoing.payload.len();
     let (front, payload) = buffer.get_mut(..end)?.split_at_mut_checked(PAYLOAD_AT)?;
-    let start = PAYLOAD_AT.checked_sub(HeaderTemplate::len_for(&outgoing.segment))?;
-    headers.emit(&mut front[start..], &outgoing.segment, payload.len(), checksum::sum(payload));
+    let start = PAYLOAD_AT.checked_sub(HeaderTemplate::len_for(&outgoing.header))?;
+    headers.emit(&mut front[start..], &outgoing.header, payload.len(), checksum::sum(payload));
     Some((start, end - start))
 }
 
-/// Sends a segment from the kept frame that its payload lies in; false if it cannot leave from there.
-#[inline]
-fn send_kept<P: Port>(port: &mut P, outgoing: &Outgoing<'_>, kept: KeptPayload, capacity: u32, headers: &HeaderTemplate) -> bool {
-    let frame = TxFrame { offset: kept.frame.0, capacity };
-    // The rest of a segment that was cut has bytes in front of it that are not yet acknowledged.
-    if kept.offset as usize != PAYLOAD_AT || !port.is_at_rest(&frame) {
-        return false;
-    }
-    head(port.buffer(&frame), outgoing, kept.len, headers).is_some_and(|(start, len)| port.commit_kept(&frame, start, len))
-}
-
-/// Sends a segment from an ordinary frame, its payload copied; false if it does not fit.
-#[inline]
-fn send_copied<P: Port>(port: &mut P, frame: TxFrame, outgoing: &Outgoing<'_>, payload: &[u8], headers: &HeaderTemplate) -> bool {
-    let header_len = HeaderTemplate::len_for(&outgoing.segment);
+/// Sends a segment from an ordinary frame, its payload copied; false if there is no frame, or it does not fit.
+fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], headers: &HeaderTemplate) -> bool {
+    let Some(frame) = port.allocate() else { return false };
+    let header_len = HeaderTemplate::len_for(&outgoing.header);
     let end = header_len + payload.len();
     // Segments are cut to the port's own MTU: there is room.
     let Some((head, room)) = port.buffer(&frame).get_mut(..end).and_then(|room| room.split_at_mut_checked(header_len)) else {
@@ -96,36 +99,55 @@ fn send_copied<P: Port>(port: &mut P, frame: TxFrame, outgoing: &Outgoing<'_>, p
         return false;
     };
     room.copy_from_slice(payload);
-    headers.emit(head, &outgoing.segment, payload.len(), checksum::sum(room));
+    headers.emit(head, &outgoing.header, payload.len(), checksum::sum(room));
     port.commit(frame, end);
     true
 }
 
-/// Sends a kept segment that cannot leave from its frame.
-#[cold]
-fn send_from_kept<P: Port>(
-    port: &mut P,
-    frame: TxFrame,
-    outgoing: &Outgoing<'_>,
-    kept: KeptPayload,
-    capacity: u32,
-    headers: &HeaderTemplate,
-    scratch: &mut [u8],
-) -> bool {
-    let (from, len) = (kept.offset as usize, kept.len as usize);
-    let source = TxFrame { offset: kept.frame.0, capacity };
-    let copied = match (scratch.get_mut(..len), port.buffer(&source).get(from..from + len)) {
-        (Some(room), Some(bytes)) => {
-            room.copy_from_slice(bytes);
-            true
-        }
-        _ => false,
-    };
-    if !copied {
-        port.abandon(frame);
-        return false;
+impl OwnTcp {
+    /// Sends the next segment, or goes as far as the port's ring with it.
+    ///
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    fn send_next<P: Port>(&mut self, port: &mut P, purpose: Purpose, now_ns: u64) -> Left {
+        let Some(outgoing) = self.connection.next_segment(now_ns) else { return Left::Nothing };
+        let sent = match outgoing.payload {
+            Payload::Kept { frame, offset, .. } => {
+                let frame = TxFrame { offset: frame.0, capacity: self.kept_capacity };
+                // The rest of a segment that was cut has bytes in front of it that are not yet acknowledged.
+                let ready = offset as usize == PAYLOAD_AT && port.is_at_rest(&frame);
+                let headed = if ready { head(port.buffer(&frame), &outgoing, &self.headers) } else { None };
+                if purpose == Purpose::Rehearse {
+                    return Left::Nothing;
+                }
+                headed.is_some_and(|(start, len)| port.commit_kept(&frame, start, len)) || self.send_elsewhere(port, &frame, &outgoing)
+            }
+            payload => {
+                self.copied_out += payload.len() as u64;
+                send_copied(port, &outgoing, self.connection.payload(payload), &self.headers)
+            }
+        };
+        if sent { Left::Committed } else { Left::Stuck }
     }
-    send_copied(port, frame, outgoing, &scratch[..len], headers)
+
+    /// Sends a kept segment that cannot leave from its frame.
+    #[cold]
+    fn send_elsewhere<P: Port>(&mut self, port: &mut P, frame: &TxFrame, outgoing: &Outgoing) -> bool {
+        let Payload::Kept { offset, len, .. } = outgoing.payload else { return false };
+        let (from, len) = (offset as usize, len as usize);
+        let (Some(room), Some(bytes)) = (self.scratch.get_mut(..len), port.buffer(frame).get(from..from + len)) else { return false };
+        room.copy_from_slice(bytes);
+        self.copied_out += len as u64;
+        send_copied(port, outgoing, &self.scratch[..len], &self.headers)
+    }
+
+    /// Goes the way of a message of `len` bytes in this frame, without sending it.
+    fn rehearse<P: Port>(&mut self, port: &mut P, frame: &TxFrame, len: usize, now_ns: u64) {
+        let Some(before) = self.connection.begin_rehearsal(now_ns, len as u32) else { return };
+        self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, len as u32);
+        self.send_next(port, Purpose::Rehearse, now_ns);
+        self.connection.end_rehearsal(&before);
+    }
 }
 
 impl TcpSocket for OwnTcp {
@@ -140,6 +162,7 @@ impl TcpSocket for OwnTcp {
             spare: None,
             kept_capacity: 0,
             scratch: super::slot::touched(settings.mtu).into_boxed_slice(),
+            copied_out: 0,
             wake_ns: u64::MAX,
         }
     }
@@ -148,6 +171,7 @@ impl TcpSocket for OwnTcp {
         self.connection.connect(local, remote, seed as u32, now_ns);
         self.headers = HeaderTemplate::new(&[0; ETHERNET_HEADER], local, remote);
         self.lent = None;
+        self.copied_out = 0;
         self.wake_ns = now_ns;
         true
     }
@@ -211,21 +235,11 @@ impl TcpSocket for OwnTcp {
                 (turn.exhausted, turn.more) = (true, true);
                 break;
             };
-            let mut frame = Some(frame);
-            let OwnTcp { connection, headers, scratch, kept_capacity, .. } = self;
-            let sent = connection.poll_outgoing(now_ns, |outgoing| match (outgoing.kept, &mut frame) {
-                (Some(kept), _) if send_kept(port, outgoing, kept, *kept_capacity, headers) => true,
-                (Some(kept), frame) => frame
-                    .take()
-                    .is_some_and(|frame| send_from_kept(port, frame, outgoing, kept, *kept_capacity, headers, scratch)),
-                (None, frame) => frame.take().is_some_and(|frame| send_copied(port, frame, outgoing, outgoing.segment.payload, headers)),
-            });
-            if let Some(frame) = frame {
-                port.abandon(frame);
-            }
-            match sent {
-                Some(sent) => turn.committed += usize::from(sent),
-                None => break,
+            port.abandon(frame);
+            match self.send_next(port, Purpose::Send, now_ns) {
+                Left::Nothing => break,
+                Left::Committed => turn.committed += 1,
+                Left::Stuck => {}
             }
         }
         self.give_back(port);
@@ -278,17 +292,15 @@ impl TcpSocket for OwnTcp {
         let Some(frame) = self.spare(port, room) else {
             return self.connection.write(now_ns, room, fill);
         };
-        let buffer = port.buffer(&frame);
-        let (written, result) = fill(buffer.get_mut(PAYLOAD_AT..PAYLOAD_AT + room).unwrap_or(&mut []));
-        let OwnTcp { connection, headers, .. } = self;
+        let room = port.buffer(&frame).get_mut(PAYLOAD_AT..PAYLOAD_AT + room).unwrap_or(&mut []);
+        let len = room.len();
+        let (written, result) = fill(room);
         if written == 0 {
-            // Only rehearsed, or refused: the frame goes as far as its headers.
-            connection.rehearse(now_ns, PAYLOAD_AT as u32, room as u32, |outgoing| {
-                std::hint::black_box(head(buffer, outgoing, room as u32, headers));
-            });
+            // Only rehearsed, or refused: on to the headers, and no further.
+            self.rehearse(port, &frame, len, now_ns);
             self.spare = Some(frame);
         } else {
-            connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, written.min(room) as u32);
+            self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, written.min(len) as u32);
         }
         Some(result)
     }
@@ -305,6 +317,6 @@ impl TcpSocket for OwnTcp {
     }
 
     fn statistics(&self) -> TcpStatistics {
-        self.connection.statistics()
+        TcpStatistics { bytes_copied_out: self.copied_out, ..self.connection.statistics() }
     }
 }

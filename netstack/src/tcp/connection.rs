@@ -6,7 +6,6 @@ use super::config::TcpConfig;
 use super::congestion::Congestion;
 use super::receive::ReceiveBuffer;
 use super::rtt::RoundTrip;
-use super::output::Outgoing;
 use super::send::{Kept, SendBuffer};
 use super::sequence::before;
 use super::statistics::TcpStatistics;
@@ -168,6 +167,24 @@ pub(super) struct Wanted {
     pub(super) keep_alive: bool,
 }
 
+/// What a message changes on its way out, as it was before. See [`Connection::begin_rehearsal`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "end the rehearsal with it"]
+pub struct Rehearsal {
+    snd: SendSpace,
+    rcv: ReceiveSpace,
+    owed: Owed,
+    timers: Timers,
+    wanted: Wanted,
+    congestion: Congestion,
+    rack: Rack,
+    undo: Option<((u32, u32), u32)>,
+    persists: u32,
+    sent_ns: u64,
+    progress_ns: u64,
+    statistics: TcpStatistics,
+}
+
 /// A connection. See the module's head.
 pub struct Connection {
     pub(super) config: TcpConfig,
@@ -247,7 +264,7 @@ impl Connection {
     }
 
     /// Opens a connection; whatever was before is forgotten. `isn` must not be guessable (RFC 6528), nor `local`'s
-    /// port (RFC 6056). The SYN leaves with the next [`Connection::poll_transmit`]; what is written
+    /// port (RFC 6056). The SYN leaves with the next [`Connection::next_segment`]; what is written
     /// before the answer follows it.
     pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, isn: u32, now_ns: u64) {
         let config = self.config;
@@ -398,23 +415,38 @@ impl Connection {
         self.send.take_over()
     }
 
-    /// Goes the whole way of a message of `len` bytes in a kept frame, from [`Connection::write_kept`] to `emit`, and takes
-    /// everything back: for warm caches. Does nothing if anything else is to be sent, or if the message would have to wait.
-    pub fn rehearse(&mut self, now_ns: u64, offset: u32, len: u32, emit: impl FnOnce(&Outgoing<'_>)) {
+    /// Begins a rehearsal: what follows, [`Connection::write_kept`] of `len` bytes and [`Connection::next_segment`] of them, is
+    /// taken back by [`Connection::end_rehearsal`]. `None` if anything else is to be sent, or the message would have to
+    /// wait.
+    pub fn begin_rehearsal(&self, now_ns: u64, len: u32) -> Option<Rehearsal> {
         let under_way = self.snd.nxt.wrapping_sub(self.snd.una);
         let waits = self.send.count(super::send::Place::Queued) > 0 || self.snd.wnd < under_way.saturating_add(len);
         if !self.can_keep(len as usize) || self.is_due(now_ns) || waits || len == 0 {
-            return;
+            return None;
         }
-        let before = (self.snd, self.rcv, self.owed, self.timers, self.wanted, self.congestion);
-        let (times, persists, statistics) = ([self.sent_ns, self.progress_ns], self.persists, self.statistics);
-        let (rack, undo) = (self.rack, self.undo);
-        self.write_kept(now_ns, Kept(u64::MAX), offset, len);
-        self.poll_outgoing(now_ns, emit);
+        Some(Rehearsal {
+            snd: self.snd,
+            rcv: self.rcv,
+            owed: self.owed,
+            timers: self.timers,
+            wanted: self.wanted,
+            congestion: self.congestion,
+            rack: self.rack,
+            undo: self.undo,
+            persists: self.persists,
+            sent_ns: self.sent_ns,
+            progress_ns: self.progress_ns,
+            statistics: self.statistics,
+        })
+    }
+
+    /// Takes back what was rehearsed.
+    pub fn end_rehearsal(&mut self, before: &Rehearsal) {
         self.send.unpush_kept();
-        (self.snd, self.rcv, self.owed, self.timers, self.wanted, self.congestion) = before;
-        ([self.sent_ns, self.progress_ns], self.persists, self.statistics) = (times, persists, statistics);
-        (self.rack, self.undo) = (rack, undo);
+        let Rehearsal { snd, rcv, owed, timers, wanted, congestion, rack, undo, persists, sent_ns, progress_ns, statistics } = *before;
+        (self.snd, self.rcv, self.owed, self.timers, self.wanted, self.congestion) = (snd, rcv, owed, timers, wanted, congestion);
+        (self.rack, self.undo, self.persists) = (rack, undo, persists);
+        (self.sent_ns, self.progress_ns, self.statistics) = (sent_ns, progress_ns, statistics);
     }
 
     /// Sends FIN after what was written. The peer may go on sending.
@@ -492,7 +524,7 @@ impl Connection {
         self.timestamps.offset.wrapping_add((now_ns / 1_000_000) as u32)
     }
 
-    /// When [`Connection::poll_transmit`] should be called next, without a segment coming in: 0 for at once.
+    /// When [`Connection::next_segment`] should be called next, without a segment coming in: 0 for at once.
     pub fn next_due_ns(&self) -> u64 {
         if self.plan().is_some() {
             return 0;
@@ -500,13 +532,13 @@ impl Connection {
         self.timers_due_ns()
     }
 
-    /// The same, once [`Connection::poll_transmit`] has said that there is nothing to send.
+    /// The same, once [`Connection::next_segment`] has said that there is nothing to send.
     #[inline]
     pub fn timers_due_ns(&self) -> u64 {
         self.timers.first().min(self.owed.at).min(self.times_out_ns())
     }
 
-    /// True if [`Connection::poll_transmit`] may have something to send.
+    /// True if [`Connection::next_segment`] may have something to send.
     #[inline]
     pub fn is_due(&self, now_ns: u64) -> bool {
         self.timers_due_ns() <= now_ns || self.plan().is_some()

@@ -52,9 +52,9 @@ mod sequence;
 mod statistics;
 
 pub use config::TcpConfig;
-pub use connection::{Connection, State};
+pub use connection::{Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
-pub use output::{KeptPayload, Outgoing};
+pub use output::{Outgoing, Payload};
 pub use parse::parse;
 pub use send::Kept;
 pub use statistics::TcpStatistics;

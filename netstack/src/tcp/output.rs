@@ -3,7 +3,7 @@
 use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
 use super::connection::{Connection, NEVER, Recovery, State};
-use super::send::{Kept, Place};
+use super::send::{Kept, Place, SendBuffer};
 use super::sequence::{before, later};
 use crate::transport::CloseReason;
 
@@ -33,24 +33,53 @@ pub(super) enum Plan {
     Acknowledge,
 }
 
-/// Payload that lies in a frame of the caller's.
+/// Where a segment's payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptPayload {
-    /// The frame.
-    pub frame: Kept,
-    /// Where in it the bytes begin.
-    pub offset: u32,
-    /// How many.
-    pub len: u32,
+pub enum Payload {
+    /// There is none.
+    None,
+    /// In the connection's buffer: [`Connection::payload`].
+    Buffer {
+        /// Where in it the bytes begin.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+    /// In a frame of the caller's.
+    Kept {
+        /// The frame.
+        frame: Kept,
+        /// Where in it the bytes begin.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+}
+
+impl Payload {
+    /// How many bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match *self {
+            Payload::None => 0,
+            Payload::Buffer { len, .. } | Payload::Kept { len, .. } => len as usize,
+        }
+    }
+
+    /// True if there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A segment to be sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
-    /// Its header, and its payload if that lies in the connection's buffer.
-    pub segment: TcpRepr<'a>,
-    /// Its payload, if that lies in a frame.
-    pub kept: Option<KeptPayload>,
+pub struct Outgoing {
+    /// Its header; the payload stands beside it.
+    pub header: TcpRepr<'static>,
+    /// Where its payload lies.
+    pub payload: Payload,
 }
 
 impl Connection {
@@ -133,55 +162,67 @@ impl Connection {
         if before(sequence, edge) { edge.wrapping_sub(sequence) } else { 0 }
     }
 
-    /// Runs the timers, then hands the next segment, if there is one, to `emit`, whose result is returned. Call it until
-    /// there is none; a segment that was handed out counts as sent. For connections without kept frames.
+    /// [`Connection::next_segment`], for connections without kept frames: hands the segment, if there is one, to `emit`, whose
+    /// result is returned.
     pub fn poll_transmit<R>(&mut self, now_ns: u64, emit: impl FnOnce(&TcpRepr<'_>) -> R) -> Option<R> {
-        self.poll_outgoing(now_ns, |outgoing| emit(&outgoing.segment))
+        let outgoing = self.next_segment(now_ns)?;
+        Some(emit(&TcpRepr { payload: self.payload(outgoing.payload), ..outgoing.header }))
     }
 
-    /// [`Connection::poll_transmit`], for connections with kept frames.
+    /// The bytes of a payload that lies in the connection's buffer, until anything is acknowledged.
     #[inline]
-    pub fn poll_outgoing<R>(&mut self, now_ns: u64, emit: impl FnOnce(&Outgoing<'_>) -> R) -> Option<R> {
+    pub fn payload(&self, payload: Payload) -> &[u8] {
+        match payload {
+            Payload::Buffer { offset, len } => self.send.bytes(offset, len),
+            Payload::None | Payload::Kept { .. } => &[],
+        }
+    }
+
+    /// Runs the timers, then gives the next segment, if there is one. Call it until there is none; a segment that was given
+    /// counts as sent.
+    ///
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    pub fn next_segment(&mut self, now_ns: u64) -> Option<Outgoing> {
         self.run_timers(now_ns);
         let Some(plan) = self.plan() else {
             self.arm_persist(now_ns);
             return None;
         };
-        let result = match plan {
+        let outgoing = match plan {
             Plan::Reset { sequence, acknowledge } => {
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
-                emit(&Outgoing { segment, kept: None })
+                Outgoing { header: segment, payload: Payload::None }
             }
-            Plan::Data { index, len } => self.transmit(now_ns, index, len, emit)?,
+            Plan::Data { index, len } => self.transmit(now_ns, index, len)?,
             Plan::TailProbe { index, len } => {
                 self.wanted.tail_probe = false;
                 self.rack.probe_again = self.send.record(index).place() != Place::Queued;
-                let result = self.transmit(now_ns, index, len, emit)?;
+                let outgoing = self.transmit(now_ns, index, len)?;
                 self.statistics.tail_probes += 1;
                 self.rack.probe_end = Some(self.snd.nxt);
                 self.timers.probe = NEVER;
                 self.timers.retransmit = now_ns.saturating_add(self.rtt.timeout());
-                result
+                outgoing
             }
-            Plan::WindowProbe => self.transmit_window_probe(now_ns, emit)?,
+            Plan::WindowProbe => self.transmit_window_probe(now_ns)?,
             Plan::KeepAlive => {
                 self.wanted.keep_alive = false;
                 self.statistics.keep_alive_probes += 1;
                 let segment = self.header(now_ns, TcpControl::None, self.snd.nxt.wrapping_sub(1), true);
-                emit(&Outgoing { segment, kept: None })
+                Outgoing { header: segment, payload: Payload::None }
             }
             Plan::Acknowledge => {
                 let mut segment = self.header(now_ns, TcpControl::None, self.snd.nxt, true);
                 segment.sack_ranges = self.blocks(u32::MAX);
-                let result = emit(&Outgoing { segment, kept: None });
                 self.owed.duplicate = None;
                 self.acknowledged();
-                result
+                Outgoing { header: segment, payload: Payload::None }
             }
         };
         self.statistics.segments_out += 1;
-        Some(result)
+        Some(outgoing)
     }
 
     /// A header with all that each segment carries.
@@ -238,7 +279,7 @@ impl Connection {
         self.rcv.acknowledged = self.expected();
     }
 
-    fn transmit<R>(&mut self, now_ns: u64, index: usize, len: u32, emit: impl FnOnce(&Outgoing<'_>) -> R) -> Option<R> {
+    fn transmit(&mut self, now_ns: u64, index: usize, len: u32) -> Option<Outgoing> {
         let fresh = self.send.record(index).place() == Place::Queued;
         let in_pieces = len > 0 && len < self.send.record(index).len;
         // Without a record for the rest, the front of a segment is sent again alone, and its rest when the front has arrived.
@@ -266,17 +307,13 @@ impl Connection {
             segment.sack_ranges = self.blocks(record.len);
             told = segment.sack_ranges[0].is_some() || !(self.sack && (self.receive.has_hole() || self.owed.duplicate.is_some()));
         }
-        let len = if alone { len } else { record.len };
-        let kept = record.frame.map(|frame| KeptPayload { frame, offset: record.offset, len });
-        let payload = self.send.payload(&record);
-        let payload = payload.get(..len as usize).unwrap_or(payload);
-        let result = emit(&Outgoing { segment: TcpRepr { payload, ..segment }, kept });
+        let payload = SendBuffer::place(&record, if alone { len } else { record.len });
         if told && self.state != State::SynSent {
             self.owed.duplicate = None;
             self.acknowledged();
         }
         self.note_sent(now_ns, index, fresh);
-        Some(result)
+        Some(Outgoing { header: segment, payload })
     }
 
     fn note_sent(&mut self, now_ns: u64, index: usize, fresh: bool) {
@@ -303,17 +340,14 @@ impl Connection {
     }
 
     /// RFC 9293 section 3.8.6.1: one byte of new data, though there is no room.
-    fn transmit_window_probe<R>(&mut self, now_ns: u64, emit: impl FnOnce(&Outgoing<'_>) -> R) -> Option<R> {
+    fn transmit_window_probe(&mut self, now_ns: u64) -> Option<Outgoing> {
         self.wanted.window_probe = false;
         self.statistics.window_probes += 1;
         let record = *self.send.record(self.send.first_queued()?);
-        let segment = self.header(now_ns, TcpControl::Psh, record.sequence, true);
-        let kept = record.frame.map(|frame| KeptPayload { frame, offset: record.offset, len: 1 });
-        let payload = self.send.payload(&record);
-        let result = emit(&Outgoing { segment: TcpRepr { payload: payload.get(..1).unwrap_or(payload), ..segment }, kept });
+        let header = self.header(now_ns, TcpControl::Psh, record.sequence, true);
         self.probed = true;
         self.acknowledged();
-        Some(result)
+        Some(Outgoing { header, payload: SendBuffer::place(&record, 1) })
     }
 
     /// Starts the persist timer if unsent data waits for the peer's window alone.

@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 
+use super::output::Payload;
 use super::sequence::{at_or_before, before};
 
 /// Records that only sending again may use: a segment cut smaller for a narrower path needs one more.
@@ -185,13 +186,20 @@ impl SendBuffer {
         self.records.front()
     }
 
-    /// The bytes of a segment that lie in the buffer; none if they lie in a frame.
+    /// Bytes of the buffer.
     #[inline]
-    pub(super) fn payload(&self, record: &Record) -> &[u8] {
-        if record.frame.is_some() {
-            return &[];
+    pub(super) fn bytes(&self, offset: u32, len: u32) -> &[u8] {
+        self.bytes.get(offset as usize..offset as usize + len as usize).unwrap_or(&[])
+    }
+
+    /// Where the first `len` payload bytes of a segment lie.
+    #[inline]
+    pub(super) fn place(record: &Record, len: u32) -> Payload {
+        match record.frame {
+            _ if len == 0 => Payload::None,
+            Some(frame) => Payload::Kept { frame, offset: record.offset, len },
+            None => Payload::Buffer { offset: record.offset, len },
         }
-        &self.bytes[record.offset as usize..(record.offset + record.len) as usize]
     }
 
     /// Moves a segment to another place.
@@ -215,7 +223,8 @@ impl SendBuffer {
 
     fn push(&mut self, len: u32, offset: u32, syn: bool, fin: bool, frame: Option<Kept>) {
         let last = frame.is_some();
-        let record = Record { sequence: self.end, len, offset, frame, last, syn, fin, place: Place::Queued, again: false, sent_ns: 0, stamp: 0 };
+        let record =
+            Record { sequence: self.end, len, offset, frame, last, syn, fin, place: Place::Queued, again: false, sent_ns: 0, stamp: 0 };
         self.end = record.end();
         self.add(Place::Queued, record.sequence_len());
         self.records.push_back(record);
@@ -383,7 +392,8 @@ impl SendBuffer {
             (self.head, self.tail) = (0, 0);
         } else if len > 0 {
             // The next bytes may lie at the start of the buffer again.
-            self.tail = self.records.iter().find(|record| record.len > 0 && record.frame.is_none()).map_or(tail, |record| record.offset) as usize;
+            self.tail =
+                self.records.iter().find(|record| record.len > 0 && record.frame.is_none()).map_or(tail, |record| record.offset) as usize;
         }
     }
 
@@ -431,7 +441,7 @@ mod tests {
         assert!(write(&mut buffer, &[3; 900]));
         assert!(!write(&mut buffer, &[4; 100]), "a full buffer must not look like an empty one");
         let last = *buffer.record(1);
-        assert_eq!((buffer.payload(&last), last.sequence), (&[3; 900][..], 900));
+        assert_eq!((buffer.bytes(last.offset, last.len), last.sequence), (&[3; 900][..], 900));
         assert_eq!(buffer.pop(900).map(|record| record.len), Some(900));
         assert!(write(&mut buffer, &[4; 1000]));
         assert_eq!(buffer.held(), 1900);
@@ -458,6 +468,6 @@ mod tests {
         buffer.note_sent(0, 1, 0);
         assert!(buffer.pop(4).is_none());
         let front = *buffer.record(0);
-        assert_eq!((buffer.payload(&front), front.sequence, buffer.bytes_in(Place::UnderWay)), (&b"ef"[..], 4, 2));
+        assert_eq!((buffer.bytes(front.offset, front.len), front.sequence, buffer.bytes_in(Place::UnderWay)), (&b"ef"[..], 4, 2));
     }
 }

@@ -15,6 +15,8 @@ pub struct TcpStatistics {
     pub bytes_copied_in: u64,
     /// Payload bytes sent, each time.
     pub bytes_out: u64,
+    /// Of those, copied into their frame (a connection alone does not know).
+    pub bytes_copied_out: u64,
     /// Segments sent again.
     pub retransmissions: u64,
     /// Of those, found superfluous by the peer (duplicate SACK, RFC 2883).
@@ -43,4 +45,54 @@ pub struct TcpStatistics {
     pub challenges_withheld: u64,
     /// Times that the path was found too narrow for our segments.
     pub narrowed: u64,
+}
+
+impl std::ops::AddAssign for TcpStatistics {
+    fn add_assign(&mut self, other: TcpStatistics) {
+        // Named one by one, so that a new counter cannot be left out.
+        let TcpStatistics {
+            segments_in,
+            predicted,
+            segments_out,
+            bytes_in,
+            bytes_copied_in,
+            bytes_out,
+            bytes_copied_out,
+            retransmissions,
+            spurious,
+            fast_recoveries,
+            timeouts,
+            tail_probes,
+            window_probes,
+            keep_alive_probes,
+            out_of_order,
+            duplicates,
+            out_of_window,
+            paws_drops,
+            challenges,
+            challenges_withheld,
+            narrowed,
+        } = other;
+        self.segments_in += segments_in;
+        self.predicted += predicted;
+        self.segments_out += segments_out;
+        self.bytes_in += bytes_in;
+        self.bytes_copied_in += bytes_copied_in;
+        self.bytes_out += bytes_out;
+        self.bytes_copied_out += bytes_copied_out;
+        self.retransmissions += retransmissions;
+        self.spurious += spurious;
+        self.fast_recoveries += fast_recoveries;
+        self.timeouts += timeouts;
+        self.tail_probes += tail_probes;
+        self.window_probes += window_probes;
+        self.keep_alive_probes += keep_alive_probes;
+        self.out_of_order += out_of_order;
+        self.duplicates += duplicates;
+        self.out_of_window += out_of_window;
+        self.paws_drops += paws_drops;
+        self.challenges += challenges;
+        self.challenges_withheld += challenges_withheld;
+        self.narrowed += narrowed;
+    }
 }

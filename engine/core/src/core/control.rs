@@ -80,6 +80,7 @@ impl Desk {
         let status = InstrumentStatus::from_raw(event.code).unwrap_or(InstrumentStatus::Unknown);
         let changed = instrument.status != status;
         instrument.status = status;
+        self.gate.take_rules(event.instrument_id(), instrument);
         changed
     }
 
@@ -94,6 +95,7 @@ impl Desk {
         };
         if !step.contains(&tick) || !step.contains(&lot) || !minimum.contains(&qty_min) || !minimum.contains(&notional_min) {
             instrument.status = InstrumentStatus::Unknown;
+            self.gate.take_rules(event.instrument_id(), instrument);
             self.anomaly(Anomaly::OutOfBounds, event, u64::from(event.instrument));
             return true;
         }
@@ -102,6 +104,7 @@ impl Desk {
         instrument.qty_min = Qty(qty_min);
         instrument.notional_min = Money::from_scaled(notional_min, instrument.price_scale);
         instrument.epoch += 1;
+        self.gate.take_rules(event.instrument_id(), instrument);
         true
     }
 
@@ -315,7 +318,7 @@ impl Desk {
         let Some(venue) = self.instruments.get(instrument).map(|i| i.venue) else { return };
         let market = &mut self.markets[instrument.index()];
         market.resync_ns = self.now_ns;
-        market.overflowed = market.book.counters().overflowed;
+        market.overflowed = market.book.overflowed();
         self.counters.resyncs += 1;
         let output = Event::new(EventKind::SendResync, venue, self.times());
         self.push(Event { instrument: instrument.0, code: reason as u32, flags: flags::LAST, ..output });

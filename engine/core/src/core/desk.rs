@@ -115,6 +115,14 @@ impl Desk {
         session.next_sequence.checked_add(ahead).map(|sequence| OrderId::new(session.epoch, sequence))
     }
 
+    /// Forgets old orders ahead of need, unless a command waits to be sent.
+    #[inline]
+    pub(super) fn keep_ready(&mut self) {
+        if self.strategy_outputs == 0 {
+            self.orders.keep_ready();
+        }
+    }
+
     /// Touches the memory that the next order will be put in, so that it is in the caches then. Nothing changes.
     pub(super) fn touch(&mut self) {
         if let Some(next) = self.next_order_id(0) {
@@ -141,7 +149,7 @@ impl Desk {
             }
         }
         let market = |instrument: &Instrument| Market {
-            book: Book::new(config.venues[instrument.venue.index()].book),
+            book: Book::with_tick(config.venues[instrument.venue.index()].book, instrument.tick),
             trades: TradeStream::new(config.capacity.trades as usize, config.timing.trade_window_ns),
             stale_told: false,
             resync_ns: 0,

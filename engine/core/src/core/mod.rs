@@ -126,7 +126,7 @@ impl Core {
             ) => {
                 self.desk.on_report(kind, event);
                 self.give_notices();
-                self.desk.orders.keep_ready();
+                self.desk.keep_ready();
             }
             Some(EventKind::Timer) => self.on_timer(event),
             Some(EventKind::Command) => {
@@ -166,7 +166,7 @@ impl Core {
             BookChange::Partial => self.dirty.add(event.venue_id(), id),
             BookChange::Updated { top } => {
                 market.stale_told = false;
-                let overflowed = market.book.counters().overflowed != market.overflowed;
+                let overflowed = market.book.overflowed() != market.overflowed;
                 if top {
                     self.mark(id);
                 }
@@ -177,7 +177,7 @@ impl Core {
             }
             BookChange::Validated => {
                 market.stale_told = false;
-                market.overflowed = market.book.counters().overflowed;
+                market.overflowed = market.book.overflowed();
                 self.mark(id);
                 self.dirty.add(event.venue_id(), id);
             }
@@ -292,7 +292,7 @@ impl Core {
         for (at, strategy) in self.strategies.iter_mut().enumerate() {
             strategy.on_timer(&mut Context::new(&mut self.desk, StrategyId(at as u8)));
         }
-        self.desk.orders.keep_ready();
+        self.desk.keep_ready();
     }
 
     fn on_feed_status(&mut self, event: &Event) {

@@ -197,7 +197,7 @@ impl Desk {
                 return;
             }
         };
-        self.gate.exposure.on_fill(instrument, side, qty, booked.notional);
+        self.gate.exposure.on_fill(strategy, instrument_id, side, qty, booked.notional);
         let fee = fee.filter(|f| f.order == id && f.trade_id == trade_id && f.venue == event.venue_id());
         if let Some(fee) = fee
             && self.positions.on_fee(Some(strategy), fee.venue, fee.asset, fee.amount).is_err()

@@ -57,7 +57,8 @@ impl Desk {
             orders: &self.orders,
             positions: &self.positions,
         };
-        Ok((self.gate.check(request, &view)?, instrument.venue))
+        let reserved = self.gate.check(request, &view)?;
+        Ok((reserved, self.gate.venue_of(request.instrument).ok_or(Refusal::UnknownInstrument)?))
     }
 
     /// A new order of a strategy.
@@ -81,6 +82,9 @@ impl Desk {
         let mut order = Order::new(id, request.strategy, request.instrument, venue, request.side, request.price, request.qty, self.now_ns);
         order.post_only = request.post_only;
         order.ioc = request.ioc;
+        order.reserved = reserved;
+        // What `change` would make of it with `OrderEvent::Send`, without going there.
+        order.state = OrderState::Pending;
         let slot = self.orders.insert(order).ok_or(Refusal::TableFull)?;
         self.session = Some(super::desk::Session { next_sequence: session.next_sequence + 1, ..session });
         self.gate.record(request, venue, self.now_ns);
@@ -88,10 +92,14 @@ impl Desk {
             venue.open += 1;
         }
         self.counters.submitted += 1;
+        let order = self.orders.get(slot);
+        self.gate.exposure.rebind(order, Reserved::default());
+        self.gate.exposure.revalue(request.strategy, request.instrument, venue, &self.positions);
         let mode = (if request.post_only { flags::POST_ONLY } else { 0 }) | (if request.ioc { flags::IOC } else { 0 });
-        let command = self.order_output(EventKind::SendNew, self.orders.get(slot)).with(mode);
-        self.push(Event { b: request.price.0 as u64, c: request.qty.0 as u64, ..command });
-        self.change(slot, OrderEvent::Send, |order| order.reserved = reserved);
+        let output = self.order_output(EventKind::SendNew, order);
+        self.push(Event { b: request.price.0 as u64, c: request.qty.0 as u64, ..output.with(mode) });
+        let (from, to) = (OrderState::New as u64, OrderState::Pending as u64);
+        self.push(Event { kind: EventKind::OrderTransition as u8, b: from, c: to, d: 0, ..output });
         Ok(id)
     }
 

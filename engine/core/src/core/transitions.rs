@@ -86,7 +86,7 @@ impl Desk {
         let order = self.orders.get(slot);
         let to = order.state;
         if order.reserved != before || order.filled != filled {
-            self.gate.exposure.rebind(order, instrument, before);
+            self.gate.exposure.rebind(order, before);
             self.gate.exposure.revalue(order.strategy, order.instrument, order.venue, &self.positions);
         }
         self.counters.acked += u64::from(order.acked && !acked);

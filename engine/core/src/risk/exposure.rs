@@ -6,7 +6,7 @@
 //! changes, and all of them at each timer event.
 
 use crate::event::Side;
-use crate::fixed::{Money, POW10, Price, Qty};
+use crate::fixed::{Money, POW10, Price, Qty, wide};
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::table::{Order, Reserved};
@@ -14,7 +14,7 @@ use crate::position::{Positions, checked_notional};
 use crate::state_hash::StateHasher;
 
 /// Bound on one value: sums over 65,536 of them fit, and no limit reaches it.
-const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000_000_000 + 1;
+pub(super) const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000_000_000 + 1;
 /// Binary places of [`Exposure::units`].
 const UNIT_BITS: u32 = 20;
 /// Binary places of a fee rate.
@@ -42,40 +42,77 @@ pub fn bind(instrument: &Instrument, side: Side, price: Price, qty: Qty, post_on
 /// `notional * ppm / 10^6`, rounded up by less than a millionth of it; zero for rebates.
 #[inline]
 fn fee(notional: i128, ppm: i32) -> i128 {
-    if ppm <= 0 {
-        return 0;
+    if let Some(fee) = fee_at(notional, fee_rate(ppm)) {
+        return fee;
     }
-    let ppm = ppm.min(1_000_000);
-    if notional < FEE_FAST_MAX {
-        let rate = ((i128::from(ppm) << FEE_BITS) as u64 / 1_000_000 + 1) as i128;
-        return ((notional * rate) >> FEE_BITS) + 1;
-    }
-    (notional / 1_000_000 + 1) * i128::from(ppm)
+    (notional / 1_000_000 + 1) * i128::from(ppm.min(1_000_000))
 }
 
-/// Open quantity and value of one instrument, of all or of one strategy.
-#[derive(Clone, Copy, Debug, Default)]
+/// A fee as a fraction with [`FEE_BITS`] binary places, rounded up; zero for rebates.
+pub(super) fn fee_rate(ppm: i32) -> u64 {
+    if ppm <= 0 { 0 } else { ((i128::from(ppm.min(1_000_000)) << FEE_BITS) as u64) / 1_000_000 + 1 }
+}
+
+/// The fee at a rate; `None` if the notional (not negative) is too large to multiply.
+#[inline]
+pub(super) fn fee_at(notional: i128, rate: u64) -> Option<i128> {
+    match rate {
+        0 => Some(0),
+        _ if notional < FEE_FAST_MAX => Some((notional.wrapping_mul(i128::from(rate)) >> FEE_BITS) + 1),
+        _ => None,
+    }
+}
+
+/// Open quantity and value of one instrument: one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
 struct Lane {
-    /// Open quantity by [`Side::index`].
-    open: [i64; 2],
     /// Value in the reporting asset with all open orders filled, as of the last look.
     gross: i128,
+    /// Open quantity by [`Side::index`].
+    open: [i64; 2],
+    /// The position of all strategies: a copy.
+    position: i64,
+    /// [`Exposure::units`] where it fits, else 0.
+    unit: u64,
+    /// Units of [`Money`] of one quantity unit of the base asset.
+    base_up: i64,
+    base: AssetId,
+    quote: AssetId,
 }
 
-impl Lane {
-    /// Largest position, long or short, that `position` and the open orders can become if `added` more opens on `side`.
-    #[inline]
-    fn worst(&self, position: Qty, side: Side, added: i64) -> i64 {
-        let mut open = self.open;
-        open[side.index()] = open[side.index()].saturating_add(added);
-        let long = position.0.saturating_add(open[0]);
-        let short = position.0.saturating_sub(open[1]);
-        long.saturating_abs().max(short.saturating_abs())
-    }
+/// Open quantity and value of one strategy in one instrument.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    gross: i128,
+    open: [i64; 2],
+    /// The strategy's position: a copy.
+    position: i64,
+}
+
+/// Largest position, long or short, that `position` and the open orders can become if `added` more opens on `side`.
+#[inline]
+fn worst(position: i64, mut open: [i64; 2], side: Side, added: i64) -> i64 {
+    open[side.index()] = open[side.index()].saturating_add(added);
+    let long = position.saturating_add(open[0]);
+    let short = position.saturating_sub(open[1]);
+    long.saturating_abs().max(short.saturating_abs())
+}
+
+/// `qty * mark * unit` in the reporting asset; `None` where it takes more than two multiplications of 64 bits, or `unit` is not
+/// known.
+#[inline]
+fn value_fast(unit: u64, qty: i64, mark: Price) -> Option<i128> {
+    let raw = (qty as u64 as u128).wrapping_mul(mark.0 as u64 as u128);
+    let fits = raw >> 64 == 0 && unit != 0 && qty >= 0 && mark.0 >= 0;
+    // Below 2^108, which is below the ceiling.
+    fits.then(|| (raw.wrapping_mul(u128::from(unit)) >> UNIT_BITS) as i128)
 }
 
 /// Amounts of one asset over all venues.
-#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
 struct Flow {
     /// Traded into the asset so far, fees not counted.
     net: i128,
@@ -83,6 +120,16 @@ struct Flow {
     open_in: i128,
     /// Open orders that pay it away.
     open_out: i128,
+    /// Largest net amount allowed.
+    max: i128,
+}
+
+impl Flow {
+    #[inline]
+    fn worst(&self, into: bool, added: i128) -> i128 {
+        let worst = if into { self.net.saturating_add(self.open_in) } else { self.open_out.saturating_sub(self.net) };
+        worst.saturating_add(added)
+    }
 }
 
 /// See the module header.
@@ -90,36 +137,46 @@ struct Flow {
 pub struct Exposure {
     instruments: usize,
     assets: usize,
+    total: i128,
     /// By instrument.
     lanes: Vec<Lane>,
     /// `strategy * instruments + instrument`.
-    own: Vec<Lane>,
+    own: Vec<Own>,
     /// `venue * assets + asset`.
     holds: Vec<i128>,
     /// By asset.
     flows: Vec<Flow>,
+    by_venue: Vec<i128>,
+    by_strategy: Vec<i128>,
     /// By instrument: value in the reporting asset of one price unit times one quantity unit, [`UNIT_BITS`] binary places;
     /// 0 while the rate of its quote asset is unknown.
     units: Vec<i128>,
-    by_venue: Vec<i128>,
-    by_strategy: Vec<i128>,
-    total: i128,
 }
 
 impl Exposure {
-    /// Nothing open, nothing held.
-    pub fn new(strategies: usize, instruments: usize, venues: usize, assets: usize) -> Exposure {
+    /// Nothing open, nothing held. `asset_max` is by asset: the largest net amount, `None` without a limit.
+    pub fn new(strategies: usize, table: &InstrumentTable, venues: usize, asset_max: &[Option<Money>]) -> Exposure {
+        let lane = |instrument: &Instrument| Lane {
+            gross: 0,
+            open: [0; 2],
+            position: 0,
+            unit: 0,
+            base_up: POW10[usize::from(Money::SCALE - instrument.qty_scale)],
+            base: instrument.base,
+            quote: instrument.quote,
+        };
+        let flow = |max: &Option<Money>| Flow { net: 0, open_in: 0, open_out: 0, max: max.map_or(i128::MAX, |max| max.0) };
         Exposure {
-            instruments,
-            assets,
-            lanes: vec![Lane::default(); instruments],
-            own: vec![Lane::default(); strategies * instruments],
-            holds: vec![0; venues * assets],
-            flows: vec![Flow::default(); assets],
-            units: vec![0; instruments],
+            instruments: table.len(),
+            assets: asset_max.len(),
+            total: 0,
+            lanes: table.iter().map(|(_, instrument)| lane(instrument)).collect(),
+            own: vec![Own::default(); strategies * table.len()],
+            holds: vec![0; venues * asset_max.len()],
+            flows: asset_max.iter().map(flow).collect(),
             by_venue: vec![0; venues],
             by_strategy: vec![0; strategies],
-            total: 0,
+            units: vec![0; table.len()],
         }
     }
 
@@ -130,40 +187,45 @@ impl Exposure {
 
     /// Takes the change of what an order binds, from `before` to what its `reserved` says now.
     #[inline]
-    pub fn rebind(&mut self, order: &Order, instrument: &Instrument, before: Reserved) {
+    pub fn rebind(&mut self, order: &Order, before: Reserved) {
         let after = order.reserved;
-        if before == after {
-            return;
-        }
         let side = order.side.index();
         let qty = after.qty.0 - before.qty.0;
         let own = self.own_index(order.strategy, order.instrument);
-        self.lanes[order.instrument.index()].open[side] += qty;
-        self.own[own].open[side] += qty;
-        let held = if order.side == Side::Buy { instrument.quote } else { instrument.base };
-        self.holds[order.venue.index() * self.assets + held.index()] += after.hold.0 - before.hold.0;
-        let base = i128::from(qty) * i128::from(POW10[usize::from(Money::SCALE - instrument.qty_scale)]);
+        let lane = &mut self.lanes[order.instrument.index()];
+        lane.open[side] += qty;
+        let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
+        let base = wide(qty, lane.base_up);
         let quote = after.notional.0 - before.notional.0;
+        self.own[own].open[side] += qty;
+        let held = if order.side == Side::Buy { quote_asset } else { base_asset };
+        self.holds[order.venue.index() * self.assets + held] += after.hold.0 - before.hold.0;
         match order.side {
             Side::Buy => {
-                self.flows[instrument.base.index()].open_in += base;
-                self.flows[instrument.quote.index()].open_out += quote;
+                self.flows[base_asset].open_in += base;
+                self.flows[quote_asset].open_out += quote;
             }
             Side::Sell => {
-                self.flows[instrument.base.index()].open_out += base;
-                self.flows[instrument.quote.index()].open_in += quote;
+                self.flows[base_asset].open_out += base;
+                self.flows[quote_asset].open_in += quote;
             }
         }
     }
 
-    /// Takes a booked fill.
+    /// Takes a booked fill of a strategy.
     #[inline]
-    pub fn on_fill(&mut self, instrument: &Instrument, side: Side, qty: Qty, notional: Money) {
-        let base = Money::from_qty(qty, instrument.qty_scale).0 * i128::from(side.sign());
-        let quote = notional.0 * i128::from(side.sign());
-        let into = &mut self.flows[instrument.base.index()];
+    pub fn on_fill(&mut self, strategy: StrategyId, id: InstrumentId, side: Side, qty: Qty, notional: Money) {
+        let own = self.own_index(strategy, id);
+        let lane = &mut self.lanes[id.index()];
+        let signed = qty.0 * side.sign();
+        lane.position += signed;
+        self.own[own].position += signed;
+        let base = wide(signed, lane.base_up);
+        let quote = if side == Side::Buy { notional.0 } else { -notional.0 };
+        let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
+        let into = &mut self.flows[base_asset];
         into.net = into.net.saturating_add(base);
-        let out = &mut self.flows[instrument.quote.index()];
+        let out = &mut self.flows[quote_asset];
         out.net = out.net.saturating_sub(quote);
     }
 
@@ -171,22 +233,27 @@ impl Exposure {
     #[inline]
     pub fn revalue(&mut self, strategy: StrategyId, id: InstrumentId, venue: VenueId, positions: &Positions) {
         let mark = positions.mark(id).unwrap_or_default();
-        let position = positions.total(id).map_or(Qty::ZERO, |p| p.qty);
-        let gross = self.value(id, self.lanes[id.index()].worst(position, Side::Buy, 0), mark);
-        let change = gross - self.lanes[id.index()].gross;
-        self.lanes[id.index()].gross = gross;
-        self.by_venue[venue.index()] += change;
-        self.total += change;
-        self.revalue_own(strategy, id, mark, positions);
+        self.revalue_all(id, venue, mark);
+        self.revalue_own(strategy, id, mark);
     }
 
     #[inline]
-    fn revalue_own(&mut self, strategy: StrategyId, id: InstrumentId, mark: Price, positions: &Positions) {
-        let own = self.own_index(strategy, id);
-        let position = positions.strategy(strategy, id).map_or(Qty::ZERO, |p| p.qty);
-        let gross = self.value(id, self.own[own].worst(position, Side::Buy, 0), mark);
-        self.by_strategy[strategy.index()] += gross - self.own[own].gross;
-        self.own[own].gross = gross;
+    fn revalue_all(&mut self, id: InstrumentId, venue: VenueId, mark: Price) {
+        let lane = &self.lanes[id.index()];
+        let gross = self.value(id, worst(lane.position, lane.open, Side::Buy, 0), mark);
+        let change = gross - lane.gross;
+        self.lanes[id.index()].gross = gross;
+        self.by_venue[venue.index()] += change;
+        self.total += change;
+    }
+
+    #[inline]
+    fn revalue_own(&mut self, strategy: StrategyId, id: InstrumentId, mark: Price) {
+        let at = self.own_index(strategy, id);
+        let own = &self.own[at];
+        let gross = self.value(id, worst(own.position, own.open, Side::Buy, 0), mark);
+        self.by_strategy[strategy.index()] += gross - own.gross;
+        self.own[at].gross = gross;
     }
 
     /// Brings everything up to date: rates, then values. Walks all instruments of all strategies: for timers.
@@ -194,14 +261,9 @@ impl Exposure {
         for (id, instrument) in instruments.iter() {
             self.refresh_unit(id, instrument, positions);
             let mark = positions.mark(id).unwrap_or_default();
-            let position = positions.total(id).map_or(Qty::ZERO, |p| p.qty);
-            let gross = self.value(id, self.lanes[id.index()].worst(position, Side::Buy, 0), mark);
-            let change = gross - self.lanes[id.index()].gross;
-            self.lanes[id.index()].gross = gross;
-            self.by_venue[instrument.venue.index()] += change;
-            self.total += change;
+            self.revalue_all(id, instrument.venue, mark);
             for strategy in 0..self.by_strategy.len() {
-                self.revalue_own(StrategyId(strategy as u8), id, mark, positions);
+                self.revalue_own(StrategyId(strategy as u8), id, mark);
             }
         }
     }
@@ -220,6 +282,7 @@ impl Exposure {
             }
             None => 0,
         };
+        self.lanes[id.index()].unit = u64::try_from(self.units[id.index()]).unwrap_or(0);
     }
 
     /// True if the instrument's quote asset has a value in the reporting asset.
@@ -230,8 +293,13 @@ impl Exposure {
 
     #[inline]
     fn value(&self, id: InstrumentId, qty: i64, mark: Price) -> i128 {
-        let raw = i128::from(qty) * i128::from(mark.0);
-        raw.checked_mul(self.units[id.index()]).map_or(VALUE_CEILING, |v| (v >> UNIT_BITS).min(VALUE_CEILING))
+        value_fast(self.lanes[id.index()].unit, qty, mark).unwrap_or_else(|| self.value_wide(id, qty, mark))
+    }
+
+    #[cold]
+    fn value_wide(&self, id: InstrumentId, qty: i64, mark: Price) -> i128 {
+        let value = wide(qty, mark.0).checked_mul(self.units[id.index()]);
+        value.map_or(VALUE_CEILING, |v| (v >> UNIT_BITS).min(VALUE_CEILING))
     }
 
     /// Open quantity of an instrument on a side.
@@ -252,36 +320,40 @@ impl Exposure {
         self.holds.get(venue.index() * self.assets + asset.index()).map_or(Money::ZERO, |&h| Money(h))
     }
 
-    /// Net amount of an asset if everything open filled that moves it in the direction of `into`, and `added` more.
+    /// True if the net amount of an asset would pass its limit, were everything open filled that moves it in the direction of
+    /// `into`, and `more` besides. What adds nothing passes.
     #[inline]
-    pub fn flow_worst(&self, asset: AssetId, into: bool, added: Money) -> Money {
+    pub fn flow_exceeds(&self, asset: AssetId, into: bool, more: i128) -> bool {
         let flow = &self.flows[asset.index()];
-        let worst = if into { flow.net.saturating_add(flow.open_in) } else { flow.open_out.saturating_sub(flow.net) };
-        Money(worst.saturating_add(added.0))
+        more > 0 && flow.worst(into, more) > flow.max
+    }
+
+    /// What an instrument's checks need.
+    #[inline]
+    pub(super) fn standing(&self, strategy: StrategyId, id: InstrumentId, side: Side) -> Standing {
+        let (lane, own) = (&self.lanes[id.index()], &self.own[self.own_index(strategy, id)]);
+        Standing {
+            position: lane.position,
+            open: lane.open[side.index()],
+            own_position: own.position,
+            own_open: own.open[side.index()],
+            base_up: lane.base_up,
+            base: lane.base,
+            quote: lane.quote,
+        }
     }
 
     /// Gross values with `added` more open on `side`: of the venue, of the strategy and of everything; `None` if that
     /// does not raise the instrument's own value. `mark` is the price to value this instrument at.
     #[inline]
-    #[allow(clippy::too_many_arguments)]
-    pub fn gross_with(
-        &self,
-        strategy: StrategyId,
-        id: InstrumentId,
-        venue: VenueId,
-        side: Side,
-        added: Qty,
-        mark: Price,
-        positions: &Positions,
-    ) -> Gross {
-        let lane = &self.lanes[id.index()];
-        let position = positions.total(id).map_or(Qty::ZERO, |p| p.qty);
-        let (now, then) = (lane.worst(position, side, 0), lane.worst(position, side, added.0));
-        let own = &self.own[self.own_index(strategy, id)];
-        let own_position = positions.strategy(strategy, id).map_or(Qty::ZERO, |p| p.qty);
-        let (own_now, own_then) = (own.worst(own_position, side, 0), own.worst(own_position, side, added.0));
-        let change = if then > now { Some(self.value(id, then, mark) - lane.gross) } else { None };
-        let own_change = if own_then > own_now { Some(self.value(id, own_then, mark) - own.gross) } else { None };
+    pub fn gross_with(&self, strategy: StrategyId, id: InstrumentId, venue: VenueId, side: Side, added: Qty, mark: Price) -> Gross {
+        let raised = |position: i64, open: [i64; 2], gross: i128| {
+            let then = worst(position, open, side, added.0);
+            (then > worst(position, open, side, 0)).then(|| self.value(id, then, mark) - gross)
+        };
+        let (lane, own) = (&self.lanes[id.index()], &self.own[self.own_index(strategy, id)]);
+        let change = raised(lane.position, lane.open, lane.gross);
+        let own_change = raised(own.position, own.open, own.gross);
         Gross {
             venue: change.map(|c| Money(self.by_venue[venue.index()] + c)),
             total: change.map(|c| Money(self.total + c)),
@@ -301,10 +373,11 @@ impl Exposure {
 
     /// Writes the state.
     pub fn hash_state(&self, hasher: &mut StateHasher) {
-        for lane in self.lanes.iter().chain(&self.own) {
-            hasher.write_i64(lane.open[0]);
-            hasher.write_i64(lane.open[1]);
-            hasher.write_i128(lane.gross);
+        let lanes = self.lanes.iter().map(|lane| (lane.open, lane.gross));
+        for (open, gross) in lanes.chain(self.own.iter().map(|own| (own.open, own.gross))) {
+            hasher.write_i64(open[0]);
+            hasher.write_i64(open[1]);
+            hasher.write_i128(gross);
         }
         for flow in &self.flows {
             hasher.write_i128(flow.net);
@@ -316,6 +389,18 @@ impl Exposure {
         }
         hasher.write_i128(self.total);
     }
+}
+
+/// Positions and open quantities on one side of an instrument, of all and of one strategy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub position: i64,
+    pub open: i64,
+    pub own_position: i64,
+    pub own_open: i64,
+    pub base_up: i64,
+    pub base: AssetId,
+    pub quote: AssetId,
 }
 
 /// Gross values after an order; `None` where it raises nothing.
@@ -384,7 +469,9 @@ mod tests {
             let instrument = instrument(price_scale, qty_scale);
             let mut positions = Positions::new(1, 1, 1, 3, AssetId(2));
             positions.rates.set_source(AssetId(1), RateSource::Fixed(Money::from_scaled(rate, 8)));
-            let mut exposure = Exposure::new(1, 1, 1, 3);
+            let mut table = InstrumentTable::new();
+            table.add(instrument.clone()).unwrap();
+            let mut exposure = Exposure::new(1, &table, 1, &[None; 3]);
             exposure.refresh_unit(InstrumentId(0), &instrument, &positions);
             let got = exposure.value(InstrumentId(0), qty, Price(mark));
             let notional = instrument.notional(Price(mark), Qty(qty));

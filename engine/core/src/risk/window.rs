@@ -1,7 +1,8 @@
 //! Sliding windows: at most so many within any stretch of so long. Exact and O(1).
 //!
 //! The times of the last `count` events are kept in a ring. One more is allowed if the oldest of them is
-//! at least a window ago.
+//! at least a window ago. When that will be is known from the last event on: a check is one comparison, and the ring
+//! is read only when an event is recorded.
 
 use crate::config::RateLimit;
 use crate::state_hash::StateHasher;
@@ -9,7 +10,9 @@ use crate::state_hash::StateHasher;
 /// Counts events against a [`RateLimit`].
 #[derive(Clone, Debug)]
 pub struct Window {
-    times: Vec<u64>,
+    /// From when on one more event keeps the limit.
+    allowed_at_ns: u64,
+    times: Box<[u64]>,
     next: usize,
     filled: bool,
     window_ns: u64,
@@ -21,13 +24,13 @@ impl Window {
     /// An empty window.
     pub fn new(limit: RateLimit) -> Window {
         let count = limit.count.clamp(1, RateLimit::COUNT_MAX) as usize;
-        Window { times: vec![0; count], next: 0, filled: false, window_ns: limit.window_ns, digest: 0 }
+        Window { allowed_at_ns: 0, times: vec![0; count].into_boxed_slice(), next: 0, filled: false, window_ns: limit.window_ns, digest: 0 }
     }
 
     /// True if one more event now keeps the limit.
     #[inline]
     pub fn allows(&self, now_ns: u64) -> bool {
-        !self.filled || now_ns.saturating_sub(self.times[self.next]) >= self.window_ns
+        now_ns >= self.allowed_at_ns
     }
 
     /// Records an event, allowed or not.
@@ -39,14 +42,23 @@ impl Window {
             self.next = 0;
             self.filled = true;
         }
+        if self.filled {
+            self.allowed_at_ns = self.times[self.next].saturating_add(self.window_ns);
+        }
         self.digest = (self.digest ^ now_ns).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
     }
 
     /// Forgets all events.
     pub fn clear(&mut self) {
+        self.allowed_at_ns = 0;
         self.next = 0;
         self.filled = false;
         self.digest = 0;
+    }
+
+    /// Touches what the next record will need. Nothing changes.
+    pub(crate) fn touch(&self) {
+        core::hint::black_box(self.times.get(self.next));
     }
 
     /// Writes the state.

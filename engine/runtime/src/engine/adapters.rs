@@ -1,7 +1,7 @@
 //! The real network behind the loop's seams: `netstack`'s stack and session.
 
 use super::network::{Channel, ChannelCounters, ChannelEvents, Network, NotSent};
-use crate::report::LinkReport;
+use crate::report::{LinkReport, TcpReport};
 use drivers::port::Port;
 use netstack::purpose::Purpose;
 use netstack::session::{CauseKind, CloseCause, Handler, Progress, Session, SessionConfig};
@@ -35,12 +35,9 @@ impl<P: Port> Network for Stack<P> {
     fn set_priority(&mut self, socket: SocketId) {
         Stack::set_priority(self, socket);
     }
-    #[inline]
-    fn touch(&mut self) {
-        Stack::touch(self);
-    }
     fn link(&self) -> LinkReport {
         let (info, statistics) = (self.port().info(), self.port().statistics());
+        let tcp = self.tcp_statistics();
         LinkReport {
             driver: info.driver.to_owned(),
             mode: info.mode.to_owned(),
@@ -52,6 +49,17 @@ impl<P: Port> Network for Stack<P> {
             rx_refused: self.statistics().dropped(),
             kicks: statistics.kicks,
             wakeups: statistics.wakeups,
+            tcp: TcpReport {
+                segments_in: tcp.segments_in,
+                predicted: tcp.predicted,
+                bytes_in: tcp.bytes_in,
+                bytes_copied_in: tcp.bytes_copied_in,
+                segments_out: tcp.segments_out,
+                bytes_out: tcp.bytes_out,
+                bytes_copied_out: tcp.bytes_copied_out,
+                retransmissions: tcp.retransmissions,
+                spurious: tcp.spurious,
+            },
         }
     }
 }

@@ -633,7 +633,6 @@ where
         }
         let Some(mut rehearsal) = self.rehearsal.take() else { return };
         self.side.touch();
-        self.network.touch();
         for order in self.side.core().desk().orders().iter_open().take(ORDERS_TOUCHED_MAX) {
             if let Some(slot) = self.venues.get(order.venue.index()) {
                 slot.venue.touch_order(order.id);

@@ -30,9 +30,6 @@ pub trait Network {
     /// From now on this socket's segments leave before others'.
     fn set_priority(&mut self, socket: SocketId);
 
-    /// Touches the memory that the next frame will be built in, so that it is in the caches then.
-    fn touch(&mut self) {}
-
     /// The link and its counters. Not for the hot path.
     fn link(&self) -> LinkReport;
 }

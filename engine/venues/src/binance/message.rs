@@ -39,15 +39,17 @@ pub struct TradeRow {
 /// Rows of the message being read; allocated once.
 #[derive(Debug)]
 pub struct Scratch {
-    /// Levels.
-    pub rows: Vec<Row>,
+    /// Room for levels, and how many there are.
+    rows: Box<[Row]>,
+    row_count: usize,
     /// Trades.
     pub trades: Vec<TradeRow>,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { rows: Vec::with_capacity(ROWS_MAX), trades: Vec::with_capacity(TRADES_MAX) }
+        let none = Row { side: Side::Buy, price: 0, qty: 0 };
+        Scratch { rows: vec![none; ROWS_MAX].into_boxed_slice(), row_count: 0, trades: Vec::with_capacity(TRADES_MAX) }
     }
 }
 
@@ -55,18 +57,35 @@ impl Scratch {
     /// Forgets the last message's rows.
     #[inline]
     pub fn clear(&mut self) {
-        self.rows.clear();
+        self.row_count = 0;
         self.trades.clear();
     }
 
     /// Adds a level; false if the message holds more than the bound.
     #[inline]
     pub fn level(&mut self, row: Row) -> bool {
-        let fits = self.rows.len() < ROWS_MAX;
-        if fits {
-            self.rows.push(row);
-        }
-        fits
+        let Some(place) = self.rows.get_mut(self.row_count) else { return false };
+        *place = row;
+        self.row_count += 1;
+        true
+    }
+
+    /// Room for more levels, to be written first and then counted by [`Scratch::fill`].
+    #[inline]
+    pub fn free(&mut self) -> &mut [Row] {
+        self.rows.get_mut(self.row_count..).unwrap_or_default()
+    }
+
+    /// So many more levels are there, written to what was [`Scratch::free`].
+    #[inline]
+    pub fn fill(&mut self, count: usize) {
+        self.row_count = self.row_count.saturating_add(count).min(self.rows.len());
+    }
+
+    /// The levels.
+    #[inline]
+    pub fn rows(&self) -> &[Row] {
+        self.rows.get(..self.row_count).unwrap_or_default()
     }
 
     /// Adds a trade; false if the message holds more than the bound.

@@ -25,6 +25,7 @@ pub mod rest;
 pub mod sbe;
 pub mod stream;
 pub mod templates;
+pub mod usual;
 pub mod working;
 
 pub use rest::BinanceRest;

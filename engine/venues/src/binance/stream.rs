@@ -1,10 +1,12 @@
 //! JSON market-data messages, raw or in the combined wrapper `{"stream":..,"data":..}`.
 //!
-//! A short look ahead finds what kind of message it is and for which symbol (both stand at the front in
+//! Nearly all of them come in the one form that [`super::usual`] reads; what follows takes every form, and says what is
+//! wrong with a message. A short look ahead finds what kind of message it is and for which symbol (both stand at the front in
 //! practice, anywhere in principle); then one typed pass reads the values in any order, with unknown
 //! fields skipped.
 
 use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
+use super::usual;
 use crate::json::{JsonError, Members, Scanner, Text, What};
 use crate::symbols::SymbolIndex;
 use engine_core::event::Side;
@@ -65,7 +67,18 @@ fn look_ahead<'a>(mut s: Scanner<'a>) -> Result<Front<'a>, JsonError> {
 }
 
 /// Reads one text message. In open mode `symbols` gains what it does not hold.
+#[inline]
 pub fn parse<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'a>, ParseError> {
+    scratch.clear();
+    match usual::parse(payload, symbols, scratch) {
+        Some(message) => Ok(message),
+        None => parse_any(payload, symbols, scratch),
+    }
+}
+
+/// As [`parse`], of messages in whatever form.
+#[inline(never)]
+pub fn parse_any<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'a>, ParseError> {
     scratch.clear();
     let mut s = Scanner::new(payload);
     let front = look_ahead(s.clone())?;

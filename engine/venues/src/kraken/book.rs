@@ -12,9 +12,12 @@
 //!    point and without leading zeros; which is to say, the two integers. CRC-32/IEEE over that text.
 //!
 //! Each level keeps its piece of that text, rendered once when the level is set: the sum of an update then costs
-//! twenty small copies and one CRC.
+//! twenty small copies and one CRC. The text is put together from its end, so that zeros can stand before it: a CRC
+//! that begins with nought does not change by them, and takes whole blocks of 128 bytes at its best speed. Its usual
+//! beginning (all ones) is then added to the first four bytes, which is the same thing.
 
 use super::message::{Row, Scratch};
+use crate::words::write_flush_right;
 use engine_core::event::Side;
 use engine_core::fixed::POW10;
 
@@ -24,8 +27,12 @@ pub const CHECKSUM_LEVELS: usize = 10;
 const SLACK: usize = 256;
 /// Two integers of at most 18 digits each, and room to copy a fixed 40 bytes.
 const TEXT_LEN: usize = 40;
+/// Blocks that the CRC takes at once.
+const BLOCK_LEN: usize = 128;
+/// Every piece, and zeros before them.
+const BUFFER_LEN: usize = (2 * CHECKSUM_LEVELS * TEXT_LEN).next_multiple_of(BLOCK_LEN) + BLOCK_LEN;
 
-/// A price level and its piece of the checksum's text.
+/// A price level and its piece of the checksum's text, which ends where its room ends; zeros before it.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     price: i64,
@@ -142,10 +149,11 @@ impl Book {
     #[inline]
     pub fn set(&mut self, row: Row) -> Option<i64> {
         let side = &mut self.sides[row.side.index()];
-        // Nearly all updates are near the top, and the window is short.
-        let better = |held: i64| if row.side == Side::Buy { held > row.price } else { held < row.price };
+        // The window is short: to count is quicker than to look for the place and not to know when it will be found.
+        let turn = if row.side == Side::Buy { 0 } else { -1 };
+        let better = |held: i64| (held ^ turn) > (row.price ^ turn);
         let at = if side.len() <= 2 * CHECKSUM_LEVELS {
-            side.iter().position(|level| !better(level.price)).unwrap_or(side.len())
+            side.iter().map(|level| usize::from(better(level.price))).sum()
         } else {
             side.partition_point(|level| better(level.price))
         };
@@ -181,16 +189,22 @@ impl Book {
     /// The venue's checksum of what is held.
     #[inline]
     pub fn checksum(&self) -> u32 {
-        let mut text = [0u8; 2 * CHECKSUM_LEVELS * TEXT_LEN];
-        let mut len = 0;
-        for side in [Side::Sell, Side::Buy] {
-            for level in self.sides[side.index()].iter().take(CHECKSUM_LEVELS) {
-                // A fixed-size copy; what it writes too much is overwritten by the next piece.
-                text[len..len + TEXT_LEN].copy_from_slice(&level.text);
-                len += usize::from(level.text_len);
+        let mut text = [0u8; BUFFER_LEN];
+        let mut start = BUFFER_LEN;
+        for side in [Side::Buy, Side::Sell] {
+            let levels = &self.sides[side.index()];
+            for level in levels[..levels.len().min(CHECKSUM_LEVELS)].iter().rev() {
+                // A fixed-size copy; the zeros before it are overwritten by the piece that comes before.
+                text[start - TEXT_LEN..start].copy_from_slice(&level.text);
+                start -= usize::from(level.text_len);
             }
         }
-        crc32fast::hash(&text[..len])
+        let len = BUFFER_LEN - start;
+        let Some(first) = text[start..].first_chunk_mut::<4>() else { return crc32fast::hash(&text[start..]) };
+        *first = (!u32::from_le_bytes(*first)).to_le_bytes();
+        let mut crc = crc32fast::Hasher::new_with_initial(u32::MAX);
+        crc.update(&text[BUFFER_LEN - len.next_multiple_of(BLOCK_LEN)..]);
+        crc.finalize()
     }
 
     /// Levels of a side as price and quantity, best first.
@@ -207,16 +221,22 @@ impl Book {
 #[inline]
 fn render(price_decimals: Decimals, qty_decimals: Decimals, price: i64, qty: i64) -> Level {
     let mut text = [0u8; TEXT_LEN];
-    let mut buffer = itoa::Buffer::new();
-    let mut len = 0;
-    for value in [price_decimals.integer(price), qty_decimals.integer(qty)] {
-        let digits = buffer.format(value).as_bytes();
-        // VALUE_MAX has 18 digits: two of them fit.
-        let digits = &digits[..digits.len().min(TEXT_LEN / 2)];
-        text[len..len + digits.len()].copy_from_slice(digits);
-        len += digits.len();
+    let mut free = TEXT_LEN;
+    for value in [qty_decimals.integer(qty), price_decimals.integer(price)] {
+        free -= write_flush_right(value, &mut text[..free]).unwrap_or_else(|| write_long(value, &mut text[..free]));
     }
-    Level { price, qty, text, text_len: len as u8 }
+    Level { price, qty, text, text_len: (TEXT_LEN - free) as u8 }
+}
+
+/// As [`write_flush_right`], of 17 digits or more. [`engine_core::event::VALUE_MAX`] has 18: two of them fit.
+#[cold]
+fn write_long(value: u64, out: &mut [u8]) -> usize {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(value).as_bytes();
+    let digits = &digits[..digits.len().min(TEXT_LEN / 2)];
+    let start = out.len() - digits.len();
+    out[start..].copy_from_slice(digits);
+    digits.len()
 }
 
 #[cfg(test)]

@@ -117,16 +117,20 @@ pub fn emit_book<S: EventSink>(
     let level = |side: Side, price: i64, qty: i64| Event::book_level(venue, instrument, side, Price(price), Qty(qty), 0, times).at(time_ns);
     let touch = Event { instrument: instrument.0, ..Event::new(EventKind::BookTouch, venue, times) }.at(time_ns);
     if !snapshot {
-        for (at, row) in scratch.rows.iter().enumerate() {
-            let last = if at + 1 == scratch.rows.len() { flags::LAST } else { 0 };
-            sink.event(&level(row.side, row.price, row.qty).with(last));
-            count += 1;
-        }
-        if count == 0 {
+        let Some((final_row, rows)) = scratch.rows.split_last() else {
             sink.event(&touch.with(flags::LAST));
-            count = 1;
+            return 1;
+        };
+        // One event, of which only what differs is written: whoever copies it in wide pieces would wait for
+        // narrow writes to arrive.
+        let mut event = level(final_row.side, final_row.price, final_row.qty);
+        for row in rows {
+            event.set_level(row.side, row.price, row.qty);
+            sink.event(&event);
         }
-        return count;
+        event.set_level(final_row.side, final_row.price, final_row.qty);
+        sink.event(&event.with(flags::LAST));
+        return scratch.rows.len() as u64;
     }
     let held = book.levels(Side::Buy).count() + book.levels(Side::Sell).count();
     if held == 0 {

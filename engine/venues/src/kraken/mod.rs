@@ -27,6 +27,7 @@ pub mod recorded;
 pub mod rest;
 pub mod stream;
 pub mod tracked;
+pub mod usual;
 pub mod writer;
 
 pub use rest::KrakenRest;

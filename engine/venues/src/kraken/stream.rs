@@ -1,8 +1,10 @@
 //! Public WebSocket v2 messages, read in one pass into a [`Message`] and the [`Scratch`].
 //!
-//! `channel` comes before `data` in practice: rows then go straight to fixed-point. If the order is another one,
+//! Nearly all of them come in the one form that [`super::usual`] reads; what follows takes every form, and says what is
+//! wrong with a message. `channel` comes before `data` in practice: rows then go straight to fixed-point. If the order is another one,
 //! `data` is looked at after the rest; the result is the same.
 
+use super::usual;
 use super::message::{Envelope, ParseError, Row, Scratch, TradeRow, missing, price, qty, time};
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::symbols::{Symbol, SymbolIndex};
@@ -63,6 +65,16 @@ enum Body {
 /// Reads one text message. In open mode `symbols` gains what it does not hold.
 #[inline]
 pub fn parse<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'a>, ParseError> {
+    scratch.clear();
+    match usual::parse(payload, symbols, scratch) {
+        Some(message) => Ok(message),
+        None => parse_any(payload, symbols, scratch),
+    }
+}
+
+/// As [`parse`], of messages in whatever form.
+#[inline(never)]
+pub fn parse_any<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'a>, ParseError> {
     scratch.clear();
     let mut s = Scanner::new(payload);
     let mut envelope = Envelope::default();
