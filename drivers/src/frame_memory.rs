@@ -1,20 +1,18 @@
 //! Frame memory: one region cut into equal chunks, and the list of chunks that are free.
 //!
-//! The region lies on 2 MiB pages when the machine has some reserved, so that the whole of it costs a
-//! handful of TLB entries; otherwise on ordinary pages, and [`FrameMemory::why`] says why. Pages are
+//! The region lies on 2 MiB pages if that can be had (see [`crate::pages`]), so that the whole of it costs a
+//! handful of TLB entries; otherwise [`FrameMemory::why`] says why not. Pages are
 //! faulted in and locked before the first frame. Memory lands on the NUMA node of the thread that
 //! opens the port: pin that thread first.
 
 use std::fs;
 use std::io;
-use std::ptr::NonNull;
 
 use crate::error::{DriverError, Result};
+use crate::pages::{PageKind, Region};
 
 /// Chunk size of all ports that share memory with a NIC: ENA takes no other.
 pub const CHUNK_SIZE: u32 = 4096;
-/// Size of a huge page.
-pub const HUGE_PAGE: usize = 2 << 20;
 /// Largest region that will be made, as a guard against a mistyped size.
 pub const REGION_MAX: usize = 4 << 30;
 
@@ -24,7 +22,7 @@ const HUGE_PAGES_FREE: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hu
 /// How the region's pages are obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pages {
-    /// Huge pages if there are any, else ordinary pages; locked and faulted in.
+    /// Huge pages if they can be had, else ordinary pages; locked and faulted in.
     HugeOrOrdinary,
     /// Ordinary pages; locked and faulted in.
     Ordinary,
@@ -35,19 +33,11 @@ pub enum Pages {
 /// A region of equal chunks.
 #[derive(Debug)]
 pub struct FrameMemory {
-    base: NonNull<u8>,
-    mapped: usize,
+    region: Region,
     chunk_size: u32,
     chunks: u32,
-    huge: bool,
     why: Vec<String>,
 }
-
-// SAFETY: the region is plain memory owned by this value; nothing in it is bound to a thread. Who may
-// touch which chunk is decided by the ports, which hold the only pointers into it.
-unsafe impl Send for FrameMemory {}
-// SAFETY: shared references only hand out raw pointers; dereferencing those is the ports' duty.
-unsafe impl Sync for FrameMemory {}
 
 impl FrameMemory {
     /// Maps `chunks` chunks of `chunk_size` bytes (a power of two).
@@ -59,38 +49,33 @@ impl FrameMemory {
         if !chunk_size.is_power_of_two() || chunk_size < 64 || bytes == 0 || bytes > REGION_MAX {
             return Err(DriverError::Config(format!("frame memory of {chunks} chunks of {chunk_size} bytes")));
         }
-        let mut why = Vec::new();
-        if pages == Pages::HugeOrOrdinary {
-            let mapped = bytes.next_multiple_of(HUGE_PAGE);
-            let wanted = mapped / HUGE_PAGE;
-            match map(mapped, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB | libc::MAP_POPULATE) {
-                Ok(base) => {
-                    // Huge pages are never swapped: no lock needed.
-                    return Ok(FrameMemory { base, mapped, chunk_size, chunks, huge: true, why });
-                }
-                Err(error) => why.push(format!(
-                    "frame memory on ordinary pages: {wanted} huge pages of 2 MiB refused ({error}); raise vm.nr_hugepages by {wanted}"
-                )),
-            }
+        let mapped = match pages {
+            Pages::HugeOrOrdinary => Region::huge("frame memory", bytes),
+            Pages::Ordinary | Pages::OnDemand => Region::ordinary(bytes),
+        };
+        let mut region = mapped.map_err(|error| DriverError::io(format!("mmap of {bytes} bytes of frame memory"), error))?;
+        if pages != Pages::OnDemand {
+            region.populate();
         }
-        let populate = if pages == Pages::OnDemand { 0 } else { libc::MAP_POPULATE };
-        let base = map(bytes, populate).map_err(|error| DriverError::io(format!("mmap of {bytes} bytes of frame memory"), error))?;
-        let memory = FrameMemory { base, mapped: bytes, chunk_size, chunks, huge: false, why };
-        if pages == Pages::OnDemand { Ok(memory) } else { Ok(memory.locked()) }
+        let mut memory = FrameMemory { why: region.why().to_vec(), region, chunk_size, chunks };
+        if pages != Pages::OnDemand && memory.region.kind() != PageKind::Reserved {
+            memory.lock();
+        }
+        Ok(memory)
     }
 
-    fn locked(mut self) -> FrameMemory {
-        // SAFETY: base and mapped describe our own live mapping.
-        if unsafe { libc::mlock(self.base.as_ptr().cast(), self.mapped) } != 0 {
+    fn lock(&mut self) {
+        let len = self.region.len();
+        // SAFETY: our own live mapping.
+        if unsafe { libc::mlock(self.region.base().cast(), len) } != 0 {
             let error = io::Error::last_os_error();
-            self.why.push(format!("frame memory is not locked: mlock of {} bytes refused ({error}); raise RLIMIT_MEMLOCK", self.mapped));
+            self.why.push(format!("frame memory is not locked: mlock of {len} bytes refused ({error}); raise RLIMIT_MEMLOCK"));
         }
-        self
     }
 
     /// First byte of the region.
     pub fn base(&self) -> *mut u8 {
-        self.base.as_ptr()
+        self.region.base()
     }
 
     /// Bytes of the region that chunks occupy.
@@ -113,9 +98,9 @@ impl FrameMemory {
         self.chunk_size
     }
 
-    /// True if the region lies on huge pages.
+    /// True if the region lies on huge pages, reserved or transparent.
     pub fn huge_pages(&self) -> bool {
-        self.huge
+        self.region.kind() != PageKind::Ordinary
     }
 
     /// Why not on huge pages, or not locked; empty if all is well.
@@ -138,26 +123,8 @@ impl FrameMemory {
         let end = offset.checked_add(u64::from(len));
         assert!(end.is_some_and(|end| end <= self.len() as u64), "frame handle outside frame memory");
         // SAFETY: offset is within the mapping, as just asserted.
-        unsafe { self.base.as_ptr().add(offset as usize) }
+        unsafe { self.region.base().add(offset as usize) }
     }
-}
-
-impl Drop for FrameMemory {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, unmapped once; ports drop their pointers together with it.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped) };
-    }
-}
-
-fn map(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
-    let base = unsafe {
-        libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags, -1, 0)
-    };
-    if base == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))
 }
 
 /// Where the chunks are that their user keeps over several sendings.
@@ -347,7 +314,7 @@ mod tests {
                 assert_eq!(last.read(), 0xa5);
             }
             if pages == Pages::HugeOrOrdinary {
-                assert_eq!(memory.huge_pages(), memory.why().is_empty(), "{:?}", memory.why());
+                assert!(memory.huge_pages() || !memory.why().is_empty(), "what was refused is told");
             }
         }
     }

@@ -33,6 +33,7 @@ pub mod filter;
 pub mod frame_memory;
 pub mod interface;
 pub mod memory;
+pub mod pages;
 pub mod pcapng;
 pub mod port;
 mod retry;

@@ -243,6 +243,9 @@ pub struct HotReport {
     pub arena_bytes: u64,
     /// The arena lies on 2 MiB pages.
     pub arena_huge_pages: bool,
+    /// Bytes of the program's code and constants on 2 MiB pages.
+    #[serde(default)]
+    pub code_on_huge_pages: u64,
     /// CPU it was pinned to.
     pub cpu: Option<usize>,
     /// Resident memory of the process, bytes.

@@ -229,7 +229,6 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
             ..TcpConfig::default()
         },
         seed,
-        ..StackConfig::default()
     })
 }
 

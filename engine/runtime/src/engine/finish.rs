@@ -195,6 +195,7 @@ where
         arena_used: hot_memory::arena_used() as u64,
         arena_bytes: facts.arena.bytes as u64,
         arena_huge_pages: facts.arena.huge_pages,
+        code_on_huge_pages: facts.code_on_huge_pages as u64,
         cpu: facts.cpu,
         resident_bytes: resident_bytes(),
         refusals: facts.refusals.iter().chain(refusals).cloned().collect(),

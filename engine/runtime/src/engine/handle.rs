@@ -26,6 +26,8 @@ pub(super) struct Facts {
     pub verify_replay: bool,
     pub log: Log,
     pub arena: Arena,
+    /// Bytes of code on huge pages.
+    pub code_on_huge_pages: usize,
     pub cpu: Option<usize>,
     pub refusals: Vec<String>,
     pub epoch: u16,

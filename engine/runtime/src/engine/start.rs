@@ -137,6 +137,7 @@ impl Engine {
             verify_replay: init.verify_replay,
             log: init.log,
             arena: placed.arena,
+            code_on_huge_pages: placed.code_on_huge_pages,
             cpu: placed.cpu,
             refusals: placed.refusals.iter().map(ToString::to_string).collect(),
             epoch,
@@ -150,6 +151,7 @@ impl Engine {
 struct Placed {
     cpu: Option<usize>,
     arena: Arena,
+    code_on_huge_pages: usize,
     refusals: Vec<Refusal>,
 }
 
@@ -158,17 +160,21 @@ fn place(init: &EngineInit) -> Placed {
     let machine = Machine::read().map_err(|refusal| refusals.push(refusal)).ok();
     let cpu = init.placement.hot_cpu.or_else(|| machine.as_ref().and_then(Machine::default_hot_cpu));
     let node = cpu.and_then(|cpu| machine.as_ref()?.numa_node_of(cpu));
-    let mut arena = Arena::default();
+    let (mut arena, mut code_on_huge_pages) = (Arena::default(), 0);
     if init.placement.arena_bytes > 0 && hot_memory::is_installed() {
         arena = hot_memory::create_arena(init.placement.arena_bytes, node);
         refusals.extend(arena.refusals.iter().cloned());
+        match host::code_pages::make_huge() {
+            Ok(bytes) => code_on_huge_pages = bytes,
+            Err(refusal) => refusals.push(refusal),
+        }
     }
     if init.placement.lock_memory
         && let Err(refusal) = host::lock_memory()
     {
         refusals.push(refusal);
     }
-    Placed { cpu, arena, refusals }
+    Placed { cpu, arena, code_on_huge_pages, refusals }
 }
 
 fn log_recovery(init: &EngineInit, recovered: &Recovered) {

@@ -13,11 +13,10 @@
 //! back with the process.
 
 use super::Refusal;
+use drivers::pages::{PageKind, Region};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-const HUGE_PAGE: usize = 2 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -58,40 +57,33 @@ pub fn create_arena(bytes: usize, numa_node: Option<usize>) -> Arena {
         arena.bytes = ARENA_END.load(Ordering::Acquire) - start;
         return arena;
     }
-    let bytes = bytes.div_ceil(HUGE_PAGE) * HUGE_PAGE;
-    let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a fresh anonymous mapping; no address is forced.
-    let mut address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, anonymous | libc::MAP_HUGETLB, -1, 0) };
-    arena.huge_pages = address != libc::MAP_FAILED;
-    if !arena.huge_pages {
-        arena.refusals.push(Refusal {
-            what: "2 MiB pages for the hot arena",
-            reason: std::io::Error::last_os_error().to_string(),
-            fix: "raise vm.nr_hugepages",
-        });
-        // SAFETY: as above, with normal pages.
-        address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, anonymous, -1, 0) };
-        if address == libc::MAP_FAILED {
+    let mut region = match Region::huge("the hot arena", bytes) {
+        Ok(region) => region,
+        Err(error) => {
             arena.refusals.push(Refusal {
                 what: "the hot arena",
-                reason: std::io::Error::last_os_error().to_string(),
+                reason: error.to_string(),
                 fix: "give the process more memory; the hot thread uses ordinary heap memory meanwhile",
             });
             return arena;
         }
-    }
-    let base = address.cast::<u8>();
+    };
     if let Some(node) = numa_node
-        && let Err(refusal) = super::topology::bind_to_node(base, bytes, node)
+        && let Err(refusal) = super::topology::bind_to_node(region.base(), region.len(), node)
     {
         arena.refusals.push(refusal);
     }
-    let step = if arena.huge_pages { HUGE_PAGE } else { 4096 };
-    for at in (0..bytes).step_by(step) {
-        // SAFETY: `at` < bytes lies in the mapping just made, which nobody else knows yet.
-        unsafe { base.add(at).write_volatile(0) };
+    region.populate();
+    arena.huge_pages = region.kind() != PageKind::Ordinary;
+    if !arena.huge_pages {
+        arena.refusals.push(Refusal {
+            what: "2 MiB pages for the hot arena",
+            reason: region.why().join("; "),
+            fix: "raise vm.nr_hugepages, or set /sys/kernel/mm/transparent_hugepage/enabled to madvise",
+        });
     }
+    let bytes = region.len();
+    let base = region.leak();
     arena.bytes = bytes;
     ARENA_NEXT.store(base as usize, Ordering::Release);
     ARENA_END.store(base as usize + bytes, Ordering::Release);

@@ -4,6 +4,7 @@
 //! (a [`Refusal`]) and the engine goes on without it, because a slower start beats none; the report says
 //! what was obtained.
 
+pub mod code_pages;
 pub mod hot_memory;
 pub mod interrupts;
 pub mod topology;
