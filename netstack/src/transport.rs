@@ -110,6 +110,12 @@ pub trait Transport {
     /// a record that was opened in place stays opened.
     fn read<R>(&mut self, socket: SocketId, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> R;
 
+    /// True if [`Transport::read`] would certainly lend nothing now. For callers that would rather not ask in vain; false
+    /// says nothing.
+    fn is_drained(&self, _socket: SocketId) -> bool {
+        false
+    }
+
     /// Lends room for `room` bytes that will follow what was written before. `fill` returns how many bytes
     /// at the front it wrote, and its result. `None`, without a call, if there is no room for so many now.
     fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R>;

@@ -67,6 +67,12 @@ impl Channel {
         self.tls.as_deref()
     }
 
+    /// True if the transport certainly has nothing to read.
+    #[inline]
+    pub(super) fn is_drained<T: Transport>(&self, transport: &T) -> bool {
+        self.socket.is_some_and(|socket| transport.is_drained(socket))
+    }
+
     /// Gives plaintext to `take` piece by piece, until it says stop or nothing more is there. `take`
     /// returns how many bytes it used.
     #[inline]

@@ -377,6 +377,16 @@ impl Link {
         matches!(self.channel.state(transport), SocketState::Closed(_))
     }
 
+    /// True if nothing is left of what has been received.
+    #[inline]
+    pub(super) fn is_drained<T: Transport>(&self, transport: &T) -> bool {
+        match self.stage {
+            Stage::Vacant => true,
+            Stage::Open => self.fault.is_none() && self.records.unread().is_empty() && self.channel.is_drained(transport),
+            _ => false,
+        }
+    }
+
     /// True if TLS asks for a new connection before its key is used up.
     pub(super) fn wears_out(&self) -> bool {
         self.channel.tls().is_some_and(TlsClient::wears_out)

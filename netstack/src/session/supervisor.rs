@@ -92,6 +92,12 @@ impl Session {
         progress
     }
 
+    /// True if another [`Session::poll`] would certainly find no message: all that was received has been handed out.
+    #[inline]
+    pub fn is_drained<T: Transport>(&self, transport: &T) -> bool {
+        self.links.iter().all(|link| link.is_drained(transport))
+    }
+
     #[inline]
     fn advance<T: Transport>(&mut self, index: usize, transport: &mut T, moment: Moment, handler: &mut impl Handler) -> Step {
         let Some(link) = self.links.get_mut(index) else {

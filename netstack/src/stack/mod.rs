@@ -746,6 +746,11 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
     }
 
     #[inline]
+    fn is_drained(&self, socket: SocketId) -> bool {
+        self.held(socket).is_none_or(|index| self.slots[index].tcp.is_drained())
+    }
+
+    #[inline]
     fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
         let index = self.held(socket)?;
         let result = self.slots[index].tcp.write(&mut self.port, room, fill, self.now_ns)?;

@@ -367,6 +367,11 @@ impl TcpSocket for SmoltcpTcp {
     }
 
     #[inline]
+    fn is_drained(&self) -> bool {
+        self.socket().recv_queue() == 0
+    }
+
+    #[inline]
     fn write<P: Port, R>(&mut self, _port: &mut P, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R), now_ns: u64) -> Option<R> {
         let socket = self.set.get_mut::<Socket<'static>>(self.handle);
         let queued = socket.send_queue();

@@ -96,6 +96,8 @@ pub trait TcpSocket: Sized {
     fn close(&mut self, now_ns: u64);
     /// Lends received bytes; how many were used, and the result.
     fn read<P: Port, R>(&mut self, port: &mut P, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> (usize, R);
+    /// True if there is nothing to read.
+    fn is_drained(&self) -> bool;
     /// Lends room to write.
     fn write<P: Port, R>(&mut self, port: &mut P, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R), now_ns: u64) -> Option<R>;
     /// Bytes written and not yet acknowledged.

@@ -288,6 +288,11 @@ impl TcpSocket for OwnTcp {
     }
 
     #[inline]
+    fn is_drained(&self) -> bool {
+        self.lent.is_none() && self.connection.readable() == 0
+    }
+
+    #[inline]
     fn write<P: Port, R>(&mut self, port: &mut P, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R), now_ns: u64) -> Option<R> {
         let Some(frame) = self.spare(port, room) else {
             return self.connection.write(now_ns, room, fill);

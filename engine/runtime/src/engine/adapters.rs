@@ -144,6 +144,11 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
     }
 
     #[inline]
+    fn is_drained(&self, network: &N) -> bool {
+        self.session.is_drained(network)
+    }
+
+    #[inline]
     fn owns(&self, socket: SocketId) -> bool {
         self.session.owns(socket)
     }

@@ -39,6 +39,8 @@ use venues::venue::{Role, Venue};
 const MESSAGES_PER_FRAME_MAX: usize = 64;
 /// Rounds of orders that one message may cause: an order's refusal may cause the next.
 const ROUNDS_MAX: usize = 8;
+/// Places of sockets whose owners are remembered; others are looked for each time.
+const SOCKETS_REMEMBERED: usize = 256;
 /// Open orders that are kept at hand, for the cancel or the replace that may come.
 const ORDERS_TOUCHED_MAX: usize = 32;
 /// Before a rehearsal, no frame has come for so long.
@@ -196,6 +198,8 @@ pub struct HotLoop<N, S, V> {
     cut_short: bool,
     failed: Option<io::Error>,
     rehearsal: Option<Box<Rehearsal>>,
+    /// By place of a socket: whose it is.
+    owners: Vec<Option<(SocketId, usize, Role)>>,
 }
 
 /// What a loop is made of.
@@ -269,6 +273,7 @@ where
             cut_short: false,
             failed: None,
             rehearsal: parts.rehearsal,
+            owners: vec![None; SOCKETS_REMEMBERED],
         }
     }
 
@@ -378,6 +383,21 @@ where
     /// Whose socket it is. The order-entry channel's socket is marked as going first when it is first seen.
     #[inline]
     fn owner(&mut self, socket: SocketId) -> Option<(usize, Role)> {
+        let place = usize::from(socket.index);
+        if let Some(&Some((known, venue, role))) = self.owners.get(place)
+            && known == socket
+        {
+            return Some((venue, role));
+        }
+        let found = self.find_owner(socket);
+        if let Some(known) = self.owners.get_mut(place) {
+            *known = found.map(|(venue, role)| (socket, venue, role));
+        }
+        found
+    }
+
+    #[cold]
+    fn find_owner(&mut self, socket: SocketId) -> Option<(usize, Role)> {
         for (at, venue) in self.venues.iter_mut().enumerate() {
             for slot in venue.channels.iter_mut().flatten() {
                 if slot.channel.owns(socket) {
@@ -400,7 +420,7 @@ where
                 self.send_orders(polled.complete_ns, tick, Purpose::Send, clock);
             }
             self.send_rest(venue, clock);
-            if !polled.worked {
+            if !polled.worked || polled.last {
                 self.set_waiting(venue, role, None);
                 return;
             }

@@ -66,6 +66,11 @@ pub trait Channel<N> {
     /// Does a bounded piece of work; delivers at most one message. Returns whether there was anything to do.
     fn poll(&mut self, network: &mut N, now_ns: u64, events: &mut impl ChannelEvents) -> bool;
 
+    /// True if another poll would certainly bring no message. False says nothing.
+    fn is_drained(&self, _network: &N) -> bool {
+        false
+    }
+
     /// True if the socket is one of its own.
     fn owns(&self, socket: SocketId) -> bool;
 

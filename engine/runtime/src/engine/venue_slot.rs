@@ -74,6 +74,8 @@ pub(super) struct VenueSlot<S, V> {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Polled {
     pub worked: bool,
+    /// It brought the last message that there was.
+    pub last: bool,
     /// When the message was complete, if there was one.
     pub complete_ns: Option<u64>,
 }
@@ -132,7 +134,8 @@ impl<S, V: Venue> VenueSlot<S, V> {
         let now = clock.now_ns();
         let mut dispatch = Dispatch { venue, role, side, out, clock, seen_ns, tasks, counters, complete_ns: None };
         let worked = slot.channel.poll(network, now, &mut dispatch);
-        Polled { worked, complete_ns: dispatch.complete_ns }
+        let complete_ns = dispatch.complete_ns;
+        Polled { worked, last: complete_ns.is_some() && slot.channel.is_drained(network), complete_ns }
     }
 
     /// The counters of both channels together.
