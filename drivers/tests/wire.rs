@@ -253,12 +253,12 @@ fn af_packet_completes_checksums_that_the_sender_left_to_hardware() {
 }
 
 /// Frames flow out of every chunk and back, committed in another order than allocated, some abandoned.
-fn out_of_order_commit(bed: &Testbed, mut port: impl Port) {
+/// A socket behind the wire, and what makes frames for it that carry a number.
+fn listener(bed: &Testbed, mac: [u8; 6]) -> (UdpSocket, impl Fn(u16) -> Vec<u8>) {
     let listener = bed.right().run(|| UdpSocket::bind((VENUE_ADDRESS, 9100)).expect("bind")).expect("enter");
     listener.set_read_timeout(Some(DEADLINE)).expect("timeout");
     let right_mac = bed.right().run(|| Interface::open(bed.right_interface())).expect("enter").expect("interface").mac;
-    let mac = port.info().mac;
-    let datagram = |number: u16| {
+    let datagram = move |number: u16| {
         let mut frame = Vec::new();
         frame.extend_from_slice(&right_mac);
         frame.extend_from_slice(&mac);
@@ -276,6 +276,69 @@ fn out_of_order_commit(bed: &Testbed, mut port: impl Port) {
     bed.right()
         .ip(&["neighbour", "replace", &ENGINE_ADDRESS.to_string(), "lladdr", "02:00:00:00:00:01", "dev", bed.right_interface()])
         .expect("neighbour");
+    (listener, datagram)
+}
+
+/// One frame, kept, changed and sent again and again from different places in it; what it gives back is whole.
+fn kept_frames(bed: &Testbed, mut port: impl Port) {
+    let (listener, datagram) = listener(bed, port.info().mac);
+    let kept = port.keep().expect("a chunk");
+    let again = |port: &mut dyn Port, number: u16| {
+        let bytes = datagram(number);
+        let start = usize::from(number % 64);
+        port.buffer(&kept)[start..start + bytes.len()].copy_from_slice(&bytes);
+        assert!(port.commit_kept(&kept, start, bytes.len()));
+        (start, bytes.len())
+    };
+    for number in 0..200 {
+        let (start, len) = again(&mut port, number);
+        port.flush(now_ns()).expect("flush");
+        let mut answer = [0; 16];
+        let received = listener.recv(&mut answer).expect("sent frames arrive");
+        assert_eq!(answer[..received], number.to_be_bytes());
+        let deadline = Instant::now() + DEADLINE;
+        while !port.is_at_rest(&kept) {
+            // The kernel says that it is done when it is asked: by the next flush of anything.
+            assert!(Instant::now() < deadline, "the frame is never given back");
+            let other = port.allocate().expect("chunk");
+            let bytes = datagram(999);
+            port.buffer(&other)[..bytes.len()].copy_from_slice(&bytes);
+            port.commit(other, bytes.len());
+            port.flush(now_ns()).expect("flush");
+            listener.recv(&mut answer).expect("sent frames arrive");
+        }
+        assert_eq!(port.buffer(&kept)[start..start + len], datagram(number), "nobody has changed it");
+    }
+    assert!(!port.commit_kept(&kept, 0, 13) && !port.commit_kept(&kept, 0, 1515), "no Ethernet header; longer than the link takes");
+    assert!(!port.commit_kept(&kept, kept.capacity as usize - 20, 44), "beyond its end");
+    // Given back while it is under way: free only when that is over, and then once.
+    again(&mut port, 7);
+    port.release(kept);
+    port.flush(now_ns()).expect("flush");
+    listener.recv(&mut [0; 16]).expect("it was sent all the same");
+    let more: Vec<_> = std::iter::from_fn(|| port.keep()).collect();
+    assert_eq!(more.len(), 96, "three quarters of the chunks");
+    more.into_iter().for_each(|frame| port.release(frame));
+    port.flush(now_ns()).expect("flush");
+    assert_eq!(std::iter::from_fn(|| port.allocate()).count(), 128, "no chunk was lost, none is there twice");
+}
+
+#[test]
+fn af_xdp_sends_kept_frames_again() {
+    let Some(bed) = testbed() else { return };
+    let port = open_xdp(&bed, &small_xdp(&bed, Filter::Address(ENGINE_ADDRESS)));
+    kept_frames(&bed, port);
+}
+
+#[test]
+fn af_packet_sends_kept_frames_again() {
+    let Some(bed) = testbed() else { return };
+    let port = open_packet(&bed, &small_packet(&bed, Filter::Address(ENGINE_ADDRESS)));
+    kept_frames(&bed, port);
+}
+
+fn out_of_order_commit(bed: &Testbed, mut port: impl Port) {
+    let (listener, datagram) = listener(bed, port.info().mac);
     for round in 0..100_u16 {
         let (first, second, third) = (port.allocate().expect("chunk"), port.allocate().expect("chunk"), port.allocate().expect("chunk"));
         for (frame, number) in [(third, round * 2), (first, round * 2 + 1)] {

@@ -187,7 +187,7 @@ fn only_an_exact_reset_is_believed() {
 }
 
 /// An ICMP "destination unreachable" that quotes a frame of ours.
-fn unreachable(code: u8, mtu: u16, quoted: &[u8]) -> Vec<u8> {
+pub fn unreachable(code: u8, mtu: u16, quoted: &[u8]) -> Vec<u8> {
     let mut message = vec![3, code, 0, 0, 0, 0];
     message.extend(mtu.to_be_bytes());
     message.extend(&quoted[14..14 + 28]);

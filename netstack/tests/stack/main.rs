@@ -7,6 +7,7 @@ mod dns;
 mod frames;
 mod hostile;
 mod hot_path;
+mod kept;
 mod link;
 mod peer;
 mod streams;

@@ -1,0 +1,191 @@
+//! Messages lie in the frames that they are sent from until the peer has them: no byte is copied, none is lost, and
+//! every frame comes back.
+
+use std::net::SocketAddrV4;
+
+use drivers::memory::{Faults, MemoryConfig, MemoryPort, pair};
+use drivers::port::Port;
+use netstack::stack::{Stack, StackConfig};
+use netstack::transport::{SocketId, SocketState, Transport};
+use proptest::prelude::*;
+use smoltcp::wire::TcpControl;
+
+use crate::frames;
+use crate::peer::{PEER, PORT};
+use crate::world::{MILLISECOND_NS, SECOND_NS, World, pass, stack_config};
+
+const CHUNKS: u32 = 256;
+
+/// Chunks that the port would give out.
+fn free_chunks(world: &mut World) -> usize {
+    let port: &mut MemoryPort = world.stack.port_mut();
+    let frames: Vec<_> = std::iter::from_fn(|| port.allocate()).collect();
+    let count = frames.len();
+    frames.into_iter().for_each(|frame| port.abandon(frame));
+    count
+}
+
+fn world(faults: Faults, seed: u64) -> World {
+    let link = MemoryConfig { a_to_b: faults, b_to_a: faults, seed, chunks: CHUNKS, ..MemoryConfig::default() };
+    World::new(&link, &StackConfig { seed, ..stack_config() }, 1)
+}
+
+/// Writes a message, or goes the way of it only.
+fn write(world: &mut World, socket: SocketId, message: &[u8], rehearse: bool) -> bool {
+    let fill = |room: &mut [u8]| {
+        room.copy_from_slice(message);
+        (if rehearse { 0 } else { message.len() }, ())
+    };
+    world.stack.write(socket, message.len(), fill).is_some()
+}
+
+#[test]
+fn a_lost_message_is_sent_again_from_its_frame_and_nothing_is_ever_copied() {
+    let mut world = world(Faults::delay(100_000), 1);
+    let socket = world.connect();
+    world.run(10 * MILLISECOND_NS);
+    let before = world.stack.tcp_statistics();
+    for round in 0..20_u8 {
+        world.stack.port_mut().set_faults(Faults::cut());
+        assert!(write(&mut world, socket, &[round; 300], false));
+        world.stack_pass();
+        world.stack.port_mut().set_faults(Faults::delay(100_000));
+        world.until("it arrives", 10 * MILLISECOND_NS, |world| world.peer.socket(0).recv_queue() == 300);
+        let seen = world.peer.socket(0).recv(|bytes| (bytes.len(), bytes.to_vec())).expect("readable");
+        assert_eq!(seen, [round; 300]);
+        world.run(2 * MILLISECOND_NS);
+    }
+    let after = world.stack.tcp_statistics();
+    assert!(after.retransmissions - before.retransmissions >= 20, "{after:?}");
+    assert_eq!((after.bytes_copied_out, after.bytes_copied_in), (0, 0));
+    assert_eq!(world.stack.unacknowledged(socket), 0);
+}
+
+#[test]
+fn what_is_read_in_order_is_read_from_its_frame_and_what_is_left_is_kept() {
+    let mut world = world(Faults::delay(100_000), 1);
+    let socket = world.connect();
+    world.until("peer open", SECOND_NS, |world| world.peer.socket(0).may_send());
+    world.peer.socket(0).send_slice(b"all of it").expect("send");
+    let mut read = Vec::new();
+    world.until("read", SECOND_NS, |world| {
+        while world.stack.receive(world.now_ns) > 0 {
+            while let Some(fed) = world.stack.ingress_next(world.now_ns) {
+                if fed == Some(socket) {
+                    read.extend(world.stack.read(socket, |bytes| (bytes.len(), bytes.to_vec())));
+                }
+            }
+        }
+        read == b"all of it"
+    });
+    assert_eq!(world.stack.tcp_statistics().bytes_copied_in, 0);
+    assert!(world.stack.is_drained(socket));
+    // Half of it, and the rest when the frame is long gone.
+    world.peer.socket(0).send_slice(b"half and half").expect("send");
+    let mut first = Vec::new();
+    world.until("half is read", SECOND_NS, |world| {
+        world.stack.receive(world.now_ns);
+        while let Some(fed) = world.stack.ingress_next(world.now_ns) {
+            if fed == Some(socket) && first.is_empty() {
+                first = world.stack.read(socket, |bytes| {
+                    bytes.make_ascii_uppercase();
+                    (6, bytes[..6].to_vec())
+                });
+            }
+        }
+        !first.is_empty()
+    });
+    assert!(!world.stack.is_drained(socket));
+    world.run(10 * MILLISECOND_NS);
+    assert_eq!((first.as_slice(), world.read(socket).as_slice()), (&b"HALF A"[..], &b"ND HALF"[..]), "as it was left");
+    assert_eq!(world.stack.tcp_statistics().bytes_copied_in, 7);
+}
+
+#[test]
+fn a_message_cut_for_a_narrower_path_leaves_in_pieces_and_its_frame_comes_back_once() {
+    let (near, mut far) = pair(&MemoryConfig { chunks: 32, ..MemoryConfig::default() }).expect("a link");
+    let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], ..stack_config() };
+    let mut stack = Stack::new(near, &config, 0).expect("a stack");
+    let socket = stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
+    pass(&mut stack, 0);
+    let syn = frames::receive(&mut far, 0).iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN");
+    let next = syn.sequence.wrapping_add(1);
+    frames::send(&mut far, &frames::tcp(syn.port, TcpControl::Syn, 1000, Some(next), &[]), 0);
+    pass(&mut stack, 0);
+    frames::receive(&mut far, 0);
+    assert_eq!(stack.state(socket), SocketState::Open);
+    let message: Vec<u8> = (0..1400_u32).map(|at| (at * 7) as u8).collect();
+    stack.write(socket, message.len(), |room| (room.len(), room.copy_from_slice(&message))).expect("room");
+    pass(&mut stack, 1000);
+    let sent = frames::receive(&mut far, 1000);
+    assert_eq!(sent.len(), 1);
+    frames::send(&mut far, &crate::link::unreachable(4, 640, &sent[0]), 2000);
+    pass(&mut stack, 2000);
+    // In pieces, each when the one before it has arrived or a window lets it out.
+    let (mut whole, mut now_ns) = (vec![None; message.len()], 2000);
+    for _ in 0..50 {
+        for seen in frames::receive(&mut far, now_ns).iter().filter_map(|frame| frames::read_tcp(frame)) {
+            assert!(seen.payload.len() <= 600, "{}", seen.payload.len());
+            let at = seen.sequence.wrapping_sub(next) as usize;
+            for (place, byte) in seen.payload.iter().enumerate() {
+                whole[at + place] = Some(*byte);
+            }
+        }
+        let got = whole.iter().take_while(|byte| byte.is_some()).count() as u32;
+        frames::send(&mut far, &frames::tcp(syn.port, TcpControl::None, 1001, Some(next.wrapping_add(got)), &[]), now_ns);
+        now_ns += 10 * MILLISECOND_NS;
+        pass(&mut stack, now_ns);
+    }
+    assert_eq!(whole.into_iter().flatten().collect::<Vec<_>>(), message);
+    assert_eq!(stack.unacknowledged(socket), 0);
+    frames::receive(&mut far, now_ns);
+    pass(&mut stack, now_ns);
+    stack.flush(now_ns).expect("flush");
+    assert_eq!(std::iter::from_fn(|| stack.port_mut().allocate()).count(), 32, "all chunks are free again");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn messages_and_rehearsals_over_a_bad_link_arrive_whole_and_leave_every_frame_free(
+        seed in 1..u64::MAX,
+        loss_ppm in 0..60_000_u32,
+        messages in proptest::collection::vec((1..2500_usize, any::<bool>(), 0..300_u64), 1..120),
+        end in 0..3_u8,
+    ) {
+        let faults = Faults {
+            loss_ppm, reorder_ppm: 20_000, reorder_delay_ns: 200_000, duplicate_ppm: 10_000, delay_ns: 50_000, ..Faults::NONE
+        };
+        let mut world = world(faults, seed);
+        let free = free_chunks(&mut world);
+        let socket = world.connect();
+        let (mut written, mut arrived, mut number) = (Vec::new(), Vec::new(), 0_u8);
+        for (len, rehearse, wait_us) in messages {
+            number = number.wrapping_add(1);
+            let message: Vec<u8> = (0..len).map(|at| (at as u8).wrapping_mul(31).wrapping_add(number)).collect();
+            world.until("room", 60 * SECOND_NS, |world| {
+                world.peer.socket(0).recv(|bytes| (bytes.len(), arrived.extend_from_slice(bytes))).ok();
+                write(world, socket, &message, rehearse)
+            });
+            if !rehearse {
+                written.extend(message);
+            }
+            world.run(wait_us * 1000);
+        }
+        if end == 0 {
+            world.stack.abort(socket);
+        } else {
+            world.until("all arrives", 120 * SECOND_NS, |world| {
+                world.peer.socket(0).recv(|bytes| (bytes.len(), arrived.extend_from_slice(bytes))).ok();
+                arrived.len() == written.len() && world.stack.unacknowledged(socket) == 0
+            });
+            prop_assert_eq!(&arrived, &written);
+        }
+        world.stack.release(socket);
+        world.run(3 * SECOND_NS);
+        // What the next message will be written into stays with the connection's place.
+        let now = free_chunks(&mut world);
+        prop_assert!((free - 4..=free).contains(&now), "{} of {}", now, free);
+    }
+}
