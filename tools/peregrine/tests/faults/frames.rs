@@ -8,7 +8,7 @@ use drivers::testbed::{ENGINE_ADDRESS, Testbed};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet, Ipv4Repr,
-    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
+    TcpControl, TcpOption, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr, UdpPacket, UdpRepr,
 };
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ pub struct Connection {
     pub next: u32,
     /// What the engine will send next.
     pub acknowledge: u32,
+    /// The timestamps that a segment of the venue's would carry now (RFC 7323).
+    pub stamps: Option<(u32, u32)>,
 }
 
 /// A raw socket at the venues' end of the wire.
@@ -129,8 +131,26 @@ impl Intruder {
         self.ethernet(self.venue_mac, EthernetProtocol::Ipv4, &packet)
     }
 
+    /// A TCP segment to the engine that looks as if it were one of this connection's.
+    pub fn forged(&self, connection: &Connection, control: TcpControl, numbers: (u32, Option<u32>), payload: &[u8]) -> Vec<u8> {
+        let ports = (connection.venue_port, connection.engine_port);
+        self.stamped(self.venue, ports, control, numbers, connection.stamps, payload)
+    }
+
     /// A TCP segment to the engine.
     pub fn tcp(&self, source: Ipv4Addr, ports: (u16, u16), control: TcpControl, numbers: (u32, Option<u32>), payload: &[u8]) -> Vec<u8> {
+        self.stamped(source, ports, control, numbers, None, payload)
+    }
+
+    fn stamped(
+        &self,
+        source: Ipv4Addr,
+        ports: (u16, u16),
+        control: TcpControl,
+        numbers: (u32, Option<u32>),
+        stamps: Option<(u32, u32)>,
+        payload: &[u8],
+    ) -> Vec<u8> {
         let repr = TcpRepr {
             src_port: ports.0,
             dst_port: ports.1,
@@ -142,7 +162,7 @@ impl Intruder {
             max_seg_size: None,
             sack_permitted: false,
             sack_ranges: [None; 3],
-            timestamp: None,
+            timestamp: stamps.map(|(value, echo)| TcpTimestampRepr::new(value, echo)),
             payload,
         };
         let mut segment = vec![0; repr.buffer_len()];
@@ -192,10 +212,25 @@ fn segment(frame: &[u8]) -> Option<Connection> {
         return None;
     }
     let tcp = TcpPacket::new_checked(packet.payload()).ok()?;
+    let mut options = tcp.options();
+    let mut stamps = None;
+    while let Ok((rest, option)) = TcpOption::parse(options) {
+        match option {
+            // A little later than what the engine has heard last.
+            TcpOption::TimeStamp { tsval, tsecr } => stamps = Some((tsecr.wrapping_add(1_000), tsval)),
+            TcpOption::EndOfList => break,
+            _ => {}
+        }
+        options = rest;
+        if options.is_empty() {
+            break;
+        }
+    }
     (tcp.ack() && !tcp.syn() && !tcp.fin() && !tcp.rst()).then(|| Connection {
         engine_port: tcp.src_port(),
         venue_port: tcp.dst_port(),
         next: tcp.ack_number().0 as u32,
         acknowledge: (tcp.seq_number().0 as u32).wrapping_add(tcp.payload().len() as u32),
+        stamps,
     })
 }

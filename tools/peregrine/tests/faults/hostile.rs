@@ -102,7 +102,7 @@ fn bad_segments(intruder: &Intruder, connections: &[Connection], dice: &mut Dice
         let len = dice.below(1_000);
         let payload = dice.bytes(len);
         let numbers = (c.next.wrapping_add(dice.below(10_000) as u32), Some(c.acknowledge));
-        let mut frame = intruder.tcp(intruder.venue, (c.venue_port, c.engine_port), TcpControl::Psh, numbers, &payload);
+        let mut frame = intruder.forged(&c, TcpControl::Psh, numbers, &payload);
         // The checksum says that it is damaged.
         frame[14 + 20 + 16] ^= 0xff;
         frames.push(frame);
@@ -126,13 +126,12 @@ fn garbage_floods_and_forged_segments_change_nothing() {
     // Resets far outside the window, and within it but not at its edge (RFC 5961 section 3.2).
     let mut frames = Vec::new();
     for connection in intruder.connections(&ports) {
-        let ends = (connection.venue_port, connection.engine_port);
         for round in 0..200 {
             let far = connection.next.wrapping_add(0x4000_0000 + dice.roll() as u32 % 0x8000_0000);
             let near = connection.next.wrapping_add(20_000 + 37 * round);
             for sequence in [far, near] {
-                frames.push(intruder.tcp(intruder.venue, ends, TcpControl::Rst, (sequence, None), &[]));
-                frames.push(intruder.tcp(intruder.venue, ends, TcpControl::Rst, (sequence, Some(connection.acknowledge)), &[]));
+                frames.push(intruder.forged(&connection, TcpControl::Rst, (sequence, None), &[]));
+                frames.push(intruder.forged(&connection, TcpControl::Rst, (sequence, Some(connection.acknowledge)), &[]));
             }
         }
     }
@@ -141,17 +140,16 @@ fn garbage_floods_and_forged_segments_change_nothing() {
     // A SYN on an open connection (RFC 5961 section 4.2), data and ends far outside of the window.
     let mut frames = Vec::new();
     for connection in intruder.connections(&ports) {
-        let ends = (connection.venue_port, connection.engine_port);
         for _ in 0..100 {
             let anywhere = dice.roll() as u32;
-            frames.push(intruder.tcp(intruder.venue, ends, TcpControl::Syn, (anywhere, None), &[]));
+            frames.push(intruder.forged(&connection, TcpControl::Syn, (anywhere, None), &[]));
             let far = connection.next.wrapping_add(0x4000_0000 + dice.roll() as u32 % 0x8000_0000);
             for control in [TcpControl::Psh, TcpControl::Fin] {
-                frames.push(intruder.tcp(intruder.venue, ends, control, (far, Some(connection.acknowledge)), &[7; 100]));
+                frames.push(intruder.forged(&connection, control, (far, Some(connection.acknowledge)), &[7; 100]));
             }
             // Acknowledges what was never sent (RFC 5961 section 5.2).
             let numbers = (connection.next, Some(connection.acknowledge.wrapping_add(0x3000_0000)));
-            frames.push(intruder.tcp(intruder.venue, ends, TcpControl::None, numbers, &[]));
+            frames.push(intruder.forged(&connection, TcpControl::None, numbers, &[]));
         }
     }
     bombard(&world, &mut intruder, "SYNs, data, ends and acknowledgements at the wrong place", &frames);
@@ -225,12 +223,11 @@ fn forged_segments_that_fit_end_that_connection_only() {
             while world.shown(&before).disconnects == 0 {
                 assert!(started.elapsed() < PATIENCE, "no forged segment fitted on port {port}");
                 let connection = intruder.connections(&[port])[0];
-                let ends = (connection.venue_port, connection.engine_port);
                 let numbers = (connection.next, Some(connection.acknowledge));
                 let frame = if forge_data {
-                    intruder.tcp(intruder.venue, ends, TcpControl::Psh, numbers, &[0x17, 3, 3, 0, 3, 1, 2, 3])
+                    intruder.forged(&connection, TcpControl::Psh, numbers, &[0x17, 3, 3, 0, 3, 1, 2, 3])
                 } else {
-                    intruder.tcp(intruder.venue, ends, TcpControl::Rst, numbers, &[])
+                    intruder.forged(&connection, TcpControl::Rst, numbers, &[])
                 };
                 intruder.send(&[frame]);
                 // Until the engine has told what came of it, or the next one would hit the next connection.
