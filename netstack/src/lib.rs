@@ -6,9 +6,9 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `stack` | IP over a port: ARP, gateway, static neighbour, DHCP, the TCP seam ([`transport`]) |
-//! | `transport` | the interface of TCP: what a TCP of our own replaces without touching callers |
-//! | `tcp` | a TCP of our own, complete in itself; the stack does not stand on it yet |
+//! | `stack` | IP over a port: ARP, gateway, static neighbour, DHCP; sockets behind [`transport`] |
+//! | `transport` | the interface of TCP towards those above |
+//! | `tcp` | TCP: one connection, sans-I/O, without a stack |
 //! | `dns` | name resolution over the stack |
 //! | `tls` | TLS 1.3 and 1.2: rustls shakes hands, records are opened and sealed here, in place |
 //! | `purpose` | sent or rehearsed |
