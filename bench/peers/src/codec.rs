@@ -543,9 +543,11 @@ mod tests {
         ours.events.iter().map(row).collect()
     }
 
-    fn okx_rows(text: &[u8], price_scale: u32, qty_scale: u32) -> Rows {
+    fn okx_rows(message: &Message, price_scale: u32, qty_scale: u32) -> Rows {
         let id = NautilusId::from("BTC-USDT.OKX");
-        let data = parse_okx(std::str::from_utf8(text).unwrap(), &id, price_scale as u8, qty_scale as u8).unwrap();
+        let mut frame = Vec::new();
+        let text = std::str::from_utf8(message.write(&mut frame, &[ID_FIRST, ID_FIRST + 4])).unwrap();
+        let data = parse_okx(text, &id, price_scale as u8, qty_scale as u8).unwrap();
         let row = |delta: nautilus_model::data::OrderBookDelta| {
             let side = if delta.order.side == OrderSide::Buy { 1 } else { 2 };
             assert_eq!(delta.action == BookAction::Delete, delta.order.size.raw == 0);
@@ -578,7 +580,7 @@ mod tests {
             let book = (book.bids().levels().iter().map(row(1)).chain(book.asks().levels().iter().map(row(2)))).collect::<Rows>();
             assert_eq!(book, expected);
             let okx = okx(&depth.sides, price_scale, qty_scale);
-            assert_eq!(okx_rows(&okx.bytes, price_scale, qty_scale), expected);
+            assert_eq!(okx_rows(&okx, price_scale, qty_scale), expected);
         }
         ours.check().unwrap();
     }
@@ -594,7 +596,7 @@ mod tests {
             let expected = typed.data[0].bids.iter().map(row(1)).chain(typed.data[0].asks.iter().map(row(2))).collect::<Rows>();
             assert_eq!(expected.len(), 2 * LEVELS);
             assert_eq!(ours_rows(&mut ours, &message.bytes, price_scale, qty_scale), expected);
-            assert_eq!(okx_rows(&okx.bytes, price_scale, qty_scale), expected);
+            assert_eq!(okx_rows(okx, price_scale, qty_scale), expected);
         }
         ours.check().unwrap();
     }
@@ -602,9 +604,9 @@ mod tests {
     #[test]
     fn the_fixture_without_its_white_space_says_the_same() {
         let (compact, as_is) = fixture().unwrap();
-        assert_eq!(okx_rows(&compact[0].bytes, 2, 0), okx_rows(&as_is[0].bytes, 2, 0));
+        assert_eq!(okx_rows(&compact[0], 2, 0), okx_rows(&as_is[0], 2, 0));
         assert!(compact[0].bytes.len() < as_is[0].bytes.len() / 2);
-        assert_eq!(nautilus::price(847_698).to_string(), okx_rows(&compact[0].bytes, 2, 0)[LEVELS].1);
+        assert_eq!(nautilus::price(847_698).to_string(), okx_rows(&compact[0], 2, 0)[LEVELS].1);
     }
 
     #[test]

@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn nautilus_sends_what_is_within_the_bounds_and_denies_what_is_not() {
         let counts = Counts::register();
-        let mut run = |quantity: i64| {
+        let run = |quantity: i64| {
             let mut risk = Risk::new(session::RESTING, quantity).unwrap();
             let before = (counts.sent.get(), counts.denied.get());
             let command = risk.command();

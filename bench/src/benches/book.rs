@@ -2,8 +2,12 @@
 //!
 //! Ours is what stands between codec and strategy: the rule of continuity over the message's ids ([`BookSync`]), an
 //! event for each level, the book ([`Book`]) with its checks of each level and, at the end, of crossing; then the best
-//! bid and ask are read. The peer is the plain design: a `BTreeMap` for each side, no check of anything, best bid and
-//! ask read as well. Both start from decoded rows.
+//! bid and ask are read. The peers are the plain designs: a `BTreeMap` for each side, and an array for each side that is
+//! sorted, with the best level last (where changes near the touch move least), and searched in halves. They check nothing,
+//! and their best bid and ask are read as well. All start from decoded rows.
+//!
+//! Two cases matter most: messages of few changes near the touch of a shallow book, which is what most messages are, and
+//! messages of 40 changes anywhere in 1,000 levels, which others publish figures of.
 //!
 //! Seven in ten changes change a quantity, two add a level, one takes a level away; the stream is then played
 //! backwards, undone change by change, so that it can be repeated for ever.
@@ -24,13 +28,12 @@ use venues::binance::depth::{Applied, BookSync, Diff, Stamp, Taken};
 use venues::binance::message::Row;
 
 const BENCH: &str = "book";
-const PEER: &str = "BTreeMap, no checks";
+const MAPS: &str = "BTreeMap, no checks";
+const ARRAYS: &str = "sorted Vec, no checks";
 const STAMP: Stamp =
     Stamp { venue: VenueId(0), instrument: InstrumentId(0), times: Times { core_ns: 1_767_225_600_000_000_000, poll_delay_ns: 0 } };
 /// Between the best bid and the best ask.
 const MIDDLE: i64 = 6_825_011;
-/// Levels a side at the beginning.
-const LEVELS: usize = 1_000;
 /// Room a side.
 const CAPACITY: usize = 4_096;
 /// Messages before the stream turns back.
@@ -45,14 +48,29 @@ enum Spread {
     Anywhere,
 }
 
+/// What a stream is like.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    case: &'static str,
+    spread: Spread,
+    /// Changes a message, least and most.
+    changes: (u64, u64),
+    /// Levels a side at the beginning.
+    levels: usize,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { case: "1 to 4 changes near the top of 60 levels", spread: Spread::NearTheTop, changes: (1, 4), levels: 60 },
+    Shape { case: "8 changes near the top of 1,000 levels", spread: Spread::NearTheTop, changes: (8, 8), levels: 1_000 },
+    Shape { case: "40 changes anywhere in 1,000 levels", spread: Spread::Anywhere, changes: (40, 40), levels: 1_000 },
+];
+
 /// Measures.
 pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
-    for (spread, changes, case) in
-        [(Spread::NearTheTop, 8, "8 changes near the top"), (Spread::Anywhere, 40, "40 changes anywhere in 1,000 levels")]
-    {
-        let stream = Stream::new(&mut Random::new(SEED), spread, changes);
-        let (mut ours, mut peer) = (Ours::new(&stream)?, Peer::new(&stream));
-        let (mut mine, mut theirs) = (stream.messages.iter().cycle(), stream.messages.iter().cycle());
+    for shape in SHAPES {
+        let stream = Stream::new(&mut Random::new(SEED), shape);
+        let mut ours = Ours::new(&stream)?;
+        let mut mine = stream.messages.iter().cycle();
         let sides = vec![
             Side::new(OURS, ONE, move |meter| {
                 for rows in mine.by_ref().take(BLOCK) {
@@ -61,16 +79,24 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
                 }
                 ours.check()
             }),
-            Side::new(PEER, ONE, move |meter| {
-                for rows in theirs.by_ref().take(BLOCK) {
-                    meter.time(0, || peer.apply(black_box(rows)));
-                }
-                Ok(())
-            }),
+            peer_side::<Maps>(MAPS, &stream),
+            peer_side::<Arrays>(ARRAYS, &stream),
         ];
-        report.add_case(BENCH, case, &alternate(budget, sides)?, Target::None);
+        report.add_case(BENCH, shape.case, &alternate(budget, sides)?, Target::AtLeast(1.0));
     }
     Ok(())
+}
+
+fn peer_side<'a, P: Peer + 'a>(name: &'static str, stream: &'a Stream) -> Side<'a> {
+    let mut peer = P::default();
+    peer.apply(&stream.snapshot);
+    let mut messages = stream.messages.iter().cycle();
+    Side::new(name, ONE, move |meter| {
+        for rows in messages.by_ref().take(BLOCK) {
+            meter.time(0, || peer.apply(black_box(rows)));
+        }
+        Ok(())
+    })
 }
 
 /// Changes that end where they began.
@@ -85,13 +111,13 @@ fn price(side: BookSide, away: i64) -> i64 {
 }
 
 impl Stream {
-    fn new(random: &mut Random, spread: Spread, changes: usize) -> Stream {
+    fn new(random: &mut Random, shape: Shape) -> Stream {
         let qty = |random: &mut Random| 1 + random.below(1_000_000_000) as i64;
         // Every other tick at first; the ticks between are for levels that are added.
         let mut sides: [BTreeMap<i64, i64>; 2] = Default::default();
         let mut snapshot = Vec::new();
         for side in [BookSide::Buy, BookSide::Sell] {
-            for at in 0..LEVELS as i64 {
+            for at in 0..shape.levels as i64 {
                 let row = Row { side, price: price(side, 2 * at + 1), qty: qty(random) };
                 sides[side.index()].insert(2 * at + 1, row.qty);
                 snapshot.push(row);
@@ -100,11 +126,12 @@ impl Stream {
         let (mut messages, mut undone) = (Vec::new(), Vec::new());
         for _ in 0..MESSAGES {
             let (mut rows, mut back) = (Vec::new(), Vec::new());
-            for _ in 0..changes {
+            let (least, most) = shape.changes;
+            for _ in 0..least + random.below(most - least + 1) {
                 let side = if random.below(2) == 0 { BookSide::Buy } else { BookSide::Sell };
                 let levels = &mut sides[side.index()];
                 let last = levels.len() as u64 - 1;
-                let at = if spread == Spread::Anywhere { random.below(last + 1) } else { random.halving(last) };
+                let at = if shape.spread == Spread::Anywhere { random.below(last + 1) } else { random.halving(last) };
                 let (&held, &before) = levels.iter().nth(at as usize).expect("within the levels");
                 let (away, now) = match random.below(10) {
                     0 => (held, 0),
@@ -176,18 +203,23 @@ impl Ours {
     }
 }
 
+/// A book without a check.
+trait Peer: Default {
+    /// Changes the book and reads its best levels.
+    fn apply(&mut self, rows: &[Row]);
+
+    /// Levels of a side, best first.
+    #[cfg(test)]
+    fn levels(&self, side: BookSide) -> Vec<(i64, i64)>;
+}
+
 /// Two maps.
-struct Peer {
+#[derive(Default)]
+struct Maps {
     sides: [BTreeMap<Price, Qty>; 2],
 }
 
-impl Peer {
-    fn new(stream: &Stream) -> Peer {
-        let mut peer = Peer { sides: Default::default() };
-        peer.apply(&stream.snapshot);
-        peer
-    }
-
+impl Peer for Maps {
     #[inline]
     fn apply(&mut self, rows: &[Row]) {
         for row in rows {
@@ -200,6 +232,40 @@ impl Peer {
         }
         black_box((self.sides[0].last_key_value(), self.sides[1].first_key_value()));
     }
+
+    #[cfg(test)]
+    fn levels(&self, side: BookSide) -> Vec<(i64, i64)> {
+        let levels = self.sides[side.index()].iter().map(|(price, qty)| (price.0, qty.0));
+        if side == BookSide::Buy { levels.rev().collect() } else { levels.collect() }
+    }
+}
+
+/// Two sorted arrays of price (negative on the ask side) and quantity, best last.
+#[derive(Default)]
+struct Arrays {
+    sides: [Vec<(i64, i64)>; 2],
+}
+
+impl Peer for Arrays {
+    #[inline]
+    fn apply(&mut self, rows: &[Row]) {
+        for row in rows {
+            let side = &mut self.sides[row.side.index()];
+            let key = row.price * row.side.sign();
+            match side.binary_search_by_key(&key, |level| level.0) {
+                Ok(at) if row.qty == 0 => drop(side.remove(at)),
+                Ok(at) => side[at].1 = row.qty,
+                Err(_) if row.qty == 0 => {}
+                Err(at) => side.insert(at, (key, row.qty)),
+            }
+        }
+        black_box((self.sides[0].last(), self.sides[1].last()));
+    }
+
+    #[cfg(test)]
+    fn levels(&self, side: BookSide) -> Vec<(i64, i64)> {
+        self.sides[side.index()].iter().rev().map(|&(key, qty)| (key * side.sign(), qty)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -210,26 +276,33 @@ mod tests {
         book.levels(side).map(|level| (level.price.0, level.qty.0)).collect()
     }
 
+    fn filled<P: Peer>(stream: &Stream) -> P {
+        let mut peer = P::default();
+        peer.apply(&stream.snapshot);
+        peer
+    }
+
     #[test]
-    fn both_sides_hold_the_same_book_and_the_stream_ends_where_it_began() {
-        for spread in [Spread::NearTheTop, Spread::Anywhere] {
-            let stream = Stream::new(&mut Random::new(1), spread, 8);
-            let (mut ours, mut peer) = (Ours::new(&stream).unwrap(), Peer::new(&stream));
-            let first = [BookSide::Buy, BookSide::Sell].map(|side| levels(&ours.book, side));
-            assert_eq!(first[0].len(), LEVELS);
+    fn all_sides_hold_the_same_book_and_the_stream_ends_where_it_began() {
+        const SIDES: [BookSide; 2] = [BookSide::Buy, BookSide::Sell];
+        for shape in SHAPES {
+            let stream = Stream::new(&mut Random::new(1), shape);
+            let (mut ours, mut maps, mut arrays) = (Ours::new(&stream).unwrap(), filled::<Maps>(&stream), filled::<Arrays>(&stream));
+            let first = SIDES.map(|side| levels(&ours.book, side));
+            assert_eq!(first[0].len(), shape.levels);
             let mut changed = false;
             for rows in &stream.messages {
+                assert!((shape.changes.0..=shape.changes.1).contains(&(rows.len() as u64)));
                 assert_eq!(ours.apply(rows), Applied::Applied);
-                peer.apply(rows);
-                let maps = [
-                    peer.sides[0].iter().rev().map(|(p, q)| (p.0, q.0)).collect::<Vec<_>>(),
-                    peer.sides[1].iter().map(|(p, q)| (p.0, q.0)).collect(),
-                ];
-                assert_eq!([BookSide::Buy, BookSide::Sell].map(|side| levels(&ours.book, side)), maps);
-                changed |= maps != first;
+                maps.apply(rows);
+                arrays.apply(rows);
+                let held = SIDES.map(|side| levels(&ours.book, side));
+                assert_eq!(held, SIDES.map(|side| maps.levels(side)));
+                assert_eq!(held, SIDES.map(|side| arrays.levels(side)));
+                changed |= held != first;
             }
             assert!(changed);
-            assert_eq!([BookSide::Buy, BookSide::Sell].map(|side| levels(&ours.book, side)), first);
+            assert_eq!(SIDES.map(|side| levels(&ours.book, side)), first);
             ours.check().unwrap();
         }
     }

@@ -113,12 +113,19 @@ impl Position {
         let opposite = self.qty.0.signum() == -signed.signum();
         let closed = if opposite { qty.0.min(self.qty.0.abs()) } else { 0 };
         // The closing part of the fill and its share of the open cost.
-        let closed_notional = if closed == qty.0 { notional } else { checked_notional(instrument, price, Qty(closed))? };
+        let closed_notional = match closed {
+            0 => Money::ZERO,
+            _ if closed == qty.0 => notional,
+            _ => checked_notional(instrument, price, Qty(closed))?,
+        };
         let released = if closed == 0 { 0 } else { share(self.cost.0, closed, self.qty.0.abs()) };
-        let sign = i128::from(side.sign());
+        let opened_notional = notional.0 - closed_notional.0;
         // Selling closes a long: proceeds minus cost. Buying closes a short: cost is negative (received).
-        let realised = Money(-sign * closed_notional.0 - released);
-        let opened_cost = sign * (notional.0 - closed_notional.0);
+        let (proceeds, opened_cost) = match side {
+            Side::Buy => (-closed_notional.0, opened_notional),
+            Side::Sell => (closed_notional.0, -opened_notional),
+        };
+        let realised = Money(proceeds - released);
         let position = Position {
             qty: Qty(after),
             cost: Money((self.cost.0 - released).checked_add(opened_cost).ok_or(PositionError::Overflow)?),
@@ -344,6 +351,17 @@ pub enum RateSource {
     Quote(InstrumentId),
 }
 
+/// Which rates an instrument's mid is a source of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RateFeed {
+    /// None.
+    None,
+    /// Some, and nothing but the mid decides what they are.
+    Alone,
+    /// Some, together with rates that change as well.
+    Chained,
+}
+
 /// Values of assets in the reporting currency. Rates from books keep their last value while a book is invalid.
 #[derive(Clone, Debug)]
 pub struct Rates {
@@ -401,6 +419,20 @@ impl Rates {
             if !found {
                 return;
             }
+        }
+    }
+
+    /// Which rates the mid of an instrument is a source of. For start-up, once all sources are set.
+    pub fn fed_by(&self, id: InstrumentId, instrument: &Instrument) -> RateFeed {
+        let source = |asset: AssetId| self.sources.get(asset.index()).copied().unwrap_or_default();
+        let fixed = |asset: AssetId| matches!(source(asset), RateSource::Fixed(_));
+        let base = source(instrument.base) == RateSource::Base(id);
+        let quote = source(instrument.quote) == RateSource::Quote(id);
+        match (base, quote) {
+            (false, false) => RateFeed::None,
+            (true, false) if fixed(instrument.quote) => RateFeed::Alone,
+            (false, true) if fixed(instrument.base) => RateFeed::Alone,
+            _ => RateFeed::Chained,
         }
     }
 
@@ -479,16 +511,15 @@ impl Pnl {
         Money(self.realised.0.saturating_add(self.unrealised.0).saturating_sub(self.fees.0))
     }
 
-    fn add(&mut self, rates: &Rates, asset: AssetId, realised: Money, unrealised: Option<Money>, fees: Money) {
-        for (amount, into) in [(Some(realised), &mut self.realised), (unrealised, &mut self.unrealised), (Some(fees), &mut self.fees)] {
-            match amount {
-                Some(Money::ZERO) => {}
-                Some(amount) => match rates.convert(asset, amount) {
-                    Some(converted) => *into = Money(into.0.saturating_add(converted.0)),
-                    None => self.unpriced += 1,
-                },
-                None => self.unpriced += 1,
+    /// Adds an amount of an asset to one of the sums.
+    #[inline]
+    fn add(&mut self, rates: &Rates, asset: AssetId, amount: Option<Money>, into: fn(&mut Pnl) -> &mut Money) {
+        match amount.map(|amount| rates.convert(asset, amount)) {
+            Some(Some(converted)) => {
+                let sum = into(self);
+                *sum = Money(sum.0.saturating_add(converted.0));
             }
+            _ => self.unpriced += 1,
         }
     }
 }
@@ -562,19 +593,23 @@ impl Positions {
         price: Price,
         qty: Qty,
     ) -> Result<Booked, PositionError> {
-        let total = *self.totals.get(id.index()).ok_or(PositionError::UnknownId)?;
-        let (total, mut booked) = total.after(instrument, side, price, qty)?;
+        let before = self.totals.get(id.index()).ok_or(PositionError::UnknownId)?;
+        let (total, mut booked) = before.after(instrument, side, price, qty)?;
         let own = match strategy {
             Some(strategy) => {
                 let at = self.slot(strategy, id).ok_or(PositionError::UnknownId)?;
-                let (position, own_booked) = self.by_strategy[at].after(instrument, side, price, qty)?;
+                // Where only one strategy trades, its position is the whole.
+                let (position, own_booked) = match &self.by_strategy[at] {
+                    own if own == before => (total, booked),
+                    own => own.after(instrument, side, price, qty)?,
+                };
                 booked = own_booked;
                 Some((at, position))
             }
             None => None,
         };
         let base = Money::from_qty(Qty(qty.0 * side.sign()), instrument.qty_scale);
-        let quote = Money(-i128::from(side.sign()) * booked.notional.0);
+        let quote = Money(if side == Side::Buy { -booked.notional.0 } else { booked.notional.0 });
         self.ledger.trade(instrument, base, quote)?;
         self.totals[id.index()] = total;
         if let Some((at, position)) = own {
@@ -613,6 +648,18 @@ impl Positions {
         }
     }
 
+    /// Takes the mid as [`Positions::on_mid`] does, if it is no news for any rate. False: nothing was done.
+    #[inline]
+    pub fn on_mid_alone(&mut self, id: InstrumentId, feeds: RateFeed, mid: Price) -> bool {
+        let Some(mark) = self.marks.get_mut(id.index()) else { return true };
+        match feeds {
+            RateFeed::None => *mark = Some(mid),
+            RateFeed::Alone if *mark == Some(mid) => {}
+            _ => return false,
+        }
+        true
+    }
+
     /// The last mark of an instrument.
     #[inline]
     pub fn mark(&self, instrument: InstrumentId) -> Option<Price> {
@@ -623,6 +670,13 @@ impl Positions {
     #[inline]
     pub fn fees(&self, asset: AssetId) -> Money {
         self.fees.get(asset.index()).copied().unwrap_or_default()
+    }
+
+    /// Reads what risk looks at, so that it is in the caches: of each table the first `most` entries.
+    pub(crate) fn touch(&self, most: usize) {
+        use core::hint::black_box;
+        black_box(self.marks.iter().take(most).fold(0, |sum, mark| sum ^ mark.map_or(0, |price| price.0)));
+        black_box(self.ledger.totals.iter().take(most).fold(0, |sum, total| sum ^ total.0));
     }
 
     /// Profit and loss of everything, in the reporting currency. Walks all instruments and assets: not for every event.
@@ -646,16 +700,24 @@ impl Positions {
 
     fn sum_pnl(&self, instruments: &InstrumentTable, positions: &[Position], fees: &[Money]) -> Pnl {
         let mut pnl = Pnl::default();
-        for ((_, instrument), (position, mark)) in instruments.iter().zip(positions.iter().zip(&self.marks)) {
-            let unrealised = match mark {
-                _ if position.qty.is_zero() => Some(Money::ZERO),
-                Some(mark) => Some(position.unrealised(instrument, *mark)),
-                None => None,
-            };
-            pnl.add(&self.rates, instrument.quote, position.realised, unrealised, Money::ZERO);
+        for (at, position) in positions.iter().enumerate() {
+            if position.qty.is_zero() && position.realised == Money::ZERO {
+                continue;
+            }
+            let id = InstrumentId(at as u16);
+            let Some(instrument) = instruments.get(id) else { continue };
+            if position.realised != Money::ZERO {
+                pnl.add(&self.rates, instrument.quote, Some(position.realised), |pnl| &mut pnl.realised);
+            }
+            if !position.qty.is_zero() {
+                let unrealised = self.mark(id).map(|mark| position.unrealised(instrument, mark));
+                if unrealised != Some(Money::ZERO) {
+                    pnl.add(&self.rates, instrument.quote, unrealised, |pnl| &mut pnl.unrealised);
+                }
+            }
         }
-        for (asset, &fee) in fees.iter().enumerate() {
-            pnl.add(&self.rates, AssetId(asset as u16), Money::ZERO, Some(Money::ZERO), fee);
+        for (asset, &fee) in fees.iter().enumerate().filter(|(_, fee)| **fee != Money::ZERO) {
+            pnl.add(&self.rates, AssetId(asset as u16), Some(fee), |pnl| &mut pnl.fees);
         }
         pnl
     }

@@ -80,10 +80,11 @@ impl OrderFlowImbalance {
         if (old_bid, old_ask) == (bid, ask) {
             return;
         }
-        let when = |condition: bool, level: Level| if condition { i128::from(level.qty.0) } else { 0 };
-        let event =
-            when(bid.price >= old_bid.price, bid) - when(bid.price <= old_bid.price, old_bid) - when(ask.price <= old_ask.price, ask)
-                + when(ask.price >= old_ask.price, old_ask);
+        // Quantities are far below what sums of four need (`VALUE_MAX`).
+        let when = |condition: bool, level: Level| if condition { level.qty.0 } else { 0 };
+        let bids = when(bid.price >= old_bid.price, bid).saturating_sub(when(bid.price <= old_bid.price, old_bid));
+        let asks = when(ask.price >= old_ask.price, old_ask).saturating_sub(when(ask.price <= old_ask.price, ask));
+        let event = bids.saturating_add(asks);
         let keep = decay(now_ns.saturating_sub(self.updated_ns), self.tau_ns);
         self.updated_ns = self.updated_ns.max(now_ns);
         self.flow = self.flow * keep + event as f64;
@@ -137,13 +138,15 @@ pub struct EwmaVolatility {
     /// Decayed sum of seconds.
     seconds: f64,
     samples: u64,
+    /// [`EwmaVolatility::per_sqrt_second`]: asked for far more often than it changes.
+    deviation: f64,
 }
 
 impl EwmaVolatility {
     /// Time constant `tau_ns`, shortest sampling interval `interval_ns` (at least 1), in nanoseconds.
     pub const fn new(tau_ns: u64, interval_ns: u64) -> EwmaVolatility {
         let interval_ns = if interval_ns == 0 { 1 } else { interval_ns };
-        EwmaVolatility { tau_ns, interval_ns, price: 0.0, sampled_ns: 0, squares: 0.0, seconds: 0.0, samples: 0 }
+        EwmaVolatility { tau_ns, interval_ns, price: 0.0, sampled_ns: 0, squares: 0.0, seconds: 0.0, samples: 0, deviation: 0.0 }
     }
 
     /// Takes the price at `now_ns`. Prices that are not positive, and times that do not advance by the interval, are skipped.
@@ -165,6 +168,7 @@ impl EwmaVolatility {
         let keep = decay(dt_ns, self.tau_ns);
         self.squares = self.squares * keep + change * change;
         self.seconds = self.seconds * keep + dt_ns as f64 / SECOND_NS;
+        self.deviation = if self.seconds > 0.0 { (self.squares / self.seconds).sqrt() } else { 0.0 };
         self.price = price;
         self.sampled_ns = now_ns;
         self.samples += 1;
@@ -178,7 +182,7 @@ impl EwmaVolatility {
     /// Relative standard deviation of the price over one second (0.0001 = 1 basis point). Zero before the first return.
     #[inline]
     pub fn per_sqrt_second(&self) -> f64 {
-        if self.seconds > 0.0 { (self.squares / self.seconds).sqrt() } else { 0.0 }
+        self.deviation
     }
 
     /// Relative standard deviation over `horizon_ns` nanoseconds.

@@ -6,7 +6,7 @@
 //! It never rounds up, so no bound is passed for the sake of a minimum.
 
 use crate::event::{Side, VALUE_MAX};
-use crate::fixed::{Money, POW10, Price, Qty};
+use crate::fixed::{Money, POW10, Price, Qty, wide};
 use crate::instrument::Instrument;
 
 /// What a strategy wants.
@@ -74,7 +74,7 @@ pub fn qty_for_notional(instrument: &Instrument, amount: Money, price: Price) ->
         return Qty::ZERO;
     }
     let up = POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))];
-    let qty = amount.0 / i128::from(up) / i128::from(price.0);
+    let qty = amount.0 / wide(up, price.0);
     Qty(qty.min(i128::from(VALUE_MAX)) as i64)
 }
 
@@ -96,6 +96,33 @@ pub fn affordable(instrument: &Instrument, bounds: &Bounds) -> Qty {
             // amount * 10^6 / with_fee without overflow: whole part and rest apart.
             let spend = amount / with_fee * MILLION + amount % with_fee * MILLION / with_fee;
             qty_for_notional(instrument, Money(spend), bounds.price)
+        }
+    }
+}
+
+/// The smaller of `wanted` and what the account can pay for. No division where that is `wanted`, as it nearly always is.
+#[inline]
+pub fn affordable_of(instrument: &Instrument, bounds: &Bounds, wanted: Qty) -> Qty {
+    if pays_for(instrument, bounds, wanted) { wanted } else { wanted.min(affordable(instrument, bounds)) }
+}
+
+/// True only if [`affordable`] is at least `qty`. False says nothing where amounts are beyond any that exist.
+#[inline]
+fn pays_for(instrument: &Instrument, bounds: &Bounds, qty: Qty) -> bool {
+    const MILLION: i128 = 1_000_000;
+    /// Amounts below this can be multiplied by a million and a fee.
+    const AMOUNT_SANE: i128 = 1 << 100;
+    if !(0..=VALUE_MAX).contains(&qty.0) {
+        return false;
+    }
+    match bounds.side {
+        Side::Sell => Money::from_qty(qty, instrument.qty_scale) <= bounds.base_available,
+        Side::Buy => {
+            let cost = crate::position::checked_notional(instrument, bounds.price, qty).map_or(AMOUNT_SANE, |cost| cost.0);
+            let amount = bounds.quote_available.0;
+            let sane = bounds.price.0 > 0 && cost < AMOUNT_SANE && (0..AMOUNT_SANE).contains(&amount);
+            let with_fee = MILLION + i128::from(bounds.fee_ppm.max(0));
+            sane && cost.wrapping_mul(with_fee) <= amount.wrapping_mul(MILLION)
         }
     }
 }
@@ -131,11 +158,12 @@ pub fn size(sizing: &Sizing, instrument: &Instrument, bounds: &Bounds) -> Result
     if room == 0 {
         return Err(NoSize::Inventory);
     }
-    let affordable = affordable(instrument, bounds).0;
     let bounded = wanted.min(room);
-    let least = check_minimum(instrument, bounds.price, bounded);
-    let paid = check_minimum(instrument, bounds.price, bounded.min(affordable));
-    match (paid, least) {
+    let paid = check_minimum(instrument, bounds.price, affordable_of(instrument, bounds, Qty(bounded)).0);
+    if paid.is_ok() {
+        return paid;
+    }
+    match (paid, check_minimum(instrument, bounds.price, bounded)) {
         (Err(_), Ok(_)) => Err(NoSize::Balance),
         (Err(_), Err(_)) if wanted > room && check_minimum(instrument, bounds.price, wanted).is_ok() => Err(NoSize::Inventory),
         (paid, _) => paid,
@@ -242,6 +270,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_affordable_of_a_quantity_is_the_smaller_of_both(
+            buy in any::<bool>(), price in 1..=VALUE_MAX, wanted in prop_oneof![1..=VALUE_MAX, any::<i64>()], near in -2i64..=2,
+            quote in prop_oneof![any::<i128>(), (0i64..i64::MAX).prop_map(i128::from)], fee_ppm in -1_000i32..1_000_000,
+            base in prop_oneof![any::<i128>(), (0i64..i64::MAX).prop_map(i128::from)],
+        ) {
+            let instrument = btc_usdt();
+            let bounds = Bounds {
+                price: Price(price), base_available: Money(base), quote_available: Money(quote), fee_ppm,
+                ..self::bounds(if buy { Side::Buy } else { Side::Sell })
+            };
+            let most = affordable(&instrument, &bounds);
+            for wanted in [wanted, most.0 + near] {
+                prop_assert_eq!(affordable_of(&instrument, &bounds, Qty(wanted)), Qty(wanted).min(most));
+            }
+        }
+
         #[test]
         fn a_size_keeps_every_bound(
             buy in any::<bool>(), price in 1..=VALUE_MAX, wanted in any::<i64>(), position in -VALUE_MAX..=VALUE_MAX,

@@ -276,17 +276,20 @@ impl Naive {
         if side == Side::Buy { map.rev().collect() } else { map.collect() }
     }
 
-    fn set(&mut self, side: Side, price: i64, qty: i64, capacity: usize) {
+    /// True if a level was dropped for want of room.
+    fn set(&mut self, side: Side, price: i64, qty: i64, capacity: usize) -> bool {
         let map = &mut self.sides[side.index()];
         if qty == 0 {
             map.remove(&price);
-            return;
+            return false;
         }
         map.insert(price, qty);
-        if map.len() > capacity {
+        let full = map.len() > capacity;
+        if full {
             let deepest = if side == Side::Buy { *map.keys().next().unwrap() } else { *map.keys().next_back().unwrap() };
             map.remove(&deepest);
         }
+        full
     }
 
     fn crossed(&self) -> bool {
@@ -316,7 +319,132 @@ fn steps(prices: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..400)
 }
 
+/// What a market does that moves about.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    /// The middle moves, by so many ticks.
+    Drift(i64),
+    /// A quantity at so many ticks from the middle, and so many price units off the tick.
+    Set { buy: bool, away: i64, off: i64, qty: i64 },
+    /// The level of this rank goes; beyond the last: the last.
+    Take { buy: bool, rank: usize },
+    /// A new snapshot of what is there: best first, or in the order of prices.
+    Snapshot { best_first: bool },
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    // Within a window of the book, across its ends, and far beyond them.
+    let away = || prop_oneof![6 => 0i64..8, 3 => 0i64..1_500, 2 => 0i64..6_000, 1 => 0i64..50_000];
+    let off = prop_oneof![60 => Just(0i64), 1 => 1i64..64];
+    let step = prop_oneof![
+        2 => away().prop_map(Move::Drift),
+        2 => away().prop_map(|by| Move::Drift(-by)),
+        12 => (any::<bool>(), away(), off, 1i64..1_000).prop_map(|(buy, away, off, qty)| Move::Set { buy, away, off, qty }),
+        6 => (any::<bool>(), prop_oneof![3 => Just(0usize), 1 => 0usize..40]).prop_map(|(buy, rank)| Move::Take { buy, rank }),
+        1 => any::<bool>().prop_map(|best_first| Move::Snapshot { best_first }),
+    ];
+    proptest::collection::vec(step, 1..250)
+}
+
+/// Applies the levels to the book as one message, and to the model. Returns how many were dropped for want of room.
+fn apply_message(book: &mut Book, naive: &mut Naive, levels: &[(Side, i64, i64)], clear: bool, capacity: usize) -> u64 {
+    let mut dropped = 0;
+    let first = touch().with(if clear { flags::CLEAR | flags::SNAPSHOT } else { 0 });
+    book.apply(&Event { c: 7, ..first });
+    for &(side, price, qty) in levels {
+        book.apply(&set(side, price, qty, 7));
+        dropped += u64::from(naive.set(side, price, qty, capacity));
+    }
+    book.apply(&Event { c: 7, ..touch() }.with(flags::LAST));
+    dropped
+}
+
 proptest! {
+    #[test]
+    fn the_book_equals_the_naive_model_wherever_the_market_goes(
+        moves in moves(), tick in prop_oneof![Just(1i64), Just(5), Just(48), Just(1 << 21)], capacity in 1usize..40,
+    ) {
+        let config = BookConfig { capacity, window: None, top_only: false };
+        let (mut book, mut naive) = (Book::with_tick(config, Price(tick)), Naive::default());
+        let mut dropped = apply_message(&mut book, &mut naive, &[], true, capacity);
+        let mut middle = 100_000i64;
+        for step in moves {
+            let mut levels = Vec::new();
+            let mut clear = false;
+            match step {
+                Move::Drift(by) => middle = (middle + by).clamp(60_000, 1_000_000),
+                Move::Set { buy, away, off, qty } => {
+                    let side = if buy { Side::Buy } else { Side::Sell };
+                    let price = (middle - side.sign() * (away + 1)) * tick + off % tick;
+                    // What is in the way has traded.
+                    let others = naive.levels(side.opposite());
+                    let crossed = others.iter().take_while(|(p, _)| (price - p) * side.sign() >= 0);
+                    levels.extend(crossed.map(|&(p, _)| (side.opposite(), p, 0)));
+                    levels.push((side, price, qty));
+                }
+                Move::Take { buy, rank } => {
+                    let side = if buy { Side::Buy } else { Side::Sell };
+                    let held = naive.levels(side);
+                    levels.extend(held.get(rank).or(held.last()).map(|&(price, _)| (side, price, 0)));
+                    // And one that is not there.
+                    levels.push((side, (middle - side.sign() * 70_000).max(1) * tick, 0));
+                }
+                Move::Snapshot { best_first } => {
+                    clear = true;
+                    let of = |side: Side| naive.levels(side).into_iter().map(move |(p, q)| (side, p, q));
+                    levels = of(Side::Buy).chain(of(Side::Sell)).collect();
+                    if !best_first {
+                        levels.sort_by_key(|&(_, price, _)| price);
+                    }
+                    naive = Naive::default();
+                }
+            }
+            dropped += apply_message(&mut book, &mut naive, &levels, clear, capacity);
+            prop_assert!(book.is_valid());
+            for side in [Side::Buy, Side::Sell] {
+                prop_assert_eq!(side_of(&book, side), naive.levels(side));
+                prop_assert_eq!((book.depth(side), book.levels(side).len()), (naive.levels(side).len(), naive.levels(side).len()));
+                prop_assert_eq!(book.best(side).map(|l| (l.price.0, l.qty.0)), naive.levels(side).first().copied());
+            }
+        }
+        prop_assert_eq!(book.counters().overflowed, dropped);
+        // The same levels taken in at once, by a book that knows nothing of the tick, make the same state.
+        let mut direct = Book::new(config);
+        let levels: Vec<_> = [Side::Buy, Side::Sell].into_iter().flat_map(|s| naive.levels(s).into_iter().map(move |(p, q)| (s, p, q))).collect();
+        apply_message(&mut direct, &mut Naive::default(), &levels, true, capacity);
+        prop_assert_eq!(hash(&book), hash(&direct));
+    }
+
+    #[test]
+    fn a_window_keeps_the_best_levels_wherever_the_market_goes(moves in moves(), window in 1usize..12) {
+        let mut book = Book::with_tick(BookConfig { capacity: 100, window: Some(window), top_only: false }, Price(5));
+        let mut naive = Naive::default();
+        apply_message(&mut book, &mut naive, &[], true, 100);
+        let mut middle = 100_000i64;
+        for step in moves {
+            match step {
+                Move::Drift(by) => middle = (middle + by).clamp(60_000, 1_000_000),
+                Move::Set { buy, away, qty, .. } => {
+                    let side = if buy { Side::Buy } else { Side::Sell };
+                    let level = (side, (middle - side.sign() * (away + 1)) * 5, qty);
+                    let crosses = naive.levels(side.opposite()).first().is_some_and(|(p, _)| (level.1 - p) * side.sign() >= 0);
+                    if !crosses {
+                        apply_message(&mut book, &mut naive, &[level], false, window);
+                    }
+                }
+                Move::Take { buy, rank } => {
+                    let side = if buy { Side::Buy } else { Side::Sell };
+                    let gone: Vec<_> = naive.levels(side).get(rank).map(|&(price, _)| (side, price, 0)).into_iter().collect();
+                    apply_message(&mut book, &mut naive, &gone, false, window);
+                }
+                Move::Snapshot { .. } => {}
+            }
+            for side in [Side::Buy, Side::Sell] {
+                prop_assert_eq!(side_of(&book, side), naive.levels(side));
+            }
+        }
+    }
+
     #[test]
     fn the_book_equals_the_naive_model(steps in steps(1..60), capacity in 1usize..30) {
         let mut book = Book::new(BookConfig { capacity, window: None, top_only: false });

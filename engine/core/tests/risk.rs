@@ -7,6 +7,7 @@ use engine_core::config::{AssetLimits, CoreConfig, RateLimit};
 use engine_core::event::*;
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::*;
+use engine_core::instrument::Instrument;
 use engine_core::risk::Refusal;
 use engine_core::strategy::NewOrder;
 use support::*;
@@ -67,9 +68,11 @@ fn switches_refuse_until_they_are_lifted() {
     bench.command(CommandKind::Resume, 0, 0);
     assert!(bench.place(fine()).is_ok());
 
+    bench.advance(1); // Nothing but the switch is in the way.
     bench.command(CommandKind::Pause, 0, 0);
     refused(&mut bench, fine(), Refusal::Paused);
     bench.command(CommandKind::Resume, 0, 0);
+    assert!(bench.place(fine()).is_ok());
 
     bench.command(CommandKind::ColdPlaneBehind, 1, 0);
     refused(&mut bench, fine(), Refusal::ColdPlaneBehind);
@@ -85,6 +88,40 @@ fn switches_refuse_until_they_are_lifted() {
     refused(&mut bench, fine(), Refusal::ShuttingDown);
     bench.command(CommandKind::Resume, 0, 0);
     refused(&mut bench, fine(), Refusal::ShuttingDown);
+}
+
+#[test]
+fn bounds_on_the_quantity_hold_where_no_other_limit_is_near() {
+    let mut bench = narrowed(|c| {
+        let limits = c.instrument_limits[0].as_mut().unwrap();
+        (limits.order_min, limits.order_max) = (Qty(COIN), Qty(2 * COIN));
+    });
+    refused(&mut bench, buy(BTC_A, 49_000_00, COIN - 1_000), Refusal::QtyBelowMin);
+    refused(&mut bench, buy(BTC_A, 49_000_00, 2 * COIN + 1_000), Refusal::QtyAboveMax);
+    assert!(bench.place(buy(BTC_A, 49_000_00, COIN)).is_ok());
+    assert!(bench.place(buy(BTC_A, 49_000_00, 2 * COIN)).is_ok());
+}
+
+#[test]
+fn nothing_is_opened_in_what_has_no_value_in_the_reporting_asset_yet() {
+    // What a euro is worth is known from the book of EUR/USDT, which is not there at first.
+    let (eur, eur_usdt, btc_eur) = (AssetId(3), InstrumentId(3), InstrumentId(4));
+    let mut bench = narrowed(|c| {
+        assert_eq!(c.assets.intern("EUR"), eur);
+        let like = c.instruments[BTC_A].clone();
+        c.instruments.add(Instrument { symbol: "EURUSDT".into(), base: eur, ..like.clone() }).unwrap();
+        c.instruments.add(Instrument { symbol: "BTCEUR".into(), quote: eur, ..like }).unwrap();
+        c.instrument_limits.resize(5, c.instrument_limits[0]);
+        c.asset_limits.push(AssetLimits { asset: eur, exposure_max: units(10_000_000) });
+        c.strategies[0].instruments.extend([eur_usdt, btc_eur]);
+    });
+    bench.balance(A, eur, units(1_000_000));
+    bench.book(btc_eur, 45_000_00, 45_001_00);
+    refused(&mut bench, buy(btc_eur, 45_000_00, COIN), Refusal::NoReference);
+    bench.book(eur_usdt, 1_10, 1_11);
+    bench.timer();
+    bench.book(btc_eur, 45_000_00, 45_001_00);
+    assert!(bench.place(buy(btc_eur, 45_000_00, COIN)).is_ok());
 }
 
 #[test]

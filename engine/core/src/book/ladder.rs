@@ -616,3 +616,101 @@ impl Iterator for Walk<'_> {
 }
 
 const _: () = assert!(VALUE_MAX as u128 + (WINDOW as u128) * (STEP_MAX as u128) < u64::MAX as u128 + 1, "see ticks()");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Every part against the others.
+    fn check(ladder: &Ladder, model: &BTreeMap<i64, i64>) {
+        let signed = |price: i64| price * ladder.sign;
+        let mut expected: Vec<(i64, i64)> = model.iter().map(|(&price, &qty)| (price, qty)).collect();
+        expected.sort_by_key(|&(price, _)| -signed(price));
+        assert_eq!(ladder.walk().map(|level| (level.price.0, level.qty.0)).collect::<Vec<_>>(), expected);
+        assert_eq!(ladder.len(), expected.len());
+        assert_eq!(ladder.best().exists().map(|best| (best.price.0, best.qty.0)), expected.first().copied());
+        assert!(ladder.far.is_sorted_by(|a, b| a.key < b.key) && ladder.far.iter().all(|entry| entry.key < ladder.low));
+        let held = (0..WINDOW as i64).filter(|offset| ladder.quantities[slot(ladder.low + offset)] != 0).count();
+        assert_eq!(held + ladder.far.len(), expected.len(), "each level is in one place");
+        for (at, &word) in ladder.used.iter().enumerate() {
+            assert_eq!(word != 0, ladder.words >> at & 1 == 1);
+            (0..64).for_each(|bit| assert_eq!(word >> bit & 1 == 1, ladder.quantities[at * 64 + bit] != 0));
+        }
+    }
+
+    fn apply(ladder: &mut Ladder, model: &mut BTreeMap<i64, i64>, price: i64, qty: i64) {
+        ladder.set(Price(price), Qty(qty));
+        if qty == 0 {
+            model.remove(&price)
+        } else {
+            model.insert(price, qty)
+        };
+    }
+
+    #[test]
+    fn with_a_level_at_every_tick_the_window_follows_down_and_up_again() {
+        for side in [Side::Buy, Side::Sell] {
+            for tick in [1, 5] {
+                let (mut ladder, mut model) = (Ladder::new(side, 10_000, Price(tick)), BTreeMap::new());
+                let price = |at: i64| (20_000 + side.sign() * at) * tick;
+                // Worst first: the window has to rise for each quarter of it.
+                (0..9_500).for_each(|at| apply(&mut ladder, &mut model, price(at), 1 + at));
+                check(&ladder, &model);
+                assert!(ladder.far.len() > 1_000, "some are beyond the window");
+                for at in (1..9_500).rev() {
+                    apply(&mut ladder, &mut model, price(at), 0);
+                    assert_eq!(ladder.best().price, Price(price(at - 1)));
+                    if at % 61 == 0 {
+                        check(&ladder, &model);
+                    }
+                }
+                check(&ladder, &model);
+            }
+        }
+    }
+
+    #[test]
+    fn a_price_off_tick_makes_the_step_smaller_and_loses_nothing() {
+        let (mut ladder, mut model) = (Ladder::new(Side::Sell, 1_000, Price(100)), BTreeMap::new());
+        (0..700).for_each(|at| apply(&mut ladder, &mut model, 500_000 + 100 * at, 1 + at));
+        apply(&mut ladder, &mut model, 500_150, 9);
+        assert_eq!(ladder.step, 50);
+        check(&ladder, &model);
+        apply(&mut ladder, &mut model, 500_001, 0);
+        assert_eq!(ladder.step, 1, "a level that is not there is off tick all the same");
+        check(&ladder, &model);
+    }
+
+    proptest! {
+        #[test]
+        fn a_price_is_in_the_window_only_at_its_tick(step in 1..=STEP_MAX, ticks_of in 0..=VALUE_MAX, off in 0..STEP_MAX) {
+            let (inverse, shift) = inverse(step);
+            let (count, off) = (ticks_of / step, off % step);
+            prop_assert_eq!(ticks(count * step, inverse, shift), count);
+            if off > 0 && count * step + off <= VALUE_MAX {
+                let got = ticks(count * step + off, inverse, shift) as u64;
+                prop_assert!(got > (VALUE_MAX / step) as u64 + WINDOW as u64 && got < (-(WINDOW as i64)) as u64, "{}", got);
+            }
+        }
+
+        #[test]
+        fn every_part_agrees_with_the_others(
+            steps in proptest::collection::vec((0i64..9_000, prop_oneof![2 => Just(0i64), 3 => 1i64..100]), 1..120), buy in any::<bool>(),
+        ) {
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let (mut ladder, mut model) = (Ladder::new(side, 1_000, Price(1)), BTreeMap::new());
+            // Every other level goes where the window begins.
+            for (i, (price, qty)) in steps.into_iter().enumerate() {
+                let edge = ladder.price(ladder.low + price % 3 - 1).0;
+                let price = if i % 2 == 0 || edge < 1 { 50_000 + price } else { edge };
+                apply(&mut ladder, &mut model, price, qty);
+                if i % 16 == 0 {
+                    check(&ladder, &model);
+                }
+            }
+            check(&ladder, &model);
+        }
+    }
+}

@@ -34,9 +34,9 @@ impl Desk {
             }
             self.rounds[venue.index()].under_way = false;
         }
-        for market in &mut self.markets {
+        for (market, guard) in self.markets.iter_mut().zip(&mut self.guards) {
             market.book.invalidate(BookInvalid::Disconnected);
-            market.stale_told = false;
+            guard.stale_told = false;
         }
         self.lose_link(None, true, event);
         true
@@ -318,7 +318,7 @@ impl Desk {
         let Some(venue) = self.instruments.get(instrument).map(|i| i.venue) else { return };
         let market = &mut self.markets[instrument.index()];
         market.resync_ns = self.now_ns;
-        market.overflowed = market.book.overflowed();
+        self.guards[instrument.index()].overflowed = market.book.overflowed();
         self.counters.resyncs += 1;
         let output = Event::new(EventKind::SendResync, venue, self.times());
         self.push(Event { instrument: instrument.0, code: reason as u32, flags: flags::LAST, ..output });

@@ -11,13 +11,13 @@ use crate::fixed::Money;
 use crate::ids::{AssetId, InstrumentId, OrderId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::{Order, OrderTable, Slot};
-use crate::position::{Pnl, Position, Positions, RateSource};
+use crate::position::{Pnl, Position, Positions, RateFeed, RateSource};
 use crate::risk::Gate;
 use crate::state_hash::StateHasher;
 use crate::strategy::{BookState, Fill, OrderUpdate};
 use crate::trades::TradeStream;
 
-/// Open orders that are touched between orders.
+/// Open orders, and entries of the tables of positions, that are touched between orders.
 const TOUCHED_MAX: usize = 32;
 /// Outputs for which there is room at hand.
 const OUTPUTS_TOUCHED: usize = 8;
@@ -54,12 +54,21 @@ pub(super) struct PendingFee {
 pub(super) struct Market {
     pub book: Book,
     pub trades: TradeStream,
-    /// Strategies were told that the book is stale.
-    pub stale_told: bool,
     /// When a resynchronisation was asked for last.
     pub resync_ns: u64,
+}
+
+/// The little that every message of an instrument needs beside its book: four instruments share a cache line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guard {
     /// The book's count of overflows at the last resynchronisation.
     pub overflowed: u64,
+    pub venue: VenueId,
+    /// Strategies were told that the book is stale.
+    pub stale_told: bool,
+    /// Its quote asset has a value in the reporting asset: from then on for ever.
+    pub priced: bool,
+    pub feeds: RateFeed,
 }
 
 /// A venue's reconciliation.
@@ -75,31 +84,37 @@ pub(super) struct Round {
     pub cancel_all_ns: u64,
 }
 
-/// Everything the core knows. See the module header.
+/// Everything the core knows. See the module header. What every input touches comes first.
+#[repr(C, align(64))]
 pub struct Desk {
-    pub(super) config: CoreConfig,
-    pub(super) instruments: InstrumentTable,
     pub(super) now_ns: u64,
     pub(super) poll_delay_ns: u32,
-    pub(super) session: Option<Session>,
+    /// Outputs that strategies caused with this input.
+    strategy_outputs: u32,
+    /// Outputs that strategies may cause with one input.
+    strategy_outputs_max: u32,
+    pub(super) outputs: Vec<Event>,
+    outputs_max: usize,
+    /// By instrument.
+    pub(super) guards: Vec<Guard>,
+    /// By instrument.
     pub(super) markets: Vec<Market>,
-    pub(super) positions: Positions,
-    pub(super) orders: OrderTable,
+    pub(super) session: Option<Session>,
+    pub(super) notices: Vec<Notice>,
+    notices_max: usize,
+    pub(super) counters: Counters,
     pub(super) gate: Gate,
+    pub(super) orders: OrderTable,
+    pub(super) positions: Positions,
+    pub(super) instruments: InstrumentTable,
     pub(super) rounds: Vec<Round>,
     /// By `venue * assets + asset`: the last difference between our record and the venue's at the end of a round.
     pub(super) differences: Vec<Money>,
     pub(super) pending_fee: Option<PendingFee>,
     pub(super) losses_seen_ns: u64,
-    pub(super) counters: Counters,
-    pub(super) outputs: Vec<Event>,
-    outputs_max: usize,
-    /// Outputs that strategies caused with this input.
-    strategy_outputs: usize,
-    pub(super) notices: Vec<Notice>,
-    notices_max: usize,
     /// Orders being walked over; empty between uses.
     pub(super) walk: Vec<Slot>,
+    pub(super) config: CoreConfig,
 }
 
 impl Desk {
@@ -115,20 +130,23 @@ impl Desk {
         session.next_sequence.checked_add(ahead).map(|sequence| OrderId::new(session.epoch, sequence))
     }
 
-    /// Forgets old orders ahead of need, unless a command waits to be sent.
+    /// Forgets old orders ahead of need, unless a command waits to be sent. See [`OrderTable::keep_ready`].
     #[inline]
-    pub(super) fn keep_ready(&mut self) {
+    pub(super) fn keep_ready(&mut self, at_leisure: bool) {
         if self.strategy_outputs == 0 {
-            self.orders.keep_ready();
+            self.orders.keep_ready(at_leisure);
         }
     }
 
-    /// Touches the memory that the next order will be put in, so that it is in the caches then. Nothing changes.
+    /// Touches what risk reads and the memory that the next order will be put in, so that it is in the caches then. Nothing
+    /// changes.
     pub(super) fn touch(&mut self) {
         if let Some(next) = self.next_order_id(0) {
             self.orders.touch_next(next);
         }
         self.orders.touch_open(TOUCHED_MAX);
+        self.gate.touch();
+        self.positions.touch(TOUCHED_MAX);
         for room in self.outputs.spare_capacity_mut().iter_mut().take(OUTPUTS_TOUCHED) {
             core::hint::black_box(room.write(Event::default()));
         }
@@ -151,10 +169,16 @@ impl Desk {
         let market = |instrument: &Instrument| Market {
             book: Book::with_tick(config.venues[instrument.venue.index()].book, instrument.tick),
             trades: TradeStream::new(config.capacity.trades as usize, config.timing.trade_window_ns),
-            stale_told: false,
             resync_ns: 0,
-            overflowed: 0,
         };
+        let guard = |id: InstrumentId, instrument: &Instrument| Guard {
+            overflowed: 0,
+            venue: instrument.venue,
+            stale_told: false,
+            priced: false,
+            feeds: positions.rates.fed_by(id, instrument),
+        };
+        let guards = config.instruments.iter().map(|(id, i)| guard(id, i)).collect();
         let capacity = config.capacity.orders as usize;
         // Per input: every open order may change state twice (a time-out, then a halt), every book may need a
         // resynchronisation, every venue a cancel-all.
@@ -179,6 +203,8 @@ impl Desk {
             outputs: Vec::with_capacity(outputs_max),
             outputs_max,
             strategy_outputs: 0,
+            strategy_outputs_max: config.capacity.strategy_outputs,
+            guards,
             notices: Vec::with_capacity(notices_max),
             notices_max,
             walk: Vec::with_capacity(capacity),
@@ -226,13 +252,13 @@ impl Desk {
 
     /// True if strategies may cause `count` more outputs with this input.
     #[inline]
-    pub(super) fn has_strategy_outputs(&self, count: usize) -> bool {
-        self.strategy_outputs + count <= self.config.capacity.strategy_outputs as usize
+    pub(super) fn has_strategy_outputs(&self, count: u32) -> bool {
+        self.strategy_outputs + count <= self.strategy_outputs_max
     }
 
     /// Takes room for `count` outputs out of what strategies may cause with one input; false if there is none.
     #[inline]
-    pub(super) fn take_strategy_outputs(&mut self, count: usize) -> bool {
+    pub(super) fn take_strategy_outputs(&mut self, count: u32) -> bool {
         let room = self.has_strategy_outputs(count);
         if room {
             self.strategy_outputs += count;
@@ -449,7 +475,7 @@ impl Desk {
         let session = self.session.unwrap_or(Session { epoch: 0, next_sequence: 0, config_hash: 0 });
         hasher.write_u64(u64::from(session.epoch) << 32 | u64::from(session.next_sequence));
         hasher.write_u64(session.config_hash);
-        for ((_, instrument), market) in self.instruments.iter().zip(&self.markets) {
+        for ((_, instrument), (market, guard)) in self.instruments.iter().zip(self.markets.iter().zip(&self.guards)) {
             hasher.write_price(instrument.tick);
             hasher.write_qty(instrument.lot);
             hasher.write_qty(instrument.qty_min);
@@ -457,9 +483,9 @@ impl Desk {
             hasher.write_u64(u64::from(instrument.status as u32) << 32 | u64::from(instrument.epoch));
             market.book.hash_state(hasher);
             market.trades.hash_state(hasher);
-            hasher.write_bool(market.stale_told);
+            hasher.write_bool(guard.stale_told);
             hasher.write_u64(market.resync_ns);
-            hasher.write_u64(market.overflowed);
+            hasher.write_u64(guard.overflowed);
         }
         self.positions.hash_state(hasher);
         self.orders.hash_state(hasher);

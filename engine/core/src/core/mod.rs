@@ -29,40 +29,48 @@ pub use desk::Desk;
 use crate::book::BookChange;
 use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Anomaly, BookInvalid, Event, EventKind, flags};
+use crate::fixed::Price;
 use crate::ids::{InstrumentId, StrategyId, VenueId};
 use crate::state_hash::StateHasher;
 use crate::strategy::{Context, PublicTrade, Strategy};
-use desk::Notice;
+use desk::{Guard, Notice};
 
-/// Instruments whose strategies are to be called, by venue.
+/// Instruments of a venue whose strategies are to be called. Nearly always it is one.
 struct Dirty {
+    first: Option<InstrumentId>,
     /// Preallocated for all instruments of the venue.
-    lists: Vec<Vec<InstrumentId>>,
-    /// By instrument.
-    listed: Vec<bool>,
+    others: Vec<InstrumentId>,
 }
 
 impl Dirty {
     #[inline]
-    fn add(&mut self, venue: VenueId, instrument: InstrumentId) {
-        let listed = &mut self.listed[instrument.index()];
-        if !*listed {
-            *listed = true;
-            self.lists[venue.index()].push(instrument);
+    fn add(&mut self, instrument: InstrumentId) {
+        match self.first {
+            None => self.first = Some(instrument),
+            Some(first) if first == instrument => {}
+            Some(_) => self.add_other(instrument),
+        }
+    }
+
+    fn add_other(&mut self, instrument: InstrumentId) {
+        if !self.others.contains(&instrument) {
+            self.others.push(instrument);
         }
     }
 }
 
 /// The core. See the module header.
+#[repr(C, align(64))]
 pub struct Core {
-    desk: Desk,
-    strategies: Vec<Box<dyn Strategy>>,
-    /// Strategies by instrument: `subscribers[subscriptions[i]..subscriptions[i + 1]]`.
-    subscribers: Vec<StrategyId>,
-    subscriptions: Vec<u32>,
-    dirty: Dirty,
     inputs: u64,
     until_hash: u32,
+    /// By venue.
+    dirty: Vec<Dirty>,
+    /// Strategies by instrument: `subscribers[subscriptions[i]..subscriptions[i + 1]]`.
+    subscriptions: Vec<u32>,
+    subscribers: Vec<StrategyId>,
+    strategies: Vec<Box<dyn Strategy>>,
+    desk: Desk,
 }
 
 impl Core {
@@ -84,8 +92,7 @@ impl Core {
             subscriptions.push(subscribers.len() as u32);
         }
         let of_venue = |venue: usize| config.instruments.iter().filter(|(_, i)| i.venue.index() == venue).count();
-        let lists = (0..config.venues.len()).map(|venue| Vec::with_capacity(of_venue(venue))).collect();
-        let dirty = Dirty { lists, listed: vec![false; config.instruments.len()] };
+        let dirty = (0..config.venues.len()).map(|venue| Dirty { first: None, others: Vec::with_capacity(of_venue(venue)) }).collect();
         let until_hash = config.state_hash_every;
         Ok(Core { desk, strategies, subscribers, subscriptions, dirty, inputs: 0, until_hash })
     }
@@ -95,10 +102,10 @@ impl Core {
     pub fn apply(&mut self, event: &Event) -> &[Event] {
         self.desk.begin(event);
         self.inputs += 1;
-        match event.event_kind() {
-            Some(EventKind::BookLevel | EventKind::TopOfBook | EventKind::BookTouch | EventKind::BookInvalid) => self.on_book(event),
-            Some(EventKind::Trade) => self.on_trade(event),
-            kind => self.apply_rare(kind, event),
+        if event.kind == EventKind::BookLevel as u8 {
+            self.on_book(event);
+        } else {
+            self.apply_other(event);
         }
         if self.until_hash > 0 {
             self.until_hash -= 1;
@@ -109,8 +116,10 @@ impl Core {
         &self.desk.outputs
     }
 
-    fn apply_rare(&mut self, kind: Option<EventKind>, event: &Event) {
-        match kind {
+    fn apply_other(&mut self, event: &Event) {
+        match event.event_kind() {
+            Some(EventKind::BookLevel | EventKind::TopOfBook | EventKind::BookTouch | EventKind::BookInvalid) => self.on_book(event),
+            Some(EventKind::Trade) => self.on_trade(event),
             Some(EventKind::FillFee) => self.desk.on_fee(event),
             Some(
                 kind @ (EventKind::OrderAck
@@ -126,7 +135,7 @@ impl Core {
             ) => {
                 self.desk.on_report(kind, event);
                 self.give_notices();
-                self.desk.keep_ready();
+                self.desk.keep_ready(false);
             }
             Some(EventKind::Timer) => self.on_timer(event),
             Some(EventKind::Command) => {
@@ -156,46 +165,81 @@ impl Core {
     #[inline]
     fn on_book(&mut self, event: &Event) {
         let id = event.instrument_id();
-        let known = self.desk.instruments.get(id).is_some_and(|i| i.venue == event.venue_id());
-        if !known {
-            return self.desk.anomaly(Anomaly::UnknownId, event, u64::from(event.instrument));
+        let desk = &mut self.desk;
+        let (Some(guard), Some(market)) = (desk.guards.get_mut(id.index()), desk.markets.get_mut(id.index())) else {
+            return self.unknown(event);
+        };
+        if guard.venue != event.venue_id() {
+            return self.unknown(event);
         }
-        let market = &mut self.desk.markets[id.index()];
         match market.book.apply(event) {
-            BookChange::Ignored => {}
-            BookChange::Partial => self.dirty.add(event.venue_id(), id),
+            BookChange::Partial => self.add_dirty(event.venue_id(), id),
             BookChange::Updated { top } => {
-                market.stale_told = false;
-                let overflowed = market.book.overflowed() != market.overflowed;
+                guard.stale_told = false;
+                let overflowed = market.book.overflowed() != guard.overflowed;
                 if top {
                     self.mark(id);
                 }
                 if overflowed {
                     self.overflowed(id);
                 }
-                self.dirty.add(event.venue_id(), id);
+                self.add_dirty(event.venue_id(), id);
             }
-            BookChange::Validated => {
-                market.stale_told = false;
-                market.overflowed = market.book.overflowed();
-                self.mark(id);
-                self.dirty.add(event.venue_id(), id);
-            }
-            BookChange::Invalidated(reason) => self.invalidated(event, reason),
+            BookChange::Ignored => {}
+            change => self.turned(event, change),
         }
         if event.has(flags::LAST) {
             self.call_on_books(event.venue_id());
         }
     }
 
+    #[cold]
+    fn unknown(&mut self, event: &Event) {
+        self.desk.anomaly(Anomaly::UnknownId, event, u64::from(event.instrument));
+    }
+
+    #[inline]
+    fn add_dirty(&mut self, venue: VenueId, instrument: InstrumentId) {
+        if let Some(dirty) = self.dirty.get_mut(venue.index()) {
+            dirty.add(instrument);
+        }
+    }
+
+    /// A book became valid or invalid.
+    #[cold]
+    fn turned(&mut self, event: &Event, change: BookChange) {
+        let id = event.instrument_id();
+        if let BookChange::Invalidated(reason) = change {
+            return self.invalidated(event, reason);
+        }
+        let guard = &mut self.desk.guards[id.index()];
+        guard.stale_told = false;
+        guard.overflowed = self.desk.markets[id.index()].book.overflowed();
+        self.mark(id);
+        self.add_dirty(event.venue_id(), id);
+    }
+
+    /// The top of a book moved.
     #[inline]
     fn mark(&mut self, id: InstrumentId) {
-        if let (Some(mid), Some(instrument)) = (self.desk.markets[id.index()].book.mid(), self.desk.instruments.get(id)) {
-            self.desk.positions.on_mid(id, instrument, mid);
-            if !self.desk.gate.exposure.is_priced(id) {
-                self.desk.gate.exposure.refresh_unit(id, instrument, &self.desk.positions);
-            }
+        let desk = &mut self.desk;
+        let Some(mid) = desk.markets[id.index()].book.mid() else { return };
+        let Guard { priced, feeds, .. } = desk.guards[id.index()];
+        if desk.positions.on_mid_alone(id, feeds, mid) && priced {
+            return;
         }
+        self.mark_all(id, mid);
+    }
+
+    /// As [`Core::mark`], where rates may come from the mid, or nothing is known of them yet.
+    #[inline(never)]
+    fn mark_all(&mut self, id: InstrumentId, mid: Price) {
+        let Some(instrument) = self.desk.instruments.get(id) else { return };
+        self.desk.positions.on_mid(id, instrument, mid);
+        if !self.desk.gate.exposure.is_priced(id) {
+            self.desk.gate.exposure.refresh_unit(id, instrument, &self.desk.positions);
+        }
+        self.desk.guards[id.index()].priced = self.desk.gate.exposure.is_priced(id);
     }
 
     /// Levels were dropped for want of room. The book stays right near the top; once a side has run down to where the dropped
@@ -213,7 +257,7 @@ impl Core {
     #[cold]
     fn invalidated(&mut self, event: &Event, reason: BookInvalid) {
         let id = event.instrument_id();
-        self.dirty.add(event.venue_id(), id);
+        self.add_dirty(event.venue_id(), id);
         // The codec knows of what it said itself; what the book found out is news to it.
         if event.kind != EventKind::BookInvalid as u8 {
             self.desk.resync(id, reason);
@@ -223,14 +267,20 @@ impl Core {
     /// Calls `on_book` for every instrument of a venue that changed since the last message ended.
     #[inline]
     fn call_on_books(&mut self, venue: VenueId) {
-        let Some(list) = self.dirty.lists.get_mut(venue.index()) else { return };
-        let mut list = std::mem::take(list);
-        for &id in &list {
-            self.dirty.listed[id.index()] = false;
+        let Some(first) = self.dirty.get_mut(venue.index()).and_then(|dirty| dirty.first.take()) else { return };
+        self.call_subscribers(first, |strategy, ctx| strategy.on_book(ctx, first));
+        if !self.dirty[venue.index()].others.is_empty() {
+            self.call_on_other_books(venue);
+        }
+    }
+
+    fn call_on_other_books(&mut self, venue: VenueId) {
+        let mut others = std::mem::take(&mut self.dirty[venue.index()].others);
+        for &id in &others {
             self.call_subscribers(id, |strategy, ctx| strategy.on_book(ctx, id));
         }
-        list.clear();
-        self.dirty.lists[venue.index()] = list;
+        others.clear();
+        self.dirty[venue.index()].others = others;
     }
 
     #[inline]
@@ -244,9 +294,8 @@ impl Core {
     #[inline]
     fn on_trade(&mut self, event: &Event) {
         let id = event.instrument_id();
-        let known = self.desk.instruments.get(id).is_some_and(|i| i.venue == event.venue_id());
-        if !known {
-            return self.desk.anomaly(Anomaly::UnknownId, event, u64::from(event.instrument));
+        if self.desk.guards.get(id.index()).is_none_or(|guard| guard.venue != event.venue_id()) {
+            return self.unknown(event);
         }
         if let Some(trade) = self.desk.markets[id.index()].trades.apply(event) {
             let public =
@@ -281,18 +330,18 @@ impl Core {
         let mut turned_stale = false;
         desk.on_timer(event, |venue, id| {
             turned_stale = true;
-            dirty.add(venue, id);
+            dirty[venue.index()].add(id);
         });
         self.give_notices();
         if turned_stale {
-            for venue in 0..self.dirty.lists.len() {
+            for venue in 0..self.dirty.len() {
                 self.call_on_books(VenueId(venue as u8));
             }
         }
         for (at, strategy) in self.strategies.iter_mut().enumerate() {
             strategy.on_timer(&mut Context::new(&mut self.desk, StrategyId(at as u8)));
         }
-        self.desk.keep_ready();
+        self.desk.keep_ready(true);
     }
 
     fn on_feed_status(&mut self, event: &Event) {
@@ -303,7 +352,7 @@ impl Core {
                 let id = InstrumentId(at as u16);
                 let of_venue = self.desk.instruments.get(id).is_some_and(|i| i.venue == venue);
                 if of_venue && self.desk.markets[at].book.invalidate(BookInvalid::Disconnected) != BookChange::Ignored {
-                    self.dirty.add(venue, id);
+                    self.add_dirty(venue, id);
                 }
             }
         }
@@ -314,7 +363,7 @@ impl Core {
     fn instrument_changed(&mut self, event: &Event, changed: bool) {
         let known = self.desk.instruments.get(event.instrument_id()).is_some_and(|i| i.venue == event.venue_id());
         if changed && known {
-            self.dirty.add(event.venue_id(), event.instrument_id());
+            self.add_dirty(event.venue_id(), event.instrument_id());
         }
         if event.has(flags::LAST) {
             self.call_on_books(event.venue_id());
@@ -325,10 +374,10 @@ impl Core {
         if !self.desk.on_session_start(event) {
             return;
         }
-        for list in &mut self.dirty.lists {
-            list.clear();
+        for dirty in &mut self.dirty {
+            dirty.first = None;
+            dirty.others.clear();
         }
-        self.dirty.listed.fill(false);
         self.give_notices();
         for (at, strategy) in self.strategies.iter_mut().enumerate() {
             strategy.on_start(&mut Context::new(&mut self.desk, StrategyId(at as u8)));
@@ -348,10 +397,8 @@ impl Core {
         let mut hasher = StateHasher::new();
         hasher.write_u64(self.inputs);
         self.desk.hash_state(&mut hasher);
-        for list in &self.dirty.lists {
-            for id in list {
-                hasher.write_u32(u32::from(id.0));
-            }
+        for id in self.dirty.iter().flat_map(|dirty| dirty.first.iter().chain(&dirty.others)) {
+            hasher.write_u32(u32::from(id.0));
         }
         for strategy in &self.strategies {
             strategy.hash_state(&mut hasher);

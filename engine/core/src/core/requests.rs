@@ -1,16 +1,16 @@
 //! What strategies ask for: place, replace, cancel. Each passes the gate before it becomes an output.
 
-use super::desk::Desk;
+use super::desk::{Desk, Session};
 use crate::event::{Event, EventKind, FeedState, flags};
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
-use crate::order::table::Reserved;
+use crate::order::table::{Reserved, Vacancy};
 use crate::order::{Order, OrderEvent, OrderState, Slot};
 use crate::risk::{Refusal, Request, View};
 use crate::strategy::NewOrder;
 
 /// Outputs of one request: the command and the transition.
-const OUTPUTS: usize = 2;
+const OUTPUTS: u32 = 2;
 
 #[inline]
 fn request(strategy: StrategyId, order: NewOrder) -> Request<'static> {
@@ -44,21 +44,16 @@ impl Desk {
     /// What risk would say to a new order. Nothing is sent and nothing counted.
     pub fn check(&self, strategy: StrategyId, order: NewOrder) -> Result<(), Refusal> {
         self.session.ok_or(Refusal::NoSession)?;
-        self.check_new(&request(strategy, order)).map(|_| ())
+        let request = request(strategy, order);
+        self.gate.check(&request, &self.view(&request)?).map(|_| ())
     }
 
+    /// What the checks of a request look at.
     #[inline]
-    fn check_new(&self, request: &Request<'_>) -> Result<(Reserved, VenueId), Refusal> {
-        let instrument = self.instruments.get(request.instrument).ok_or(Refusal::UnknownInstrument)?;
-        let view = View {
-            now_ns: self.now_ns,
-            instrument,
-            book: &self.markets[request.instrument.index()].book,
-            orders: &self.orders,
-            positions: &self.positions,
-        };
-        let reserved = self.gate.check(request, &view)?;
-        Ok((reserved, self.gate.venue_of(request.instrument).ok_or(Refusal::UnknownInstrument)?))
+    fn view(&self, request: &Request<'_>) -> Result<View<'_>, Refusal> {
+        let at = request.instrument.index();
+        let (instrument, market) = self.instruments.get(request.instrument).zip(self.markets.get(at)).ok_or(Refusal::UnknownInstrument)?;
+        Ok(View { now_ns: self.now_ns, instrument, book: &market.book, orders: &self.orders, positions: &self.positions })
     }
 
     /// A new order of a strategy.
@@ -71,7 +66,34 @@ impl Desk {
     #[inline]
     fn try_place(&mut self, request: &Request<'_>) -> Result<OrderId, Refusal> {
         let session = self.session.ok_or(Refusal::NoSession)?;
-        let (reserved, venue) = self.check_new(request)?;
+        let id = OrderId::new(session.epoch, session.next_sequence);
+        let vacancy = self.orders.vacancy(id);
+        match self.gate.pass(request, &self.view(request)?) {
+            Some(reserved) => self.send_new(session, request, reserved, vacancy),
+            None => self.place_each(session, request),
+        }
+    }
+
+    /// As [`Desk::try_place`], for what does not pass all checks at once.
+    #[cold]
+    #[inline(never)]
+    fn place_each(&mut self, session: Session, request: &Request<'_>) -> Result<OrderId, Refusal> {
+        let reserved = self.gate.check_each(request, &self.view(request)?)?;
+        let id = OrderId::new(session.epoch, session.next_sequence);
+        self.send_new(session, request, reserved, self.orders.vacancy(id))
+    }
+
+    /// Sends a new order that has passed all checks.
+    #[inline(always)]
+    fn send_new(
+        &mut self,
+        session: Session,
+        request: &Request<'_>,
+        reserved: Reserved,
+        vacancy: Option<Vacancy>,
+    ) -> Result<OrderId, Refusal> {
+        let Request { strategy, instrument, side, price, qty, post_only, ioc, .. } = *request;
+        let venue = self.gate.venue_of(instrument).ok_or(Refusal::UnknownInstrument)?;
         if session.next_sequence == u32::MAX {
             return Err(Refusal::IdsExhausted);
         }
@@ -79,27 +101,30 @@ impl Desk {
             return Err(Refusal::OutputFull);
         }
         let id = OrderId::new(session.epoch, session.next_sequence);
-        let mut order = Order::new(id, request.strategy, request.instrument, venue, request.side, request.price, request.qty, self.now_ns);
-        order.post_only = request.post_only;
-        order.ioc = request.ioc;
-        order.reserved = reserved;
-        // What `change` would make of it with `OrderEvent::Send`, without going there.
-        order.state = OrderState::Pending;
-        let slot = self.orders.insert(order).ok_or(Refusal::TableFull)?;
-        self.session = Some(super::desk::Session { next_sequence: session.next_sequence + 1, ..session });
+        // What `change` would make of a new order with `OrderEvent::Send`, without the way there.
+        let mut order = Order::new(id, strategy, instrument, venue, side, price, qty, self.now_ns);
+        (order.state, order.post_only, order.ioc, order.reserved) = (OrderState::Pending, post_only, ioc, reserved);
+        let slot = vacancy.and_then(|vacancy| self.orders.insert_at(vacancy, order));
+        slot.ok_or(Refusal::TableFull)?;
+        self.session = Some(Session { next_sequence: session.next_sequence + 1, ..session });
         self.gate.record(request, venue, self.now_ns);
         if let Some(venue) = self.gate.venue_mut(venue) {
             venue.open += 1;
         }
+        let mark = self.positions.mark(instrument).unwrap_or_default();
+        self.gate.exposure.bind_new(strategy, instrument, venue, side, reserved, mark);
         self.counters.submitted += 1;
-        let order = self.orders.get(slot);
-        self.gate.exposure.rebind(order, Reserved::default());
-        self.gate.exposure.revalue(request.strategy, request.instrument, venue, &self.positions);
-        let mode = (if request.post_only { flags::POST_ONLY } else { 0 }) | (if request.ioc { flags::IOC } else { 0 });
-        let output = self.order_output(EventKind::SendNew, order);
-        self.push(Event { b: request.price.0 as u64, c: request.qty.0 as u64, ..output.with(mode) });
+        let mode = (if post_only { flags::POST_ONLY } else { 0 }) | (if ioc { flags::IOC } else { 0 });
+        let about = |kind: EventKind| Event {
+            side: side as u8,
+            asset: u16::from(strategy.0),
+            ..Event::order_report(kind, venue, instrument, id, self.times())
+        };
+        let command = Event { flags: mode, b: price.0 as u64, c: qty.0 as u64, ..about(EventKind::SendNew) };
         let (from, to) = (OrderState::New as u64, OrderState::Pending as u64);
-        self.push(Event { kind: EventKind::OrderTransition as u8, b: from, c: to, d: 0, ..output });
+        let transition = Event { b: from, c: to, ..about(EventKind::OrderTransition) };
+        self.push(command);
+        self.push(transition);
         Ok(id)
     }
 

@@ -56,8 +56,8 @@ impl Desk {
                 continue;
             }
             let Some(venue) = self.instruments.get(id).map(|i| i.venue) else { continue };
-            if !self.markets[at].stale_told {
-                self.markets[at].stale_told = true;
+            if !self.guards[at].stale_told {
+                self.guards[at].stale_told = true;
                 stale(venue, id);
             }
             let due = self.now_ns.saturating_sub(self.markets[at].resync_ns) >= STALE_RESYNC_EVERY_NS;

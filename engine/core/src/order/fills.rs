@@ -2,13 +2,37 @@
 //!
 //! Venues repeat fills (stream and REST, before and after a reconnect). Each booked fill is remembered by
 //! (order, trade id) for as long as its order is in the table; an order belongs to one instrument, so this
-//! is unique per instrument too. Entries live in a preallocated pool, are found by open addressing and
-//! are chained per order, so that recycling an order's slot frees exactly its entries.
+//! is unique per instrument too. Entries live in a preallocated pool and are chained per order, so that recycling an order's
+//! slot frees exactly its entries.
+//!
+//! Nearly all orders have few fills: these are found by walking the chain, newest first. An order with more than
+//! [`CHAIN_MAX`] has all of them in an index as well (open addressing), which is far larger than any cache and is not
+//! touched before.
 
 use crate::ids::OrderId;
 
 /// No entry.
 pub(crate) const NIL: u32 = u32::MAX;
+
+/// Fills of one order that are found by walking.
+const CHAIN_MAX: u32 = 8;
+
+/// The fills of one order: kept with the order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    head: u32,
+    len: u32,
+}
+
+impl Chain {
+    pub(crate) const EMPTY: Chain = Chain { head: NIL, len: 0 };
+
+    /// How many.
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.len as usize
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -51,8 +75,19 @@ impl FillMemory {
 
     /// True if this trade of this order was booked.
     #[inline]
-    pub fn contains(&self, order: OrderId, trade_id: u64) -> bool {
-        self.find(order, trade_id).is_some()
+    pub(crate) fn contains(&self, order: OrderId, trade_id: u64, chain: Chain) -> bool {
+        if chain.len > CHAIN_MAX {
+            return self.find(order, trade_id).is_some();
+        }
+        let mut at = chain.head;
+        while at != NIL {
+            let entry = &self.entries[at as usize];
+            if entry.trade_id == trade_id {
+                return true;
+            }
+            at = entry.next;
+        }
+        false
     }
 
     /// How many more fills can be remembered.
@@ -61,31 +96,48 @@ impl FillMemory {
         self.entries.len() - self.used
     }
 
-    /// Remembers a fill at the front of its order's chain `head`. False if there is no room; then nothing changed.
+    /// Remembers a fill at the front of its order's chain. False if there is no room; then nothing changed.
     #[inline]
-    pub(crate) fn insert(&mut self, order: OrderId, trade_id: u64, head: &mut u32) -> bool {
+    pub(crate) fn insert(&mut self, order: OrderId, trade_id: u64, chain: &mut Chain) -> bool {
         if self.free == NIL {
             return false;
         }
         let number = self.free;
         let entry = &mut self.entries[number as usize];
         self.free = entry.next;
-        *entry = Entry { order, trade_id, next: *head };
-        *head = number;
+        *entry = Entry { order, trade_id, next: chain.head };
+        let before = chain.len;
+        *chain = Chain { head: number, len: before + 1 };
         self.used += 1;
-        let mut at = mix(order, trade_id) as usize & self.mask;
-        while self.index[at] != NIL {
-            at = (at + 1) & self.mask;
+        if before >= CHAIN_MAX {
+            self.insert_index(*chain, if before == CHAIN_MAX { chain.len } else { 1 });
         }
-        self.index[at] = number;
         true
     }
 
+    /// Takes the first `count` fills of a chain into the index.
+    #[cold]
+    fn insert_index(&mut self, chain: Chain, count: u32) {
+        let mut number = chain.head;
+        for _ in 0..count {
+            let Entry { order, trade_id, next } = self.entries[number as usize];
+            let mut at = mix(order, trade_id) as usize & self.mask;
+            while self.index[at] != NIL {
+                at = (at + 1) & self.mask;
+            }
+            self.index[at] = number;
+            number = next;
+        }
+    }
+
     /// Forgets all fills of the chain.
-    pub(crate) fn forget(&mut self, mut head: u32) {
+    pub(crate) fn forget(&mut self, chain: Chain) {
+        let mut head = chain.head;
         while head != NIL {
             let Entry { order, trade_id, next } = self.entries[head as usize];
-            if let Some(at) = self.find(order, trade_id) {
+            if chain.len > CHAIN_MAX
+                && let Some(at) = self.find(order, trade_id)
+            {
                 self.remove_index(at);
             }
             self.entries[head as usize] = Entry { order: OrderId::NONE, trade_id: 0, next: self.free };
@@ -150,41 +202,44 @@ mod tests {
     #[test]
     fn full_memory_says_so_and_forgetting_makes_room() {
         let mut memory = FillMemory::new(2);
-        let (mut a, mut b) = (NIL, NIL);
+        let (mut a, mut b) = (Chain::EMPTY, Chain::EMPTY);
         assert!(memory.insert(OrderId(1), 10, &mut a));
         assert!(memory.insert(OrderId(2), 10, &mut b));
         assert!(!memory.insert(OrderId(1), 11, &mut a));
-        assert!(memory.contains(OrderId(1), 10) && !memory.contains(OrderId(1), 11));
+        assert_eq!(a.len(), 1, "what was not remembered is not counted");
+        assert!(memory.contains(OrderId(1), 10, a) && !memory.contains(OrderId(1), 11, a));
         memory.forget(b);
-        assert!(!memory.contains(OrderId(2), 10));
         assert!(memory.insert(OrderId(1), 11, &mut a));
         assert_eq!(memory.room(), 0);
     }
 
     proptest! {
         #[test]
-        fn behaves_like_a_set_per_order(steps in proptest::collection::vec((0u64..6, 0u64..12, any::<bool>()), 0..400)) {
-            let mut memory = FillMemory::new(24);
-            let mut heads: BTreeMap<u64, u32> = BTreeMap::new();
+        fn behaves_like_a_set_per_order(steps in proptest::collection::vec((0u64..4, 0u64..24, 0u8..20), 0..600)) {
+            let mut memory = FillMemory::new(48);
+            let mut chains: BTreeMap<u64, Chain> = BTreeMap::new();
             let mut model: BTreeMap<u64, HashSet<u64>> = BTreeMap::new();
-            for (order, trade, forget) in steps {
-                let head = heads.entry(order).or_insert(NIL);
+            for (order, trade, action) in steps {
+                let chain = chains.entry(order).or_insert(Chain::EMPTY);
                 let set = model.entry(order).or_default();
-                if forget && trade == 0 {
-                    memory.forget(*head);
-                    *head = NIL;
+                if action == 0 {
+                    memory.forget(*chain);
+                    *chain = Chain::EMPTY;
                     set.clear();
-                } else if !memory.contains(OrderId(order), trade) {
+                } else if !memory.contains(OrderId(order), trade, *chain) {
                     prop_assert!(!set.contains(&trade));
-                    if memory.insert(OrderId(order), trade, head) {
+                    if memory.insert(OrderId(order), trade, chain) {
                         set.insert(trade);
                     }
                 }
                 let total: usize = model.values().map(HashSet::len).sum();
                 prop_assert_eq!(memory.len(), total);
+                let indexed: usize = model.values().map(HashSet::len).filter(|&len| len > CHAIN_MAX as usize).sum();
+                prop_assert_eq!(memory.index.iter().filter(|&&at| at != NIL).count(), indexed);
                 for (o, set) in &model {
-                    for t in 0..12 {
-                        prop_assert_eq!(memory.contains(OrderId(*o), t), set.contains(&t));
+                    prop_assert_eq!(chains[o].len(), set.len());
+                    for t in 0..24 {
+                        prop_assert_eq!(memory.contains(OrderId(*o), t, chains[o]), set.contains(&t));
                     }
                 }
             }

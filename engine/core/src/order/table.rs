@@ -17,7 +17,7 @@
 //! A closed order keeps its slot, and the memory of its fills, until the slot is needed: late reports find it
 //! for as long as the table is larger than the number of orders since. All of this is deterministic.
 
-use super::fills::{FillMemory, NIL};
+use super::fills::{Chain, FillMemory, NIL};
 use super::state::OrderState;
 use crate::event::Side;
 use crate::fixed::{Money, Price, Qty};
@@ -92,8 +92,7 @@ pub struct Order {
     wait_list: WaitList,
     /// The last reconciliation of its venue that reported it.
     pub reported_round: u32,
-    fill_head: u32,
-    fill_count: u32,
+    fills: Chain,
     /// Limit price in force.
     pub price: Price,
     /// Total quantity in force.
@@ -125,6 +124,7 @@ const _: () = assert!(size_of::<Order>() == 192, "three cache lines");
 
 impl Order {
     /// A new order, unsent.
+    #[inline]
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         id: OrderId,
@@ -148,8 +148,7 @@ impl Order {
             acked: false,
             wait_list: WaitList::None,
             reported_round: 0,
-            fill_head: NIL,
-            fill_count: 0,
+            fills: Chain::EMPTY,
             price,
             qty,
             filled: Qty::ZERO,
@@ -365,6 +364,13 @@ struct Place {
     tag: u32,
 }
 
+/// A free place of the index, for one id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vacancy {
+    at: usize,
+    tag: u32,
+}
+
 impl Place {
     const FREE: Place = Place { slot: NIL, tag: 0 };
 }
@@ -404,10 +410,14 @@ fn spread(id: OrderId) -> u64 {
     x ^ (x >> 32)
 }
 
-/// Where an id would be in the index, more bits of it than any index has: eight ids in a row lie side by side.
+/// Where an id would be in the index, more bits of it than any index has. Eight ids in a row lie side by side. Such blocks are
+/// scattered by a product with an odd number: those of one epoch never fall on each other while fewer ids than the index has
+/// places lie between them, and those of two epochs do not make long runs.
 #[inline]
 fn tag(id: OrderId) -> u32 {
-    (spread(OrderId(id.0 >> 3)) << 3) as u32 | (id.0 & 7) as u32
+    let block = (id.sequence() >> 3).wrapping_mul(0x9e37_79b1);
+    let of_epoch = u32::from(id.epoch()).wrapping_mul(0x85eb_ca6b);
+    block.wrapping_add(of_epoch) << 3 | (id.sequence() & 7)
 }
 
 impl OrderTable {
@@ -528,7 +538,7 @@ impl OrderTable {
     /// True if this trade of this order was booked.
     #[inline]
     pub fn knows_fill(&self, slot: Slot, trade_id: u64) -> bool {
-        self.fills.contains(self.get(slot).id, trade_id)
+        self.fills.contains(self.get(slot).id, trade_id, self.get(slot).fills)
     }
 
     /// The most aggressive own order on a side of an instrument, the worst case of a replace counted.
@@ -596,43 +606,81 @@ impl OrderTable {
         self.unknown.len
     }
 
-    /// Takes a new order in. Recycles the slot of the order closed longest ago if no other is free. `None` if
-    /// all slots are open orders, or the id is in use.
+    /// Takes a new order in. `None` if all slots are open orders, or the id is in use.
+    #[cfg(test)]
     pub(crate) fn insert(&mut self, order: Order) -> Option<Slot> {
-        if self.find(order.id).is_some() {
-            return None;
-        }
-        let (tag, state, strategy) = (tag(order.id), order.state, order.strategy);
-        let slot = if self.free != NIL {
-            let slot = self.free;
-            self.free = self.nodes[slot as usize].wait.next;
-            self.free_len -= 1;
-            self.orders[slot as usize] = order;
-            self.nodes[slot as usize] = Node::NEW;
-            slot
-        } else if self.orders.len() < self.capacity {
-            self.orders.push(order);
-            self.nodes.push(Node::NEW);
-            (self.orders.len() - 1) as u32
-        } else {
-            let slot = self.forget_oldest(NIL)?;
-            self.orders[slot as usize] = order;
-            self.nodes[slot as usize] = Node::NEW;
-            slot
-        };
+        let vacancy = self.vacancy(order.id)?;
+        self.insert_at(vacancy, order)
+    }
+
+    /// The place of the index where a new id would go; `None` if it is in use. To be asked for ahead of need: it is likely not
+    /// in the cache.
+    #[inline]
+    pub(crate) fn vacancy(&self, id: OrderId) -> Option<Vacancy> {
+        let tag = tag(id);
         let mut at = tag as usize & self.mask;
-        while self.index[at].slot != NIL {
+        loop {
+            let place = self.index[at];
+            if place.slot == NIL {
+                return Some(Vacancy { at, tag });
+            }
+            if place.tag == tag && self.orders[place.slot as usize].id == id {
+                return None;
+            }
             at = (at + 1) & self.mask;
         }
-        self.index[at] = Place { slot, tag };
-        own_insert(&mut self.nodes, &mut self.own[strategy.index()], NIL, slot);
-        self.enter_ladder(slot);
-        self.open += 1;
-        if state.is_in_flight() {
-            wait_insert(&mut self.nodes, &mut self.in_flight, NIL, slot);
-            self.orders[slot as usize].wait_list = WaitList::InFlight;
-        }
+    }
+
+    /// Takes a new order in, at a vacancy of its id that was asked for after the last change. `None` if all slots are open
+    /// orders; if no other is free, the slot of the order closed longest ago is used again.
+    #[inline]
+    pub(crate) fn insert_at(&mut self, vacancy: Vacancy, order: Order) -> Option<Slot> {
+        let (slot, vacancy) = if self.free == NIL {
+            let slot = self.take_another_slot()?;
+            // Forgetting an order closes gaps in the index.
+            (slot, self.vacancy(order.id)?)
+        } else {
+            (self.take_free_slot(), vacancy)
+        };
+        let Order { strategy, instrument, side, state, .. } = order;
+        let key = order.key();
+        let wait_list = if state.is_in_flight() { WaitList::InFlight } else { WaitList::None };
+        self.orders[slot as usize] = Order { wait_list, ..order };
+        self.index[vacancy.at] = Place { slot, tag: vacancy.tag };
+        self.enter_lists(slot, strategy, instrument, side, key, wait_list == WaitList::InFlight);
         Some(Slot(slot))
+    }
+
+    /// Enters a new order on all lists that it belongs on.
+    fn enter_lists(&mut self, slot: u32, strategy: StrategyId, instrument: InstrumentId, side: Side, key: i64, in_flight: bool) {
+        self.nodes[slot as usize] = Node { key, ..Node::NEW };
+        own_insert(&mut self.nodes, &mut self.own[strategy.index()], NIL, slot);
+        self.climb(slot, instrument, side, key);
+        self.open += 1;
+        if in_flight {
+            wait_insert(&mut self.nodes, &mut self.in_flight, NIL, slot);
+        }
+    }
+
+    /// A slot of an order that was forgotten before.
+    #[inline]
+    fn take_free_slot(&mut self) -> u32 {
+        let slot = self.free;
+        self.free = self.nodes[slot as usize].wait.next;
+        self.free_len -= 1;
+        slot
+    }
+
+    /// A slot never used, or that of the order closed longest ago; `None` if all orders are open.
+    #[cold]
+    fn take_another_slot(&mut self) -> Option<u32> {
+        if self.orders.len() == self.capacity {
+            return self.forget_oldest(NIL);
+        }
+        let (strategy, instrument, venue) = (StrategyId(0), InstrumentId(0), VenueId(0));
+        self.orders.push(Order::new(OrderId::NONE, strategy, instrument, venue, Side::Buy, Price(0), Qty(0), 0));
+        self.nodes.push(Node::NEW);
+        Some((self.orders.len() - 1) as u32)
     }
 
     /// Forgets the order closed longest ago (but not `but`), its fills included; returns its slot.
@@ -646,7 +694,7 @@ impl OrderTable {
         }
         self.closed_digest = self.closed_digest.wrapping_sub(self.orders[slot as usize].digest);
         wait_remove(&mut self.nodes, &mut self.closed, slot);
-        self.fills.forget(self.orders[slot as usize].fill_head);
+        self.fills.forget(self.orders[slot as usize].fills);
         self.unindex(slot);
         Some(slot)
     }
@@ -658,13 +706,15 @@ impl OrderTable {
         self.free_len += 1;
     }
 
-    /// Forgets an order or two ahead of need, so that a new order finds a slot that is free, and in the cache. Called after
-    /// reports and timers that caused no command: what it costs is not paid by an order.
-    pub(crate) fn keep_ready(&mut self) {
-        const READY_MAX: usize = 16;
+    /// Forgets orders ahead of need, so that a new order finds a slot that is free, and in the cache. `at_leisure` (at timers):
+    /// as many as are kept ready; else (after reports that caused no command) a few, and only when hardly one is left. What it
+    /// costs, some reads of what no cache holds any more, is thus paid neither by an order nor, as a rule, by a report.
+    pub(crate) fn keep_ready(&mut self, at_leisure: bool) {
+        const READY_MAX: usize = 64;
         let ready = READY_MAX.min(self.capacity / 64) as u32;
-        for _ in 0..2 {
-            if self.orders.len() < self.capacity || self.free_len >= ready {
+        let (enough, most) = if at_leisure { (ready, READY_MAX) } else { (ready / 8, 2) };
+        for _ in 0..most {
+            if self.orders.len() < self.capacity || self.free_len >= enough {
                 return;
             }
             let Some(slot) = self.forget_oldest(NIL) else { return };
@@ -697,9 +747,14 @@ impl OrderTable {
     /// there are own orders ahead of it.
     fn enter_ladder(&mut self, slot: u32) {
         let order = &self.orders[slot as usize];
-        let key = order.key();
-        let rungs = &mut self.ladders[order.instrument.index()].0[order.side.index()];
+        let (instrument, side, key) = (order.instrument, order.side, order.key());
         self.nodes[slot as usize].key = key;
+        self.climb(slot, instrument, side, key);
+    }
+
+    #[inline]
+    fn climb(&mut self, slot: u32, instrument: InstrumentId, side: Side, key: i64) {
+        let rungs = &mut self.ladders[instrument.index()].0[side.index()];
         let ahead = |at: u32| self.nodes[at as usize].key >= key;
         let mut at = if rungs.list.tail != NIL && ahead(rungs.list.tail) { NIL } else { rungs.list.head };
         while at != NIL && ahead(at) {
@@ -795,7 +850,7 @@ impl OrderTable {
         order.pending = None;
         order.closing = None;
         let strategy = order.strategy.index();
-        self.open_fills -= order.fill_count as usize;
+        self.open_fills -= order.fills.len();
         own_remove(&mut self.nodes, &mut self.own[strategy], slot);
         self.leave_ladder(slot);
         self.open -= 1;
@@ -804,7 +859,7 @@ impl OrderTable {
     fn reopen(&mut self, slot: u32) {
         let order = &mut self.orders[slot as usize];
         order.closed_ns = 0;
-        self.open_fills += order.fill_count as usize;
+        self.open_fills += order.fills.len();
         let strategy = order.strategy.index();
         own_insert(&mut self.nodes, &mut self.own[strategy], NIL, slot);
         self.enter_ladder(slot);
@@ -826,10 +881,9 @@ impl OrderTable {
             self.release(forgotten);
         }
         let order = &mut self.orders[at];
-        let remembered = self.fills.insert(order.id, trade_id, &mut order.fill_head);
+        let remembered = self.fills.insert(order.id, trade_id, &mut order.fills);
         if remembered {
             order.fill_digest = order.fill_digest.wrapping_add(spread(OrderId(trade_id ^ 0x5bd1_e995)));
-            order.fill_count += 1;
         }
         if order.state.is_final() {
             self.recount(slot.0);
@@ -875,7 +929,7 @@ impl OrderTable {
                 assert_eq!(order.reserved, Reserved::default(), "a closed order binds nothing");
             } else {
                 open += 1;
-                open_fills += order.fill_count as usize;
+                open_fills += order.fills.len();
                 assert_eq!(order.wait_list == WaitList::InFlight, order.state.is_in_flight());
                 assert_eq!(order.wait_list == WaitList::Unknown, order.state == OrderState::Unknown);
             }

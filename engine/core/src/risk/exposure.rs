@@ -81,6 +81,13 @@ struct Lane {
     quote: AssetId,
 }
 
+impl Lane {
+    #[inline]
+    fn extremes(&self) -> Extremes {
+        Extremes::new(self.position, self.open)
+    }
+}
+
 /// Open quantity and value of one strategy in one instrument.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,13 +98,53 @@ struct Own {
     position: i64,
 }
 
-/// Largest position, long or short, that `position` and the open orders can become if `added` more opens on `side`.
-#[inline]
-fn worst(position: i64, mut open: [i64; 2], side: Side, added: i64) -> i64 {
-    open[side.index()] = open[side.index()].saturating_add(added);
-    let long = position.saturating_add(open[0]);
-    let short = position.saturating_sub(open[1]);
-    long.saturating_abs().max(short.saturating_abs())
+impl Own {
+    #[inline]
+    fn extremes(&self) -> Extremes {
+        Extremes::new(self.position, self.open)
+    }
+}
+
+/// Open quantities below this, and any position, can be added without overflow.
+const OPEN_SANE: u64 = 1 << 61;
+
+/// What a position and its open orders can become: long with all buys filled, short (as a positive number) with all sells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extremes {
+    long: i64,
+    short: i64,
+}
+
+impl Extremes {
+    #[inline]
+    fn new(position: i64, open: [i64; 2]) -> Extremes {
+        let sane = ((open[0] | open[1]) as u64) < OPEN_SANE;
+        if sane {
+            // No position is beyond `VALUE_MAX`.
+            return Extremes { long: position.wrapping_add(open[0]), short: open[1].wrapping_sub(position) };
+        }
+        Extremes { long: position.saturating_add(open[0]), short: open[1].saturating_sub(position) }
+    }
+
+    /// In the direction of `side`, with `added` more.
+    #[inline]
+    pub fn towards(self, side: Side, added: i64) -> i64 {
+        let now = if side == Side::Buy { self.long } else { self.short };
+        now.saturating_add(added)
+    }
+
+    /// The larger of both.
+    #[inline]
+    fn worst(self) -> i64 {
+        self.long.max(self.short)
+    }
+
+    /// The larger of both, with `added` more on `side`.
+    #[inline]
+    fn worst_with(self, side: Side, added: i64) -> i64 {
+        let other = if side == Side::Buy { self.short } else { self.long };
+        self.towards(side, added).max(other)
+    }
 }
 
 /// `qty * mark * unit` in the reporting asset; `None` where it takes more than two multiplications of 64 bits, or `unit` is not
@@ -108,6 +155,12 @@ fn value_fast(unit: u64, qty: i64, mark: Price) -> Option<i128> {
     let fits = raw >> 64 == 0 && unit != 0 && qty >= 0 && mark.0 >= 0;
     // Below 2^108, which is below the ceiling.
     fits.then(|| (raw.wrapping_mul(u128::from(unit)) >> UNIT_BITS) as i128)
+}
+
+/// As [`value_fast`], for any amounts: what does not fit is the ceiling.
+#[cold]
+fn value_wide(unit: i128, qty: i64, mark: Price) -> i128 {
+    wide(qty, mark.0).checked_mul(unit).map_or(VALUE_CEILING, |value| (value >> UNIT_BITS).min(VALUE_CEILING))
 }
 
 /// Amounts of one asset over all venues.
@@ -126,9 +179,10 @@ struct Flow {
 
 impl Flow {
     #[inline]
-    fn worst(&self, into: bool, added: i128) -> i128 {
-        let worst = if into { self.net.saturating_add(self.open_in) } else { self.open_out.saturating_sub(self.net) };
-        worst.saturating_add(added)
+    fn exceeds(&self, into: bool, more: i128) -> bool {
+        // A sum that does not fit exceeds everything: there is no limit that an amount as large keeps.
+        let worst = if into { self.net.checked_add(self.open_in) } else { self.open_out.checked_sub(self.net) };
+        more > 0 && self.max != i128::MAX && worst.and_then(|worst| worst.checked_add(more)).is_none_or(|worst| worst > self.max)
     }
 }
 
@@ -183,6 +237,37 @@ impl Exposure {
     #[inline]
     fn own_index(&self, strategy: StrategyId, instrument: InstrumentId) -> usize {
         strategy.index() * self.instruments + instrument.index()
+    }
+
+    /// Takes a new order with all that it binds, and brings the values that it changes up to date: as [`Exposure::rebind`] and
+    /// [`Exposure::revalue`], in one go.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn bind_new(&mut self, strategy: StrategyId, id: InstrumentId, venue: VenueId, side: Side, reserved: Reserved, mark: Price) {
+        let at = self.own_index(strategy, id);
+        let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
+        lane.open[side.index()] += reserved.qty.0;
+        own.open[side.index()] += reserved.qty.0;
+        let value = |qty: i64| value_fast(lane.unit, qty, mark).unwrap_or_else(|| value_wide(self.units[id.index()], qty, mark));
+        let (gross, own_gross) = (value(lane.extremes().worst()), value(own.extremes().worst()));
+        let change = gross - std::mem::replace(&mut lane.gross, gross);
+        self.by_venue[venue.index()] += change;
+        self.total += change;
+        self.by_strategy[strategy.index()] += own_gross - std::mem::replace(&mut own.gross, own_gross);
+        let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
+        let base = wide(reserved.qty.0, lane.base_up);
+        match side {
+            Side::Buy => {
+                self.flows[base_asset].open_in += base;
+                self.flows[quote_asset].open_out += reserved.notional.0;
+                self.holds[venue.index() * self.assets + quote_asset] += reserved.hold.0;
+            }
+            Side::Sell => {
+                self.flows[base_asset].open_out += base;
+                self.flows[quote_asset].open_in += reserved.notional.0;
+                self.holds[venue.index() * self.assets + base_asset] += reserved.hold.0;
+            }
+        }
     }
 
     /// Takes the change of what an order binds, from `before` to what its `reserved` says now.
@@ -240,9 +325,10 @@ impl Exposure {
     #[inline]
     fn revalue_all(&mut self, id: InstrumentId, venue: VenueId, mark: Price) {
         let lane = &self.lanes[id.index()];
-        let gross = self.value(id, worst(lane.position, lane.open, Side::Buy, 0), mark);
+        let gross = self.value(id, lane.extremes().worst(), mark);
+        let lane = &mut self.lanes[id.index()];
         let change = gross - lane.gross;
-        self.lanes[id.index()].gross = gross;
+        lane.gross = gross;
         self.by_venue[venue.index()] += change;
         self.total += change;
     }
@@ -250,10 +336,10 @@ impl Exposure {
     #[inline]
     fn revalue_own(&mut self, strategy: StrategyId, id: InstrumentId, mark: Price) {
         let at = self.own_index(strategy, id);
-        let own = &self.own[at];
-        let gross = self.value(id, worst(own.position, own.open, Side::Buy, 0), mark);
+        let gross = self.value(id, self.own[at].extremes().worst(), mark);
+        let own = &mut self.own[at];
         self.by_strategy[strategy.index()] += gross - own.gross;
-        self.own[at].gross = gross;
+        own.gross = gross;
     }
 
     /// Brings everything up to date: rates, then values. Walks all instruments of all strategies: for timers.
@@ -293,13 +379,8 @@ impl Exposure {
 
     #[inline]
     fn value(&self, id: InstrumentId, qty: i64, mark: Price) -> i128 {
-        value_fast(self.lanes[id.index()].unit, qty, mark).unwrap_or_else(|| self.value_wide(id, qty, mark))
-    }
-
-    #[cold]
-    fn value_wide(&self, id: InstrumentId, qty: i64, mark: Price) -> i128 {
-        let value = wide(qty, mark.0).checked_mul(self.units[id.index()]);
-        value.map_or(VALUE_CEILING, |v| (v >> UNIT_BITS).min(VALUE_CEILING))
+        let unit = self.lanes[id.index()].unit;
+        value_fast(unit, qty, mark).unwrap_or_else(|| value_wide(self.units[id.index()], qty, mark))
     }
 
     /// Open quantity of an instrument on a side.
@@ -324,19 +405,18 @@ impl Exposure {
     /// `into`, and `more` besides. What adds nothing passes.
     #[inline]
     pub fn flow_exceeds(&self, asset: AssetId, into: bool, more: i128) -> bool {
-        let flow = &self.flows[asset.index()];
-        more > 0 && flow.worst(into, more) > flow.max
+        self.flows[asset.index()].exceeds(into, more)
     }
 
-    /// What an instrument's checks need.
+    /// What an order in an instrument is measured against.
     #[inline]
-    pub(super) fn standing(&self, strategy: StrategyId, id: InstrumentId, side: Side) -> Standing {
+    pub(super) fn standing(&self, strategy: StrategyId, id: InstrumentId) -> Standing {
         let (lane, own) = (&self.lanes[id.index()], &self.own[self.own_index(strategy, id)]);
         Standing {
-            position: lane.position,
-            open: lane.open[side.index()],
-            own_position: own.position,
-            own_open: own.open[side.index()],
+            all: lane.extremes(),
+            own: own.extremes(),
+            gross: lane.gross,
+            own_gross: own.gross,
             base_up: lane.base_up,
             base: lane.base,
             quote: lane.quote,
@@ -347,18 +427,34 @@ impl Exposure {
     /// does not raise the instrument's own value. `mark` is the price to value this instrument at.
     #[inline]
     pub fn gross_with(&self, strategy: StrategyId, id: InstrumentId, venue: VenueId, side: Side, added: Qty, mark: Price) -> Gross {
-        let raised = |position: i64, open: [i64; 2], gross: i128| {
-            let then = worst(position, open, side, added.0);
-            (then > worst(position, open, side, 0)).then(|| self.value(id, then, mark) - gross)
-        };
-        let (lane, own) = (&self.lanes[id.index()], &self.own[self.own_index(strategy, id)]);
-        let change = raised(lane.position, lane.open, lane.gross);
-        let own_change = raised(own.position, own.open, own.gross);
-        Gross {
-            venue: change.map(|c| Money(self.by_venue[venue.index()] + c)),
-            total: change.map(|c| Money(self.total + c)),
-            strategy: own_change.map(|c| Money(self.by_strategy[strategy.index()] + c)),
+        self.gross_from(&self.standing(strategy, id), strategy, id, venue, side, added, mark)
+    }
+
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn gross_from(
+        &self,
+        standing: &Standing,
+        strategy: StrategyId,
+        id: InstrumentId,
+        venue: VenueId,
+        side: Side,
+        added: Qty,
+        mark: Price,
+    ) -> Gross {
+        let mut gross = Gross { venue: None, total: None, strategy: None };
+        let then = standing.all.worst_with(side, added.0);
+        if then > standing.all.worst() {
+            let change = self.value(id, then, mark) - standing.gross;
+            gross.venue = Some(Money(self.by_venue[venue.index()] + change));
+            gross.total = Some(Money(self.total + change));
         }
+        let then = standing.own.worst_with(side, added.0);
+        if then > standing.own.worst() {
+            let change = self.value(id, then, mark) - standing.own_gross;
+            gross.strategy = Some(Money(self.by_strategy[strategy.index()] + change));
+        }
+        gross
     }
 
     /// Gross value of everything in the reporting asset, open orders filled, as of the last look.
@@ -369,6 +465,23 @@ impl Exposure {
     /// Gross value of a venue.
     pub fn of_venue(&self, venue: VenueId) -> Money {
         self.by_venue.get(venue.index()).map_or(Money::ZERO, |&v| Money(v))
+    }
+
+    /// Reads the first `most` entries of each table, so that they are in the caches.
+    pub(super) fn touch(&self, most: usize) {
+        use core::hint::black_box;
+        for lane in self.lanes.iter().take(most) {
+            black_box(*lane);
+        }
+        for own in self.own.iter().take(most) {
+            black_box(*own);
+        }
+        for flow in self.flows.iter().take(most) {
+            black_box(*flow);
+        }
+        for amounts in [&self.holds, &self.by_venue, &self.by_strategy, &self.units] {
+            black_box(amounts.iter().take(most).fold(0, |sum, amount| sum ^ amount));
+        }
     }
 
     /// Writes the state.
@@ -391,13 +504,13 @@ impl Exposure {
     }
 }
 
-/// Positions and open quantities on one side of an instrument, of all and of one strategy.
+/// Positions, open quantities and values of one instrument, of all and of one strategy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    pub position: i64,
-    pub open: i64,
-    pub own_position: i64,
-    pub own_open: i64,
+    pub all: Extremes,
+    pub own: Extremes,
+    gross: i128,
+    own_gross: i128,
     pub base_up: i64,
     pub base: AssetId,
     pub quote: AssetId,

@@ -22,6 +22,9 @@ use crate::order::table::{Order, OrderTable, Reserved};
 use crate::position::{Positions, checked_notional};
 use crate::state_hash::StateHasher;
 
+/// Entries of each table that are touched between orders.
+const TOUCHED_MAX: usize = 64;
+
 /// A new order, or what an order shall become.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -137,7 +140,7 @@ impl InstrumentGate {
         let (price, qty) = (request.price.0, request.qty.0);
         let in_bounds = (1..=VALUE_MAX).contains(&price) & (self.qty_min..=self.qty_max).contains(&qty);
         let Some(raw) = raw(price, qty).filter(|_| in_bounds) else { return false };
-        let in_steps = (price as u64 % self.tick == 0) & (qty as u64 % self.lot == 0);
+        let in_steps = (price as u64).is_multiple_of(self.tick) & (qty as u64).is_multiple_of(self.lot);
         let can = !request.post_only | (!request.ioc & self.can_post_only);
         let distance = u128::from(price.abs_diff(reference.0)) * 1_000_000;
         let collar = u128::from(reference.0.unsigned_abs()) * u128::from(self.price_collar_ppm);
@@ -443,20 +446,25 @@ impl Gate {
     }
 
     /// All checks of a new order or a replace. `Ok`: what the order binds from now on.
-    #[inline]
     pub fn check(&self, request: &Request<'_>, view: &View<'_>) -> Result<Reserved, Refusal> {
         match self.pass(request, view) {
-            Some(reserved) => {
-                debug_assert_eq!(self.check_each(request, view), Ok(reserved), "passed at once, but not one by one: {request:?}");
-                Ok(reserved)
-            }
+            Some(reserved) => Ok(reserved),
             None => self.check_each(request, view),
         }
     }
 
     /// All checks at once; `None` if one of them refuses, or may refuse. See the module header.
     #[inline]
-    fn pass(&self, request: &Request<'_>, view: &View<'_>) -> Option<Reserved> {
+    pub(crate) fn pass(&self, request: &Request<'_>, view: &View<'_>) -> Option<Reserved> {
+        let passed = self.pass_at_once(request, view);
+        if cfg!(debug_assertions) && passed.is_some() {
+            assert_eq!(passed.ok_or(Refusal::Halted), self.check_each(request, view), "passed at once, not one by one: {request:?}");
+        }
+        passed
+    }
+
+    #[inline]
+    fn pass_at_once(&self, request: &Request<'_>, view: &View<'_>) -> Option<Reserved> {
         let Request { strategy, instrument: id, side, .. } = *request;
         let gate = self.instruments.get(id.index())?;
         let venue = self.venues.get(gate.venue.index())?;
@@ -490,11 +498,10 @@ impl Gate {
             }
         };
         let after = gate.bind(request)?;
-        let standing = self.exposure.standing(strategy, id, side);
+        let standing = self.exposure.standing(strategy, id);
         let added = (after.qty.0 - before.qty.0).max(0);
-        let becomes = |position: i64, open: i64| (position * side.sign()).saturating_add(open).saturating_add(added);
-        let in_positions = (becomes(standing.position, standing.open) <= gate.position_max)
-            & (becomes(standing.own_position, standing.own_open) <= seat.position_max.0);
+        let in_positions =
+            (standing.all.towards(side, added) <= gate.position_max) & (standing.own.towards(side, added) <= seat.position_max.0);
         if added > 0 && !in_positions {
             return None;
         }
@@ -504,7 +511,7 @@ impl Gate {
         if too_much || !self.exposure.is_priced(id) {
             return None;
         }
-        let gross = self.exposure.gross_with(strategy, id, gate.venue, side, Qty(added), reference);
+        let gross = self.exposure.gross_from(&standing, strategy, id, gate.venue, side, Qty(added), reference);
         let in_exposures = gross.venue.is_none_or(|g| g <= venue.exposure_max)
             && gross.strategy.is_none_or(|g| g <= own.exposure_max)
             && gross.total.is_none_or(|g| g <= self.limits.exposure_max);
@@ -523,7 +530,7 @@ impl Gate {
     /// The checks one by one, in their order: the first that fails is the reason.
     #[cold]
     #[inline(never)]
-    fn check_each(&self, request: &Request<'_>, view: &View<'_>) -> Result<Reserved, Refusal> {
+    pub(crate) fn check_each(&self, request: &Request<'_>, view: &View<'_>) -> Result<Reserved, Refusal> {
         self.switches(request.strategy)?;
         let seat = &self.seats[self.seat(request.strategy, request.instrument)];
         if !seat.allowed {
@@ -759,6 +766,27 @@ impl Gate {
             return Err(Refusal::FillMemoryFull);
         }
         Ok(())
+    }
+
+    /// Reads what the checks of the next order will need, so that it is in the caches then: of each kind the first few.
+    pub fn touch(&self) {
+        use core::hint::black_box;
+        for gate in self.instruments.iter().take(TOUCHED_MAX) {
+            black_box(gate.clone());
+        }
+        for seat in self.seats.iter().take(TOUCHED_MAX) {
+            black_box(*seat);
+        }
+        for venue in self.venues.iter().take(TOUCHED_MAX) {
+            black_box((venue.exposure_max, venue.open));
+            [&venue.order_rate, &venue.message_rate, &venue.cancel_rate].into_iter().for_each(Window::touch);
+        }
+        for strategy in self.strategies.iter().take(TOUCHED_MAX) {
+            black_box(strategy.exposure_max);
+            strategy.order_rate.touch();
+        }
+        self.order_rate.touch();
+        self.exposure.touch(TOUCHED_MAX);
     }
 
     /// Notes that the order or replace was sent.

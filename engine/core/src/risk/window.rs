@@ -56,8 +56,8 @@ impl Window {
         self.digest = 0;
     }
 
-    /// Touches what the next record will need. Nothing changes.
-    pub(crate) fn touch(&self) {
+    /// Reads what the next record will need, so that it is in the caches then.
+    pub(super) fn touch(&self) {
         core::hint::black_box(self.times.get(self.next));
     }
 

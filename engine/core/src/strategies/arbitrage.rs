@@ -195,6 +195,22 @@ impl Arbitrage {
         }
     }
 
+    /// What a buyer on `a` pays for one price unit with the minimum edge, and what a seller on `b` gets for one, in the same unit;
+    /// `None` while a rate is unknown.
+    #[inline]
+    fn terms(&self, ctx: &Context<'_>, a: &Member, b: &Member) -> Option<Terms> {
+        let cost = a.unit * a.pays * Self::rate(ctx, a, b)? * (1.0 + self.parameters.edge_min_ppm as f64 / MILLION);
+        Some(Terms { cost, proceeds: b.unit * b.gets * Self::rate(ctx, b, a)? })
+    }
+
+    /// Whether the best levels of both books pay. Nearly always they do not, and that is all there is to do.
+    #[inline]
+    fn pays_at_the_top(&self, ctx: &Context<'_>, a: &Member, b: &Member) -> bool {
+        let (Some(book_a), Some(book_b)) = (ctx.book(a.instrument), ctx.book(b.instrument)) else { return false };
+        let (Some(ask), Some(bid)) = (book_a.ask(), book_b.bid()) else { return false };
+        self.terms(ctx, a, b).is_some_and(|terms| terms.pay(ask.price, bid.price))
+    }
+
     /// Value of one unit of a member's quote asset, for comparison with another's.
     #[inline]
     fn rate(ctx: &Context<'_>, member: &Member, other: &Member) -> Option<f64> {
@@ -211,6 +227,12 @@ impl Arbitrage {
     /// Buys on one member and sells on another, if that pays. True if orders were asked for.
     #[inline]
     fn attempt(&mut self, ctx: &mut Context<'_>, group: usize, buy: usize, sell: usize) -> bool {
+        let members = &self.groups[group].members;
+        self.pays_at_the_top(ctx, &members[buy], &members[sell]) && self.attempt_pair(ctx, group, buy, sell)
+    }
+
+    #[inline(never)]
+    fn attempt_pair(&mut self, ctx: &mut Context<'_>, group: usize, buy: usize, sell: usize) -> bool {
         let (a, b) = (self.groups[group].members[buy], self.groups[group].members[sell]);
         // One leg alone would get through.
         if a.backoff.is_pausing(ctx.now_ns()) || b.backoff.is_pausing(ctx.now_ns()) {
@@ -256,13 +278,11 @@ impl Arbitrage {
     fn find(&self, ctx: &Context<'_>, a: &Member, b: &Member) -> Option<Found> {
         let p = &self.parameters;
         let (book_a, book_b) = (self.fresh_book(ctx, a, p.age_max_ns)?, self.fresh_book(ctx, b, p.age_max_ns)?);
-        let cost = a.unit * a.pays * Self::rate(ctx, a, b)? * (1.0 + p.edge_min_ppm as f64 / MILLION);
-        let proceeds = b.unit * b.gets * Self::rate(ctx, b, a)?;
+        let terms = self.terms(ctx, a, b)?;
         // Our own orders are no liquidity: going as far as them would trade with ourselves.
         let own_ask = ctx.own_best(a.instrument, Side::Sell).unwrap_or(Price::MAX);
         let own_bid = ctx.own_best(b.instrument, Side::Buy).unwrap_or(Price::ZERO);
-        let pays = |ask: Price, bid: Price| bid.0 as f64 * proceeds >= ask.0 as f64 * cost && ask < own_ask && bid > own_bid;
-        // Nearly always this is where it ends.
+        let pays = |ask: Price, bid: Price| terms.pay(ask, bid) && ask < own_ask && bid > own_bid;
         let (ask, bid) = (book_a.ask()?, book_b.bid()?);
         if !pays(ask.price, bid.price) {
             return None;
@@ -361,6 +381,20 @@ impl Arbitrage {
             let small = qty < least.0;
             small || book.mid().is_some_and(|mid| check_minimum(instrument, mid, qty).is_err())
         })
+    }
+}
+
+/// What both sides of a pair come to.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    cost: f64,
+    proceeds: f64,
+}
+
+impl Terms {
+    #[inline]
+    fn pay(self, ask: Price, bid: Price) -> bool {
+        bid.0 as f64 * self.proceeds >= ask.0 as f64 * self.cost
     }
 }
 

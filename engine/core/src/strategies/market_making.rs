@@ -21,7 +21,7 @@ use crate::event::{InstrumentStatus, Side, VALUE_MAX};
 use crate::fixed::{Money, Price, Qty};
 use crate::ids::{InstrumentId, OrderId};
 use crate::instrument::{Instrument, InstrumentTable};
-use crate::order::OrderState;
+use crate::order::{Order, OrderState};
 use crate::signals::{EwmaVolatility, OrderFlowImbalance, microprice};
 use crate::sizing::{Bounds, Sizing, inventory_room, size};
 use crate::state_hash::StateHasher;
@@ -194,7 +194,7 @@ impl MarketMaking {
     /// Takes a side's order away, if there is one.
     fn pull(&mut self, ctx: &mut Context<'_>, lane: usize, side: Side) {
         let quote = &mut self.lanes[lane].quotes[side.index()];
-        let Some(order) = ctx.order(quote.order) else { return };
+        let Some(order) = resting(ctx, quote.order) else { return };
         let cancelable = order.state.is_working() || matches!(order.state, OrderState::Pending | OrderState::PendingReplace);
         let now_ns = ctx.now_ns();
         if cancelable && now_ns >= quote.cancel_at_ns && ctx.cancel(quote.order).is_err() {
@@ -212,7 +212,7 @@ impl MarketMaking {
         if ctx.own_best(id, side.opposite()).is_some_and(|own| (target.price.0 - own.0) * side.sign() >= 0) {
             return;
         }
-        let resting = ctx.order(quote.order).filter(|o| !o.state.is_final());
+        let resting = resting(ctx, quote.order).filter(|o| !o.state.is_final());
         let Some(order) = resting else {
             if pausing {
                 return;
@@ -275,6 +275,12 @@ impl MarketMaking {
     }
 }
 
+/// The order of a quote, if it has one.
+#[inline]
+fn resting<'c>(ctx: &'c Context<'_>, order: OrderId) -> Option<&'c Order> {
+    if order == OrderId::NONE { None } else { ctx.order(order) }
+}
+
 /// Where each side should be, by [`Side::index`]; `None`: nowhere.
 fn targets(parameters: &MarketMakingParameters, lane: &Lane, ctx: &Context<'_>) -> [Option<Target>; 2] {
     let nowhere = [None; 2];
@@ -315,8 +321,10 @@ fn targets(parameters: &MarketMakingParameters, lane: &Lane, ctx: &Context<'_>) 
 /// A price rounded to the tick, away from fair; `None` if it is out of bounds.
 #[inline]
 fn away(instrument: &Instrument, side: Side, price: f64) -> Option<Price> {
-    let units = if side == Side::Buy { price.floor() } else { price.ceil() } as i64;
-    if !(1..=VALUE_MAX).contains(&units) {
+    // As `floor` and `ceil`, for what is above zero: those are calls into a library.
+    let whole = price as i64;
+    let units = if side == Side::Sell && (whole as f64) < price { whole.saturating_add(1) } else { whole };
+    if price <= 0.0 || !(1..=VALUE_MAX).contains(&units) {
         return None;
     }
     Some(if side == Side::Buy { instrument.floor_to_tick(Price(units)) } else { instrument.ceil_to_tick(Price(units)) })
