@@ -16,8 +16,9 @@ use crate::messages::binance::{self, Depth, Ticker, Trade};
 use crate::messages::kraken::{self, Stream};
 use crate::messages::{ID_FIRST, Message};
 use crate::random::Random;
-use crate::report::{Report, Target};
+use crate::report::{Ratio, Report, Target};
 use anyhow::{Context, ensure};
+use engine_core::book::{Book, BookConfig};
 use engine_core::event::{Event, InstrumentStatus, Side as BookSide, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
 use std::hint::black_box;
+use std::time::Instant;
 use venues::binance::Binance;
 use venues::kraken::Kraken;
 use venues::outbox::Outbox;
@@ -39,6 +41,10 @@ const LINK: Link = Link { role: Role::MarketData, generation: 1 };
 const TIMES: Times = Times { core_ns: 1_767_225_600_000_000_000, poll_delay_ns: 0 };
 /// Different messages of each kind; of Kraken's book, twice as many.
 const POOL: usize = 256;
+/// So many messages make a rate.
+const RATE_MESSAGES: u32 = 200_000;
+/// Messages a second.
+const RATE_TARGET: Target = Target::AtLeast(1_000_000.0);
 /// Of JSON depth messages.
 const TARGET: Target = Target::AtLeast(4.0);
 
@@ -61,7 +67,28 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     compare::<TradeMessage<'_>, _>(budget, report, "binance trade", Rig::binance(Encoding::Json)?, &json, Target::None)?;
     alone(budget, report, "binance trade, sbe", Rig::binance(Encoding::Sbe)?, &sbe)?;
     let stream = Stream::new(&mut random, POOL);
-    compare::<BookMessage<'_>, _>(budget, report, "kraken book", Rig::kraken(&stream)?, &stream.updates, TARGET)
+    compare::<BookMessage<'_>, _>(budget, report, "kraken book", Rig::kraken(&stream)?, &stream.updates, TARGET)?;
+    let small: Vec<Message> = (0..POOL).map(|_| Depth::new(&mut random, 1).json()).collect();
+    let rate = rate_into_book(Rig::binance(Encoding::Json)?, &small)?;
+    report.add_ratio(Ratio::new(BENCH, "binance depth, 2 levels: messages a second through codec and book", rate, RATE_TARGET));
+    Ok(())
+}
+
+/// Messages a second through the codec and on into a book, one behind the other; making each message is within the time.
+fn rate_into_book(mut rig: Rig<Binance>, messages: &[Message]) -> anyhow::Result<f64> {
+    let mut book = Book::new(BookConfig::default());
+    rig.events.iter().for_each(|event| drop(book.apply(event)));
+    let (mut feed, mut frame) = (Feed::new(messages), Vec::new());
+    let start = Instant::now();
+    for _ in 0..RATE_MESSAGES {
+        let bytes = feed.next(&mut frame);
+        let Rig { venue, kind, out, .. } = &mut rig;
+        venue.on_message(LINK, *kind, black_box(bytes), TIMES, &mut |event: &Event| drop(book.apply(event)), out);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    rig.check("codec and book")?;
+    ensure!(book.is_valid() && book.sequence() == feed.id, "the book does not believe what the codec gave it");
+    Ok(RATE_MESSAGES as f64 / seconds)
 }
 
 /// Ours and the peer on the same messages.
@@ -470,6 +497,16 @@ mod tests {
             }
         }
         rig.check("kraken").unwrap();
+    }
+
+    #[test]
+    fn a_rate_is_of_messages_that_the_book_believes() {
+        let mut random = Random::new(6);
+        let mut messages: Vec<Message> = (0..POOL).map(|_| Depth::new(&mut random, 1).json()).collect();
+        assert!(rate_into_book(Rig::binance(Encoding::Json).unwrap(), &messages).unwrap() > 1_000.0);
+        messages[9].bytes.truncate(60);
+        messages[9].at.clear();
+        assert!(rate_into_book(Rig::binance(Encoding::Json).unwrap(), &messages).is_err());
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub const BEST_BID: i64 = 6_825_010;
 /// Venue time of all messages, microseconds.
 const TIME_US: u64 = 1_767_225_600_105_123;
 
+/// Decimals that the venue prints in JSON, whatever the increments are.
+const PRINTED: u32 = 8;
+
 /// Price and quantity.
 pub type Level = (i64, i64);
 
@@ -29,6 +32,12 @@ pub struct Depth {
 fn qty(random: &mut Random) -> i64 {
     let size = 10u64.pow(3 + random.below(7) as u32);
     1 + random.below(size) as i64
+}
+
+/// As JSON has prices and quantities.
+fn printed((price, qty): Level) -> (String, String) {
+    let padded = |value: i64, scale: u32| decimal(value * 10i64.pow(PRINTED - scale), PRINTED);
+    (padded(price, PRICE_SCALE), padded(qty, QTY_SCALE))
 }
 
 impl Depth {
@@ -50,7 +59,10 @@ impl Depth {
     pub fn json(&self) -> Message {
         let hole = "0".repeat(ID_DIGITS);
         let rows = |levels: &[Level]| {
-            let row = |&(price, qty): &Level| format!("[\"{}\",\"{}\"]", decimal(price, PRICE_SCALE), decimal(qty, QTY_SCALE));
+            let row = |&level: &Level| {
+                let (price, qty) = printed(level);
+                format!("[\"{price}\",\"{qty}\"]")
+            };
             levels.iter().map(row).collect::<Vec<_>>().join(",")
         };
         let head = format!(r#"{{"e":"depthUpdate","E":{TIME_US},"s":"{SYMBOL}","U":"#);
@@ -101,13 +113,8 @@ impl Ticker {
     pub fn json(&self) -> Message {
         let hole = "0".repeat(ID_DIGITS);
         let head = r#"{"u":"#;
-        let text = format!(
-            r#"{head}{hole},"s":"{SYMBOL}","b":"{}","B":"{}","a":"{}","A":"{}"}}"#,
-            decimal(self.bid.0, PRICE_SCALE),
-            decimal(self.bid.1, QTY_SCALE),
-            decimal(self.ask.0, PRICE_SCALE),
-            decimal(self.ask.1, QTY_SCALE)
-        );
+        let ((bid, bid_qty), (ask, ask_qty)) = (printed(self.bid), printed(self.ask));
+        let text = format!(r#"{head}{hole},"s":"{SYMBOL}","b":"{bid}","B":"{bid_qty}","a":"{ask}","A":"{ask_qty}"}}"#);
         Message { bytes: text.into_bytes(), ids: Ids::Digits, at: vec![head.len()] }
     }
 
@@ -145,12 +152,8 @@ impl Trade {
     pub fn json(&self) -> Message {
         let hole = "0".repeat(ID_DIGITS);
         let head = format!(r#"{{"e":"trade","E":{TIME_US},"s":"{SYMBOL}","t":"#);
-        let text = format!(
-            r#"{head}{hole},"p":"{}","q":"{}","T":{TIME_US},"m":{},"M":true}}"#,
-            decimal(self.level.0, PRICE_SCALE),
-            decimal(self.level.1, QTY_SCALE),
-            self.buyer_is_maker
-        );
+        let ((price, qty), maker) = (printed(self.level), self.buyer_is_maker);
+        let text = format!(r#"{head}{hole},"p":"{price}","q":"{qty}","T":{TIME_US},"m":{maker},"M":true}}"#);
         Message { bytes: text.into_bytes(), ids: Ids::Digits, at: vec![head.len()] }
     }
 

@@ -1,6 +1,25 @@
 //! Gives out the events of one message so that exactly the final one carries `LAST`.
 
-use engine_core::event::{Event, EventSink, flags};
+use engine_core::event::{Event, EventSink, Side, flags};
+
+/// Gives out the levels of one message. `event` is like all of them; side, price and quantity are written into it.
+///
+/// It is one event throughout, of which only what differs is written: whoever copies events in wide pieces would
+/// otherwise wait, at each, for the narrow writes that it was made of.
+#[inline]
+pub fn emit_levels(mut event: Event, levels: impl ExactSizeIterator<Item = (Side, i64, i64)>, sink: &mut impl EventSink) {
+    let count = levels.len();
+    for (at, (side, price, qty)) in levels.enumerate() {
+        if event.side != side as u8 {
+            event.side = side as u8;
+        }
+        (event.a, event.b) = (price as u64, qty as u64);
+        if at + 1 == count {
+            event.flags |= flags::LAST;
+        }
+        sink.event(&event);
+    }
+}
 
 /// Holds one event back until it is known whether another follows.
 pub struct Batch<'a, S: EventSink> {

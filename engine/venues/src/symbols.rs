@@ -205,7 +205,8 @@ mod tests {
     fn symbols_of_every_length_are_told_apart() {
         let mut index = SymbolIndex::open(8, 8);
         // Long ones differ in the middle only, where the key does not look.
-        let texts: Vec<String> = (1..=40).flat_map(|len| ["A", "B"].map(|c| format!("{}{c}{}", "x".repeat(len / 2), "x".repeat(len - len / 2)))).collect();
+        let texts: Vec<String> =
+            (1..=40).flat_map(|len| ["A", "B"].map(|c| format!("{}{c}{}", "x".repeat(len / 2), "x".repeat(len - len / 2)))).collect();
         for (at, text) in texts.iter().enumerate() {
             assert_eq!(index.position(text.as_bytes()), None);
             assert_eq!(index.position_or_add(text.as_bytes()), Some(at));

@@ -50,38 +50,92 @@ const fn number(values: u64) -> u64 {
 /// What [`number`] reverses: the eight digits of a number below 10^8, leading zeros included.
 #[inline(always)]
 const fn digits(number: u64) -> u64 {
-    // Fours, pairs, digits: each half goes into the lower half of its place, what is left into the upper one. The
-    // products divide by 100 and 10 exactly as far as the values reach.
-    let fours = number / 10_000 + ((number % 10_000) << 32);
+    // Fours, pairs, digits: each half stays where it is, and what is left goes behind it. The products divide by 100
+    // and by 10 exactly as far as the values reach.
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = (fours.wrapping_mul(5_243) >> 19) & 0x0000_007f_0000_007f;
-    let pairs = hundreds + (fours.wrapping_sub(hundreds.wrapping_mul(100)) << 16);
-    let tens = (pairs.wrapping_mul(103) >> 10) & repeat(0x0f) & 0x000f_000f_000f_000f;
-    tens + (pairs.wrapping_sub(tens.wrapping_mul(10)) << 8)
+    let pairs = hundreds.wrapping_add(fours.wrapping_sub(hundreds.wrapping_mul(100)) << 16);
+    let tens = (pairs.wrapping_mul(103) >> 10) & 0x000f_000f_000f_000f;
+    tens.wrapping_add(pairs.wrapping_sub(tens.wrapping_mul(10)) << 8)
 }
 
-/// Writes a number of up to 16 digits so that it ends where `out` ends; returns how many digits. `None` if there are
-/// more. Of what stands before them, up to eight bytes become zeros.
+/// The text of a number below 10^8 in a word, and how many digits it has. What follows them is zeros.
 #[inline(always)]
-pub fn write_flush_right(number: u64, out: &mut [u8]) -> Option<usize> {
-    const HALF: u64 = 100_000_000;
-    if number < HALF {
-        let word = digits(number);
-        // Nought has one digit.
-        let zeros = (word | (1 << 56)).trailing_zeros() & 0x38;
-        let shown = (word | ZEROS).wrapping_shr(zeros).wrapping_shl(zeros);
-        *out.last_chunk_mut()? = shown.to_le_bytes();
-        return Some(8 - (zeros / 8) as usize);
+const fn short_text(number: u64) -> (u64, u32) {
+    let word = digits(number);
+    // Nought has one digit.
+    let zeros = (word | (1 << 56)).trailing_zeros() & 0x38;
+    ((word | ZEROS).wrapping_shr(zeros), 8 - zeros / 8)
+}
+
+/// A word that begins at the byte `at`, 1 to 8, of two.
+#[inline(always)]
+const fn spread(word: u64, at: u32) -> (u64, u64) {
+    // Shifts in halves, as one by the whole width of a word is none.
+    (word.wrapping_shl(4 * at).wrapping_shl(4 * at), word.wrapping_shr(64 - 8 * at))
+}
+
+/// Text of up to 40 bytes in five words, in registers as long as can be: one that is written in small pieces and read in
+/// large ones would have to wait for the pieces to arrive in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ShortText {
+    words: [u64; 5],
+    len: u8,
+}
+
+impl ShortText {
+    /// Bytes that fit.
+    pub const LEN_MAX: usize = 40;
+
+    /// Two integers of up to 18 digits, one behind the other.
+    #[inline(always)]
+    pub fn of_integers(first: u64, second: u64) -> ShortText {
+        const HALF: u64 = 100_000_000;
+        let (high, low) = (second / HALF, second % HALF);
+        if first >= HALF || high >= HALF {
+            return ShortText::of_long_integers(first, second);
+        }
+        let (head, head_len) = short_text(first);
+        let ((mut tail, mut tail_len), mut end) = (short_text(if high == 0 { low } else { high }), 0);
+        if high != 0 {
+            let rest = spread(digits(low) | ZEROS, tail_len);
+            (tail, end, tail_len) = (tail | rest.0, rest.1, tail_len + 8);
+        }
+        let (tail, end) = (spread(tail, head_len), spread(end, head_len));
+        ShortText { words: [head | tail.0, tail.1 | end.0, end.1, 0, 0], len: (head_len + tail_len) as u8 }
     }
-    let (high, low) = (number / HALF, number % HALF);
-    if high >= HALF {
-        return None;
+
+    /// As [`ShortText::of_integers`], of any length; what does not fit is left out.
+    #[cold]
+    fn of_long_integers(first: u64, second: u64) -> ShortText {
+        let (mut text, mut len) = (ShortText::default(), 0);
+        for number in [first, second] {
+            for &digit in itoa::Buffer::new().format(number).as_bytes() {
+                if let Some(word) = text.words.get_mut(len / 8) {
+                    *word |= u64::from(digit) << (8 * (len % 8));
+                    len += 1;
+                }
+            }
+        }
+        text.len = len as u8;
+        text
     }
-    let (rest, end) = out.split_last_chunk_mut::<8>()?;
-    *end = (digits(low) | ZEROS).to_le_bytes();
-    let word = digits(high);
-    let zeros = word.trailing_zeros() & 0x38;
-    *rest.last_chunk_mut()? = (word | ZEROS).wrapping_shr(zeros).wrapping_shl(zeros).to_le_bytes();
-    Some(16 - (zeros / 8) as usize)
+
+    /// Writes the text at the beginning of `out`, and perhaps zeros behind it; returns its length. Nothing is written if
+    /// `out` does not have [`ShortText::LEN_MAX`] bytes.
+    #[inline(always)]
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        let Some(out) = out.first_chunk_mut::<{ Self::LEN_MAX }>() else { return 0 };
+        for at in 0..3 {
+            out[8 * at..8 * at + 8].copy_from_slice(&self.words[at].to_le_bytes());
+        }
+        if self.len > 24 {
+            for at in 3..5 {
+                out[8 * at..8 * at + 8].copy_from_slice(&self.words[at].to_le_bytes());
+            }
+        }
+        usize::from(self.len)
+    }
 }
 
 /// The first `bits / 8` values, fewer than eight, in the last places of eight; zeros before them.
@@ -384,34 +438,45 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_do_not_fit_are_cut_or_not_written() {
+        let text = ShortText::of_integers(u64::MAX, u64::MAX);
+        let mut out = [b'x'; ShortText::LEN_MAX];
+        assert_eq!(text.write(&mut out[1..]), 0);
+        assert_eq!(text.write(&mut out), 40);
+        assert_eq!(&out, b"1844674407370955161518446744073709551615");
+        assert_eq!(ShortText::of_integers(0, 0).write(&mut out), 2);
+    }
+
+    /// The two halves of eight digits do not touch each other: every value of each is every number.
+    #[test]
     fn digits_are_those_of_the_number() {
-        for number in (0..100_000_000).step_by(997).chain([0, 9, 10, 99, 100, 9_999, 10_000, 99_999_999]) {
-            assert_eq!((digits(number) | ZEROS).to_le_bytes().as_slice(), format!("{number:08}").as_bytes());
+        for half in 0..10_000 {
+            for number in [half, half * 10_000, half * 10_000 + 9_999 - half, half * 10_000 + half] {
+                assert_eq!((digits(number) | ZEROS).to_le_bytes().as_slice(), format!("{number:08}").as_bytes());
+            }
         }
     }
 
     proptest! {
         #[test]
-        fn integers_are_written_flush_right(number in any::<u64>(), digits in 1u32..=20, len in 16usize..40) {
-            let number = number % 10u64.checked_pow(digits).unwrap_or(u64::MAX);
-            let text = number.to_string();
-            let mut out = vec![b'x'; len];
-            match write_flush_right(number, &mut out) {
-                Some(written) => {
-                    prop_assert_eq!(&out[len - written..], text.as_bytes());
-                    prop_assert!(out[..len - written].iter().all(|&c| c == b'x' || c == 0));
-                }
-                None => prop_assert!(text.len() > 16),
-            }
+        fn integers_have_the_text_that_they_always_have(
+            first in any::<u64>(), second in any::<u64>(), digits in (1u32..=18, 1u32..=18),
+        ) {
+            let (first, second) = (first % 10u64.pow(digits.0), second % 10u64.pow(digits.1));
+            let want = format!("{first}{second}");
+            let mut out = [b'x'; ShortText::LEN_MAX];
+            let len = ShortText::of_integers(first, second).write(&mut out);
+            prop_assert_eq!(&out[..len], want.as_bytes());
+            prop_assert!(out[len..].iter().all(|&c| c == 0 || c == b'x'));
         }
 
         #[test]
-        fn numbers_agree_with_the_reference_parser(text in "[0-9]{1,8}\\.[0-9]{1,9}", tail in "[\",}\\]][ -~]{8}", scale in 0u8..=8) {
+        fn numbers_agree_with_the_reference_parser(text in "[0-9]{1,8}\\.[0-9]{1,8}", tail in "[\",}\\]][ -~]{8}", scale in 0u8..=8) {
             let all = format!("{text}{tail}");
             let mut cursor = Cursor::new(all.as_bytes());
             let point = text.find('.').unwrap();
             let decimals = text.len() - point - 1;
-            let want = parse_decimal(text.as_bytes(), scale).ok().filter(|_| point <= 7 && decimals <= 8);
+            let want = parse_decimal(text.as_bytes(), scale).ok().filter(|_| point <= 7);
             let read = cursor.decimal(Places::of(scale).unwrap());
             prop_assert_eq!(read.map(|plain| plain.value), want);
             if let Some(plain) = read {

@@ -60,6 +60,30 @@ fn binance_recording_decodes_without_an_error() {
     }
 }
 
+/// What the venue really sends is in the form for which there is a quicker reader.
+#[test]
+fn binance_recording_is_in_the_usual_form() {
+    let Some(recording) = recording("binance") else { return };
+    let messages = recording.split(|&c| c == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let mut symbols = venues::symbols::SymbolIndex::open(8, 8);
+    let mut scratch = venues::binance::message::Scratch::default();
+    let mut taken = 0;
+    for text in messages.filter_map(|message| message["data"].as_str().map(str::to_owned)) {
+        let Some((stream, data)) = text.strip_prefix(r#"{"stream":""#).and_then(|rest| rest.split_once(r#"","data":"#)) else { continue };
+        if stream.ends_with("@depth@100ms") || stream.ends_with("@bookTicker") {
+            // As it comes on a connection that does not wrap its messages.
+            let data = data.strip_suffix('}').expect("a wrapped message").as_bytes();
+            let want = venues::binance::stream::parse_any(data, &mut symbols, &mut scratch).expect("a message");
+            let rows = scratch.rows().to_vec();
+            scratch.clear();
+            assert_eq!(venues::binance::usual::parse(data, &symbols, &mut scratch), Some(want), "{text}");
+            assert_eq!(scratch.rows(), rows);
+            taken += 1;
+        }
+    }
+    assert!(taken > 200, "{taken}");
+}
+
 /// The engine's own codec over the recording: what starts from an empty snapshot just before each book's
 /// first difference stays in step to the end.
 #[test]

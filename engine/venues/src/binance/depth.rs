@@ -41,6 +41,7 @@
 //! takes that: an event that only repeats is dropped, one that overlaps is applied.
 
 use super::message::Row;
+use crate::batch::emit_levels;
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, Times, flags};
 use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -105,30 +106,13 @@ impl Diff<'_> {
     /// Its events, whole, the final one with `LAST`.
     #[inline]
     pub fn emit(&self, stamp: &Stamp, sink: &mut impl EventSink) {
-        let Some((final_row, rows)) = self.rows.split_last() else {
+        let Some(&row) = self.rows.first() else {
             sink.event(&stamp.touch(self.last, self.time_ns).with(flags::LAST));
             return;
         };
-        // One event, of which only what differs is written: whoever copies it in wide pieces would wait for
-        // narrow writes to arrive.
-        let mut event = stamp.level(*final_row, self.last, self.time_ns);
-        for row in rows {
-            set_row(&mut event, row);
-            sink.event(&event);
-        }
-        set_row(&mut event, final_row);
-        event.flags |= flags::LAST;
-        sink.event(&event);
+        let levels = self.rows.iter().map(|row| (row.side, row.price, row.qty));
+        emit_levels(stamp.level(row, self.last, self.time_ns), levels, sink);
     }
-}
-
-/// Makes an event of a level that of another one.
-#[inline(always)]
-fn set_row(event: &mut Event, row: &Row) {
-    if event.side != row.side as u8 {
-        event.side = row.side as u8;
-    }
-    (event.a, event.b) = (row.price as u64, row.qty as u64);
 }
 
 /// What became of a difference.

@@ -5,6 +5,10 @@
 //! lengthen blocks and append groups: what is skipped is the length that the message states, never the
 //! length that we know, and bytes after the last field that we know are passed over. Group headers
 //! differ from template to template.
+//!
+//! What the venue sends today has exactly the blocks that we know and numbers that need not be divided: [`usual`] reads
+//! that, field by field at fixed places. Everything else is `None` there, and read by the general reader, which also says
+//! what is wrong.
 
 use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::json::What;
@@ -128,7 +132,149 @@ impl Rescale {
 }
 
 /// Reads one binary message. In open mode `symbols` gains what it does not hold.
+#[inline]
 pub fn parse(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'static>, ParseError> {
+    scratch.clear();
+    match usual(payload, symbols, scratch) {
+        Some(message) => Ok(message),
+        None => parse_any(payload, symbols, scratch),
+    }
+}
+
+/// How mantissas become numbers at a symbol's scale, if that takes no division: by this factor, up to this mantissa.
+#[derive(Clone, Copy)]
+struct Factor {
+    power: u64,
+    mantissa_max: u64,
+}
+
+/// By how many decimal places the scale is finer than the mantissas.
+static FACTORS: [Factor; POW10.len()] = {
+    let mut table = [Factor { power: 1, mantissa_max: VALUE_MAX as u64 }; POW10.len()];
+    let mut shift = 1;
+    while shift < table.len() {
+        let power = POW10[shift] as u64;
+        table[shift] = Factor { power, mantissa_max: VALUE_MAX as u64 / power };
+        shift += 1;
+    }
+    table
+};
+
+impl Factor {
+    #[inline(always)]
+    fn of(exponent: u8, scale: u8) -> Option<&'static Factor> {
+        let shift = i32::from(scale) + i32::from(exponent as i8);
+        FACTORS.get(usize::try_from(shift).ok()?)
+    }
+
+    /// A number from zero up.
+    #[inline(always)]
+    fn value(&self, mantissa: i64) -> Option<i64> {
+        let mantissa = mantissa as u64;
+        (mantissa <= self.mantissa_max).then_some(mantissa.wrapping_mul(self.power) as i64)
+    }
+
+    /// A number above zero.
+    #[inline(always)]
+    fn price(&self, mantissa: i64) -> Option<i64> {
+        self.value(mantissa).filter(|&value| value > 0)
+    }
+}
+
+#[inline(always)]
+fn i64_at<const N: usize>(block: &[u8; N], offset: usize) -> Option<i64> {
+    block.get(offset..)?.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
+}
+
+/// Ids and times: never negative.
+#[inline(always)]
+fn u64_at<const N: usize>(block: &[u8; N], offset: usize) -> Option<u64> {
+    u64::try_from(i64_at(block, offset)?).ok()
+}
+
+/// The symbol that a message ends with: its place, and how prices and quantities at these exponents become numbers.
+#[inline(always)]
+fn ending(rest: &[u8], exponents: [u8; 2], symbols: &SymbolIndex) -> Option<(usize, &'static Factor, &'static Factor)> {
+    let (&length, rest) = rest.split_first()?;
+    let at = symbols.position(rest.get(..usize::from(length))?)?;
+    let entry = symbols.symbols().get(at)?;
+    Some((at, Factor::of(exponents[0], entry.price_scale)?, Factor::of(exponents[1], entry.qty_scale)?))
+}
+
+/// A group's entries, if they have the length that we know, and what follows them.
+#[inline(always)]
+fn entries<const STRIDE: usize>(count: usize, rest: &[u8]) -> Option<(&[[u8; STRIDE]], &[u8])> {
+    let (entries, rest) = rest.split_at_checked(count.checked_mul(STRIDE)?)?;
+    Some((entries.as_chunks().0, rest))
+}
+
+/// Reads one message in the usual form, see the module header. What was read before it turned out to be in another form
+/// may stay in the scratch.
+#[inline]
+pub fn usual(payload: &[u8], symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'static>> {
+    let (&[b0, b1, t0, t1, s0, s1, _, _], rest) = payload.split_first_chunk::<8>()?;
+    if u16::from_le_bytes([s0, s1]) != SCHEMA_ID {
+        return None;
+    }
+    match (u16::from_le_bytes([t0, t1]), u16::from_le_bytes([b0, b1])) {
+        (BEST_BID_ASK, 50) => {
+            let (root, rest) = rest.split_first_chunk::<50>()?;
+            let (symbol, price, qty) = ending(rest, [root[16], root[17]], symbols)?;
+            let bid = (price.value(i64_at(root, 18)?)?, qty.value(i64_at(root, 26)?)?);
+            let ask = (price.value(i64_at(root, 34)?)?, qty.value(i64_at(root, 42)?)?);
+            let (sequence, time_ns) = (u64_at(root, 8)?, time_ns(u64_at(root, 0)?));
+            (is_quote(bid) && is_quote(ask)).then_some(Message::Ticker { symbol, sequence, bid, ask, time_ns })
+        }
+        (DEPTH_DIFF, 26) => {
+            let (root, rest) = rest.split_first_chunk::<26>()?;
+            let (bids, rest) = usual_levels(rest)?;
+            let (asks, rest) = usual_levels(rest)?;
+            let (symbol, price, qty) = ending(rest, [root[24], root[25]], symbols)?;
+            for (side, levels) in [(Side::Buy, bids), (Side::Sell, asks)] {
+                let free = scratch.free();
+                if levels.len() > free.len() {
+                    return None;
+                }
+                for (place, level) in free.iter_mut().zip(levels) {
+                    *place = Row { side, price: price.price(i64_at(level, 0)?)?, qty: qty.value(i64_at(level, 8)?)? };
+                }
+                scratch.fill(levels.len());
+            }
+            let (first, last, time_ns) = (u64_at(root, 8)?, u64_at(root, 16)?, time_ns(u64_at(root, 0)?));
+            (first <= last).then_some(Message::Diff { symbol, first, last, time_ns })
+        }
+        (TRADES, 18) => {
+            let (root, rest) = rest.split_first_chunk::<18>()?;
+            let (&[25, 0, c0, c1, c2, c3], rest) = rest.split_first_chunk()? else { return None };
+            let (trades, rest) = entries::<25>(u32::from_le_bytes([c0, c1, c2, c3]) as usize, rest)?;
+            let (symbol, price, qty) = ending(rest, [root[16], root[17]], symbols)?;
+            for trade in trades {
+                let side = match trade[24] {
+                    0 => Side::Buy,
+                    1 => Side::Sell,
+                    _ => return None,
+                };
+                let row =
+                    TradeRow { id: u64_at(trade, 0)?, side, price: price.price(i64_at(trade, 8)?)?, qty: qty.value(i64_at(trade, 16)?)? };
+                if !scratch.trade(row) {
+                    return None;
+                }
+            }
+            Some(Message::Trades { symbol, time_ns: time_ns(u64_at(root, 8)?) })
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn usual_levels(rest: &[u8]) -> Option<(&[[u8; 16]], &[u8])> {
+    let (&[16, 0, c0, c1], rest) = rest.split_first_chunk()? else { return None };
+    entries(usize::from(u16::from_le_bytes([c0, c1])), rest)
+}
+
+/// As [`parse`], of messages in whatever form.
+#[inline(never)]
+pub fn parse_any(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'static>, ParseError> {
     scratch.clear();
     let mut symbol = None;
     read(payload, symbols, scratch, &mut symbol).map_err(|(at, what)| ParseError::new(symbol, at, what))

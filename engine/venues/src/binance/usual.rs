@@ -3,7 +3,8 @@
 //! ```text
 //! {"e":"depthUpdate","E":1767225600105123,"s":"BTCUSDT","U":54321000701,"u":54321000777,"b":[["68250.10000000","1.50000000"]],"a":[]}
 //! {"u":54321000777,"s":"BTCUSDT","b":"68250.10000000","B":"1.50000000","a":"68250.11000000","A":"0.42000000"}
-//! {"e":"trade","E":1767225600150123,"s":"BTCUSDT","t":4400123456,"p":"68250.11000000","q":"0.01500000","T":1767225600149877,"m":false,"M":true}
+//! {"e":"trade","E":1767225600150123,"s":"BTCUSDT","t":4400123456,"p":"68250.11000000","q":"0.01500000","T":1767225600149877,
+//! "m":false,"M":true}
 //! ```
 //!
 //! Anything else (members in another order or new ones, white space, a symbol that we do not hold, a value out of
@@ -66,12 +67,7 @@ fn depth(c: &mut Cursor<'_>, symbols: &SymbolIndex, scratch: &mut Scratch) -> Op
 /// `["68250.10000000","1.50000000"],["68249.90000000","0.00000000"]]`, or `]` alone. Not inlined: the loop needs every
 /// register.
 #[inline(never)]
-fn levels<'a>(
-    mut c: Cursor<'a>,
-    side: Side,
-    (price_places, qty_places): (&Places, &Places),
-    scratch: &mut Scratch,
-) -> Option<Cursor<'a>> {
+fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places), scratch: &mut Scratch) -> Option<Cursor<'a>> {
     if c.accept(b"]") {
         return Some(c);
     }

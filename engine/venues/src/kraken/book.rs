@@ -12,12 +12,12 @@
 //!    point and without leading zeros; which is to say, the two integers. CRC-32/IEEE over that text.
 //!
 //! Each level keeps its piece of that text, rendered once when the level is set: the sum of an update then costs
-//! twenty small copies and one CRC. The text is put together from its end, so that zeros can stand before it: a CRC
-//! that begins with nought does not change by them, and takes whole blocks of 128 bytes at its best speed. Its usual
-//! beginning (all ones) is then added to the first four bytes, which is the same thing.
+//! twenty small copies and one CRC. Zeros are put before the text, for the CRC is quickest on whole blocks: one that
+//! begins with nought does not change by them. Its usual beginning, all ones, is then added to the first four bytes
+//! of the text, which comes to the same.
 
 use super::message::{Row, Scratch};
-use crate::words::write_flush_right;
+use crate::words::ShortText;
 use engine_core::event::Side;
 use engine_core::fixed::POW10;
 
@@ -25,20 +25,15 @@ use engine_core::fixed::POW10;
 pub const CHECKSUM_LEVELS: usize = 10;
 /// Levels a side beyond the window that one message may add before the window is cut.
 const SLACK: usize = 256;
-/// Two integers of at most 18 digits each, and room to copy a fixed 40 bytes.
-const TEXT_LEN: usize = 40;
 /// Blocks that the CRC takes at once.
 const BLOCK_LEN: usize = 128;
-/// Every piece, and zeros before them.
-const BUFFER_LEN: usize = (2 * CHECKSUM_LEVELS * TEXT_LEN).next_multiple_of(BLOCK_LEN) + BLOCK_LEN;
 
-/// A price level and its piece of the checksum's text, which ends where its room ends; zeros before it.
+/// A price level and its piece of the checksum's text.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     price: i64,
     qty: i64,
-    text: [u8; TEXT_LEN],
-    text_len: u8,
+    text: ShortText,
 }
 
 /// Decimal places: of the values held, and of the text that the venue sums up.
@@ -58,8 +53,10 @@ impl Decimals {
 
     #[inline]
     fn integer(self, value: i64) -> u64 {
-        let down = self.scale.saturating_sub(self.printed);
-        value.unsigned_abs() / POW10[usize::from(down.min(18))] as u64
+        match self.scale.saturating_sub(self.printed) {
+            0 => value.unsigned_abs(),
+            down => value.unsigned_abs() / POW10[usize::from(down.min(18))] as u64,
+        }
     }
 }
 
@@ -149,11 +146,11 @@ impl Book {
     #[inline]
     pub fn set(&mut self, row: Row) -> Option<i64> {
         let side = &mut self.sides[row.side.index()];
-        // The window is short: to count is quicker than to look for the place and not to know when it will be found.
+        // Nearly all updates are near the top, and the window is short.
         let turn = if row.side == Side::Buy { 0 } else { -1 };
         let better = |held: i64| (held ^ turn) > (row.price ^ turn);
         let at = if side.len() <= 2 * CHECKSUM_LEVELS {
-            side.iter().map(|level| usize::from(better(level.price))).sum()
+            side.iter().position(|level| !better(level.price)).unwrap_or(side.len())
         } else {
             side.partition_point(|level| better(level.price))
         };
@@ -189,21 +186,19 @@ impl Book {
     /// The venue's checksum of what is held.
     #[inline]
     pub fn checksum(&self) -> u32 {
-        let mut text = [0u8; BUFFER_LEN];
-        let mut start = BUFFER_LEN;
-        for side in [Side::Buy, Side::Sell] {
-            let levels = &self.sides[side.index()];
-            for level in levels[..levels.len().min(CHECKSUM_LEVELS)].iter().rev() {
-                // A fixed-size copy; the zeros before it are overwritten by the piece that comes before.
-                text[start - TEXT_LEN..start].copy_from_slice(&level.text);
-                start -= usize::from(level.text_len);
+        let mut text = [0u8; BLOCK_LEN + 2 * CHECKSUM_LEVELS * ShortText::LEN_MAX];
+        let mut end = BLOCK_LEN;
+        for side in [Side::Sell, Side::Buy] {
+            for level in self.sides[side.index()].iter().take(CHECKSUM_LEVELS) {
+                // What is written too much is overwritten by the next piece.
+                end += level.text.write(&mut text[end..]);
             }
         }
-        let len = BUFFER_LEN - start;
-        let Some(first) = text[start..].first_chunk_mut::<4>() else { return crc32fast::hash(&text[start..]) };
+        let len = end - BLOCK_LEN;
+        let Some(first) = text[BLOCK_LEN..end].first_chunk_mut() else { return crc32fast::hash(&text[BLOCK_LEN..end]) };
         *first = (!u32::from_le_bytes(*first)).to_le_bytes();
         let mut crc = crc32fast::Hasher::new_with_initial(u32::MAX);
-        crc.update(&text[BUFFER_LEN - len.next_multiple_of(BLOCK_LEN)..]);
+        crc.update(&text[end - len.next_multiple_of(BLOCK_LEN)..end]);
         crc.finalize()
     }
 
@@ -218,25 +213,9 @@ impl Book {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn render(price_decimals: Decimals, qty_decimals: Decimals, price: i64, qty: i64) -> Level {
-    let mut text = [0u8; TEXT_LEN];
-    let mut free = TEXT_LEN;
-    for value in [qty_decimals.integer(qty), price_decimals.integer(price)] {
-        free -= write_flush_right(value, &mut text[..free]).unwrap_or_else(|| write_long(value, &mut text[..free]));
-    }
-    Level { price, qty, text, text_len: (TEXT_LEN - free) as u8 }
-}
-
-/// As [`write_flush_right`], of 17 digits or more. [`engine_core::event::VALUE_MAX`] has 18: two of them fit.
-#[cold]
-fn write_long(value: u64, out: &mut [u8]) -> usize {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(value).as_bytes();
-    let digits = &digits[..digits.len().min(TEXT_LEN / 2)];
-    let start = out.len() - digits.len();
-    out[start..].copy_from_slice(digits);
-    digits.len()
+    Level { price, qty, text: ShortText::of_integers(price_decimals.integer(price), qty_decimals.integer(qty)) }
 }
 
 #[cfg(test)]
@@ -345,7 +324,30 @@ mod tests {
         assert_eq!(book.levels(Side::Buy).next(), Some((4_999, i64::from(u32::MAX))));
     }
 
+    /// A price or quantity of any size.
+    fn value() -> impl Strategy<Value = i64> {
+        let any_size = (1u32..=17).prop_flat_map(|digits| 10i64.pow(digits - 1)..10i64.pow(digits));
+        prop_oneof![9 => any_size, 1 => Just(engine_core::event::VALUE_MAX)]
+    }
+
     proptest! {
+        #[test]
+        fn the_sum_is_that_of_the_text_however_long(
+            levels in proptest::collection::vec((any::<bool>(), value(), value()), 0..24), printed in (0u8..=8, 0u8..=8),
+        ) {
+            let mut book = Book::new(10, Decimals::same(8), Decimals::same(8));
+            book.set_printed(printed.0, printed.1);
+            for (buy, price, qty) in levels {
+                book.set(Row { side: if buy { Side::Buy } else { Side::Sell }, price, qty });
+            }
+            book.truncate(|_, _| {});
+            let shown = |(price, qty): (i64, i64)| {
+                format!("{}{}", price / POW10[usize::from(8 - printed.0)], qty / POW10[usize::from(8 - printed.1)])
+            };
+            let text: String = book.levels(Side::Sell).chain(book.levels(Side::Buy)).map(shown).collect();
+            prop_assert_eq!(book.checksum(), crc32fast::hash(text.as_bytes()), "{}", text);
+        }
+
         #[test]
         fn the_window_equals_a_naive_model(
             steps in proptest::collection::vec(proptest::collection::vec((any::<bool>(), 1i64..60, 0i64..4), 1..8), 1..60),

@@ -19,6 +19,7 @@ use super::message::{Envelope, Scratch};
 use super::stream::{self, Message};
 use super::writer::Writer;
 use super::{Cx, S};
+use crate::batch::emit_levels;
 use crate::json::Scanner;
 use crate::outbox::ColdRequest;
 use crate::symbols::SymbolIndex;
@@ -117,19 +118,12 @@ pub fn emit_book<S: EventSink>(
     let level = |side: Side, price: i64, qty: i64| Event::book_level(venue, instrument, side, Price(price), Qty(qty), 0, times).at(time_ns);
     let touch = Event { instrument: instrument.0, ..Event::new(EventKind::BookTouch, venue, times) }.at(time_ns);
     if !snapshot {
-        let Some((final_row, rows)) = scratch.rows.split_last() else {
+        let Some(row) = scratch.rows.first() else {
             sink.event(&touch.with(flags::LAST));
             return 1;
         };
-        // One event, of which only what differs is written: whoever copies it in wide pieces would wait for
-        // narrow writes to arrive.
-        let mut event = level(final_row.side, final_row.price, final_row.qty);
-        for row in rows {
-            event.set_level(row.side, row.price, row.qty);
-            sink.event(&event);
-        }
-        event.set_level(final_row.side, final_row.price, final_row.qty);
-        sink.event(&event.with(flags::LAST));
+        let levels = scratch.rows.iter().map(|row| (row.side, row.price, row.qty));
+        emit_levels(level(row.side, row.price, row.qty), levels, sink);
         return scratch.rows.len() as u64;
     }
     let held = book.levels(Side::Buy).count() + book.levels(Side::Sell).count();

@@ -51,11 +51,19 @@ pub struct Scratch {
     pub price_decimals: u8,
     /// Most decimal places that a quantity of the message was printed with.
     pub qty_decimals: u8,
+    /// What times are read with.
+    pub minute: Minute,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { rows: Vec::with_capacity(2 * ROWS_MAX), trades: Vec::with_capacity(TRADES_MAX), price_decimals: 0, qty_decimals: 0 }
+        Scratch {
+            rows: Vec::with_capacity(2 * ROWS_MAX),
+            trades: Vec::with_capacity(TRADES_MAX),
+            price_decimals: 0,
+            qty_decimals: 0,
+            minute: Minute::default(),
+        }
     }
 }
 
@@ -216,12 +224,44 @@ pub fn parse_time(text: &[u8]) -> Option<u64> {
 /// A time with six decimals, as nearly all are: eight characters at a time.
 #[inline]
 pub fn parse_time_us(text: &[u8; 27]) -> Option<u64> {
+    Minute::default().parse_time_us(text)
+}
+
+/// The minute that the last time was in. The next one is in the same, nearly always.
+#[derive(Clone, Copy, Debug)]
+pub struct Minute {
+    /// `2026-01-01T00:00`.
+    text: [u8; 16],
+    /// Since the Unix epoch.
+    seconds: u64,
+}
+
+impl Default for Minute {
+    fn default() -> Minute {
+        Minute { text: *b"1970-01-01T00:00", seconds: 0 }
+    }
+}
+
+impl Minute {
+    /// As the function of this name.
+    #[inline(always)]
+    pub fn parse_time_us(&mut self, text: &[u8; 27]) -> Option<u64> {
+        let minute: &[u8; 16] = text.first_chunk()?;
+        if *minute != self.text {
+            *self = Minute { text: *minute, seconds: minute_seconds(minute)? };
+        }
+        let second = Shaped::read(text[16..].first_chunk()?, b":00.0000")?.pair(1);
+        let fraction = Shaped::read(text.last_chunk()?, b".000000Z")?.six_from(1);
+        // Up to the year 2500 nothing overflows; 60 is a leap second.
+        (second <= 60).then(|| (self.seconds + second).wrapping_mul(1_000_000_000).wrapping_add(fraction * 1_000))
+    }
+}
+
+#[cold]
+fn minute_seconds(text: &[u8; 16]) -> Option<u64> {
     let date = Shaped::read(text.first_chunk()?, b"0000-00-")?;
-    let day = Shaped::read(text[8..].first_chunk()?, b"00T00:00")?;
-    let second = Shaped::read(text[16..].first_chunk()?, b":00.0000")?;
-    let fraction = Shaped::read(text.last_chunk()?, b".000000Z")?;
-    let date = (date.pair(0) * 100 + date.pair(2), date.pair(5), day.pair(0));
-    seconds(date, (day.pair(3), day.pair(6), second.pair(1)))?.checked_mul(1_000_000_000)?.checked_add(fraction.six_from(1) * 1_000)
+    let day = Shaped::read(text.last_chunk()?, b"00T00:00")?;
+    seconds((date.pair(0) * 100 + date.pair(2), date.pair(5), day.pair(0)), (day.pair(3), day.pair(6), 0))
 }
 
 /// As [`parse_time`], of any length.
@@ -404,6 +444,20 @@ mod tests {
     }
 
     #[test]
+    fn a_minute_is_remembered_only_if_there_is_one() {
+        let mut minute = Minute::default();
+        let mut read = |text: &[u8; 27]| minute.parse_time_us(text);
+        assert_eq!(read(b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0:00.000000Z"), None);
+        assert_eq!(read(b"1970-01-01T00:00:01.000002Z"), Some(1_000_002_000));
+        for _ in 0..2 {
+            assert_eq!(read(b"2026-13-01T00:00:00.000000Z"), None);
+            assert_eq!(read(b"2026-01-01T00:00:00.231904Z"), Some(1_767_225_600_231_904_000));
+            assert_eq!(read(b"2026-01-01T00:00:61.231904Z"), None);
+            assert_eq!(read(b"2026-01-01T00:01:01.231904Z"), Some(1_767_225_661_231_904_000));
+        }
+    }
+
+    #[test]
     fn numbers_tell_how_they_were_printed() {
         let parse = |text: &str, scale| parse_number(text.as_bytes(), scale).map(|n| (n.value, n.decimals));
         assert_eq!(parse("61250.4", 1), Ok((612_504, 1)));
@@ -421,6 +475,18 @@ mod tests {
         fn numbers_agree_with_the_reference_parser(text in "-?[0-9]{1,12}(\\.[0-9]{1,10})?(e-?[0-9])?", scale in 0u8..=18) {
             let want = fixed::parse_decimal(text.as_bytes(), scale).ok().filter(|v| v.unsigned_abs() <= VALUE_MAX as u64);
             prop_assert_eq!(parse_number(text.as_bytes(), scale).ok().map(|n| n.value), want);
+        }
+
+        #[test]
+        fn times_with_six_decimals_read_the_same_either_way(
+            text in "[12][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{6}Z",
+            at in any::<prop::sample::Index>(), byte in prop_oneof![0x20u8..0x7f, any::<u8>()],
+        ) {
+            let mut bytes = text.into_bytes();
+            prop_assert_eq!(parse_time(&bytes), parse_time_any(&bytes));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            prop_assert_eq!(parse_time(&bytes), parse_time_any(&bytes));
         }
 
         #[test]

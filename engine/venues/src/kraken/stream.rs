@@ -4,8 +4,8 @@
 //! wrong with a message. `channel` comes before `data` in practice: rows then go straight to fixed-point. If the order is another one,
 //! `data` is looked at after the rest; the result is the same.
 
-use super::usual;
 use super::message::{Envelope, ParseError, Row, Scratch, TradeRow, missing, price, qty, time};
+use super::usual;
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::symbols::{Symbol, SymbolIndex};
 use engine_core::event::Side;

@@ -10,7 +10,7 @@
 //! Anything else (members in another order or new ones, white space, a symbol that we do not hold, a value out of
 //! bounds) is `None` here, and [`super::stream`] says what it is.
 
-use super::message::{Row, Scratch, TradeRow, parse_time_us};
+use super::message::{Row, Scratch, TradeRow};
 use super::stream::Message;
 use crate::symbols::SymbolIndex;
 use crate::words::{Cursor, Places, Plain};
@@ -71,7 +71,7 @@ fn book<'a>(c: &mut Cursor<'a>, symbols: &SymbolIndex, scratch: &mut Scratch) ->
     c.expect(b",\"checksum\":")?;
     let checksum = u32::try_from(c.integer()?).ok()?;
     c.expect(b",\"timestamp\":\"")?;
-    let time_ns = time(c)?;
+    let time_ns = time(c, scratch)?;
     c.expect(b"}]}")?;
     Some(Message::Book { symbol, snapshot, checksum: Some(checksum), time_ns })
 }
@@ -79,12 +79,7 @@ fn book<'a>(c: &mut Cursor<'a>, symbols: &SymbolIndex, scratch: &mut Scratch) ->
 /// `{"price":61250.4,"qty":0.60000000},{"price":61249.9,"qty":0.00000000}]`, or `]` alone. Not inlined: the loop needs
 /// every register.
 #[inline(never)]
-fn levels<'a>(
-    mut c: Cursor<'a>,
-    side: Side,
-    (price_places, qty_places): (&Places, &Places),
-    scratch: &mut Scratch,
-) -> Option<Cursor<'a>> {
+fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places), scratch: &mut Scratch) -> Option<Cursor<'a>> {
     if c.accept(b"]") {
         return Some(c);
     }
@@ -110,8 +105,8 @@ fn levels<'a>(
 
 /// Takes a time with six decimals and the quote behind it.
 #[inline(always)]
-fn time(c: &mut Cursor<'_>) -> Option<u64> {
-    let time_ns = parse_time_us(c.take()?)?;
+fn time(c: &mut Cursor<'_>, scratch: &mut Scratch) -> Option<u64> {
+    let time_ns = scratch.minute.parse_time_us(c.take()?)?;
     c.expect(b"\"")?;
     Some(time_ns)
 }
@@ -138,7 +133,7 @@ fn trades<'a>(c: &mut Cursor<'a>, symbols: &SymbolIndex, scratch: &mut Scratch) 
         }
         let id = c.integer()?;
         c.expect(b",\"timestamp\":\"")?;
-        let time_ns = time(c)?;
+        let time_ns = time(c, scratch)?;
         if !scratch.trade(TradeRow { symbol, id, side, price, qty, time_ns }) {
             return None;
         }
