@@ -1,5 +1,6 @@
 //! Our TCP against Linux's, over a TUN device in a network namespace of its own, with a wire between them that loses,
 //! doubles, reorders, corrupts and delays. Needs the right to make both (skipped without it; in CI it fails instead).
+//! With `TCP_SEGMENTS` in the environment it goes on until so many were exchanged (see `tcp_endurance.rs`).
 
 mod tcp_support;
 
@@ -75,7 +76,12 @@ fn exchange(device: &mut File, faults: Faults, seed: u64, config: &TcpConfig, up
     let mut wire = Wire::new(faults, seed);
     let mut packet = vec![0; 65_536];
     while !(ours.peer_closed && ours.finished()) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{:?} {:?}", ours.connection.state(), ours.connection.statistics());
+        assert!(
+            begin.elapsed() < Duration::from_secs(300),
+            "seed {seed}: {:?} {:?}",
+            ours.connection.state(),
+            ours.connection.statistics()
+        );
         let mut idle = true;
         // A burst, then our turn.
         for _ in 0..64 {
@@ -150,5 +156,26 @@ fn streams_arrive_whole_between_ours_and_linux() {
         let (statistics, took) = exchange(&mut device, bad, seed, &config, 500_000, 200_000);
         println!("seed {seed}: {took:?} {statistics:?}");
         assert!(statistics.retransmissions > 0 && statistics.out_of_order > 0);
+    }
+    // Longer streams on wires of all kinds.
+    let (wanted, mut segments, mut seed) = (from_environment("TCP_SEGMENTS").unwrap_or(0), 0, from_environment("TCP_SEED").unwrap_or(6));
+    while segments < wanted {
+        let mut chance = Chance::new(seed);
+        let faults = Faults {
+            loss: chance.below(40),
+            duplication: chance.below(30),
+            reordering: chance.below(300),
+            corruption: chance.below(10),
+            delay_ns: [50 * US, 200 * US, 2 * MS][chance.below(3) as usize],
+            lateness_ns: [50 * US, 500 * US, 3 * MS][chance.below(3) as usize],
+            serialization_ns: [0, 12 * US][chance.below(2) as usize],
+        };
+        let config = if chance.below(4) == 0 { plain } else { config };
+        let sizes = [chance.below(4_000_000) as usize, chance.below(4_000_000) as usize];
+        println!("seed {seed}: {faults:?} {sizes:?}");
+        let (statistics, took) = exchange(&mut device, faults, seed, &config, sizes[0], sizes[1]);
+        segments += statistics.segments_in + statistics.segments_out;
+        println!("  {took:?}, {segments} segments so far");
+        seed += 1;
     }
 }

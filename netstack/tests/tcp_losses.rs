@@ -265,6 +265,87 @@ fn rfc3708_a_timeout_found_groundless_by_duplicate_reports_gives_the_window_back
     assert!(script.connection.congestion_window() >= window);
 }
 
+/// Five segments under way, their probe, and the time-out that comes before any answer; with what the window was, and the
+/// timestamp of the first copies.
+fn timed_out(offer: Offer) -> (Script, usize, u32) {
+    let mut script = Script::open(&TcpConfig::default(), offer, MS);
+    for at in 0..5 {
+        script.write(&[at; 1000]);
+        let _ = script.one();
+    }
+    let (window, stamp) = (script.connection.congestion_window(), script.last_stamp);
+    let mut again = Vec::new();
+    while script.connection.statistics().timeouts == 0 {
+        again.extend(script.wait().1.iter().map(|sent| sent.sequence));
+    }
+    assert_eq!(again, [4001, 1], "the tail is probed, then the front is sent again");
+    assert!(script.connection.congestion_window() < 1500);
+    (script, window, stamp)
+}
+
+#[test]
+fn rfc5682_3_1_answers_to_what_was_not_sent_again_show_a_timeout_groundless() {
+    // Without timestamps: the acknowledgements of the first copies come at last.
+    let (mut script, window, _) = timed_out(Offer { stamps: false, ..OFFER });
+    script.ack(2001);
+    script.silent();
+    assert!(script.connection.congestion_window() >= window, "the window is what it was");
+    script.ack(5001);
+    script.silent();
+    assert_eq!((script.connection.unacknowledged(), script.connection.statistics().retransmissions), (0, 2));
+}
+
+#[test]
+fn rfc5682_3_1_an_answer_to_the_copy_alone_leaves_the_rest_lost() {
+    let (mut script, window, _) = timed_out(Offer { stamps: false, ..OFFER });
+    script.ack(1001);
+    assert_eq!(script.sent().iter().map(|sent| sent.sequence).collect::<Vec<_>>(), [1001, 2001], "slow start from one segment");
+    assert!(script.connection.congestion_window() < window);
+}
+
+#[test]
+fn rfc3522_3_2_an_answer_with_the_first_copys_timestamp_shows_a_timeout_groundless() {
+    let (mut script, window, stamp) = timed_out(OFFER);
+    script.last_stamp = stamp;
+    script.ack(1001);
+    script.silent();
+    assert!(script.connection.congestion_window() >= window);
+    let (mut script, window, _) = timed_out(OFFER);
+    script.ack(1001);
+    assert_eq!(script.sent().len(), 2, "with the copy's timestamp it was lost");
+    assert!(script.connection.congestion_window() < window);
+}
+
+#[test]
+fn rfc4015_3_2_a_groundless_timeout_is_learned_from() {
+    let (mut script, ..) = timed_out(Offer { stamps: false, ..OFFER });
+    script.pass(20 * MS);
+    script.ack(5001);
+    assert!(script.connection.round_trip_ns() > Some(3 * MS), "{:?}", script.connection.round_trip_ns());
+    script.write(b"order");
+    let _ = script.one();
+    let (waited, _) = script.wait();
+    assert!(waited > 5 * MS, "{waited}");
+}
+
+#[test]
+fn rfc3042_2_each_repeated_acknowledgement_lets_a_new_segment_go() {
+    for sack in [true, false] {
+        let mut script = Script::open(&TcpConfig { initial_window: 4, ..TcpConfig::default() }, Offer { sack, ..OFFER }, MS);
+        script.ack(1);
+        script.write(&[1; 1448 * 8]);
+        assert_eq!(script.sent().len(), 4, "the window is full");
+        script.pass(50 * US);
+        let repeat = |script: &mut Script, end| if sack { script.sack(1, &[(1449, end)]) } else { script.ack(1) };
+        for later in [2, 3] {
+            repeat(&mut script, 1 + later * 1448);
+            let sent: Vec<_> = script.sent().iter().map(|sent| sent.sequence).collect();
+            assert_eq!(sent, [1 + (later + 2) * 1448]);
+        }
+        assert_eq!(script.connection.statistics().retransmissions, 0);
+    }
+}
+
 #[test]
 fn rfc6298_5_timeouts_double_and_start_over_after_an_acknowledgement() {
     let mut script = Script::usual();

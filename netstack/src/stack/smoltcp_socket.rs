@@ -16,7 +16,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
 
@@ -159,6 +159,7 @@ impl TcpSocket for SmoltcpTcp {
         let (tcp, clock) = (settings.tcp, ScaledClock { start_ns: settings.start_ns, scale: TIME_SCALE });
         let mut socket = Socket::new(SocketBuffer::new(touched(tcp.receive_buffer)), SocketBuffer::new(touched(tcp.send_buffer)));
         socket.set_nagle_enabled(false);
+        socket.set_congestion_control(CongestionControl::None);
         socket.set_ack_delay(clock.duration(tcp.ack_delay));
         let mut set = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = set.add(socket);

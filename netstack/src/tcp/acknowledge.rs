@@ -25,6 +25,8 @@ struct Delivery {
     oldest: Option<u64>,
     sacked: bool,
     fin: bool,
+    /// A segment arrived that was taken for lost and not yet sent again, or as it was before it was sent again.
+    original: bool,
 }
 
 impl Connection {
@@ -77,6 +79,9 @@ impl Connection {
         } else if repeated {
             self.duplicate_acks += 1;
         }
+        if delivery.original && matches!(self.recovery, Recovery::Timeout { .. }) {
+            self.on_groundless_timeout();
+        }
         self.end_probe(ack, duplicate, plain && segment.sack_ranges[0].is_none(), flight);
         self.end_recovery(advanced);
         if self.sack {
@@ -84,8 +89,9 @@ impl Connection {
         } else {
             self.find_losses_by_count(advanced);
         }
-        if delivery.bytes > 0 && limited && !matches!(self.recovery, Recovery::Fast { .. }) {
-            self.congestion.on_ack(delivery.bytes, self.rtt.smoothed.unwrap_or(0), now_ns);
+        // What is only reported beyond a hole does not widen the window (RFC 3042 section 2).
+        if advanced && limited && !matches!(self.recovery, Recovery::Fast { .. }) {
+            self.congestion.on_ack(self.snd.una.wrapping_sub(una), self.rtt.smoothed.unwrap_or(0), now_ns);
         }
         self.wanted.lost &= self.send.count(Place::Lost) > 0;
         if self.send.sent() == 0 {
@@ -121,10 +127,13 @@ impl Connection {
     /// A segment was delivered (RFC 8985 section 6.2, steps 1 to 3).
     fn deliver(&mut self, now_ns: u64, record: &Record, echo: Option<u32>, delivery: &mut Delivery) {
         delivery.bytes += record.len;
+        delivery.original |= record.place() == Place::Lost && !record.again;
         let (round_trip, end) = (now_ns.saturating_sub(record.sent_ns), record.end());
         if record.again {
             // Which of its copies arrived? Not this one, if the peer echoes an earlier timestamp or it were faster than light.
-            if echo.is_some_and(|echo| before(echo, record.stamp)) || round_trip < self.rtt.min() {
+            let first_copy = echo.is_some_and(|echo| before(echo, record.stamp));
+            delivery.original |= first_copy && record.place() == Place::UnderWay;
+            if first_copy || round_trip < self.rtt.min() {
                 return;
             }
         } else {
@@ -214,6 +223,27 @@ impl Connection {
         }
     }
 
+    /// What a time-out took for lost was only late: it is under way again, and the window is what it was (F-RTO, RFC 5682
+    /// section 3; Eifel, RFC 3522 section 3.2 and RFC 4015 section 3.2).
+    fn on_groundless_timeout(&mut self) {
+        // More copies than the time-out's own: a loss had been found before it, which stands.
+        let before = self.undo.take().filter(|(_, copies)| *copies <= 1);
+        match before {
+            Some(((window, threshold), _)) => self.congestion.restore(window, threshold),
+            None => self.congestion.resume(),
+        }
+        for index in 0..self.send.sent() {
+            let record = self.send.record(index);
+            if record.place() == Place::Lost && (before.is_some() || !record.again) {
+                self.send.put(index, Place::UnderWay);
+            }
+        }
+        self.recovery = Recovery::None;
+        self.duplicate_acks = 0;
+        // The path is longer than it was.
+        self.rtt.forget_least();
+    }
+
     fn measure(&mut self, now_ns: u64, delivery: &Delivery, echo: Option<u32>) {
         if let Some(newest) = delivery.newest {
             self.rtt.least(newest, now_ns);
@@ -244,7 +274,7 @@ impl Connection {
             // The probe repaired a loss, which counts as one.
             self.rack.probe_end = None;
             if self.recovery == Recovery::None {
-                self.congestion.on_loss(flight);
+                self.lose(flight);
             }
         }
     }
@@ -319,12 +349,16 @@ impl Connection {
         }
     }
 
+    fn lose(&mut self, flight: u32) {
+        self.congestion.on_loss(flight, self.rtt.smoothed.unwrap_or(0), self.rtt.min());
+    }
+
     fn enter_recovery(&mut self) {
         if self.recovery != Recovery::None {
             return;
         }
         self.undo = Some((self.congestion.state(), 0));
-        self.congestion.on_loss(self.snd.nxt.wrapping_sub(self.snd.una));
+        self.lose(self.snd.nxt.wrapping_sub(self.snd.una));
         self.recovery = Recovery::Fast { point: self.snd.nxt };
         self.statistics.fast_recoveries += 1;
         self.wanted.lost = true;

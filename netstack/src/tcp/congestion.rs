@@ -1,11 +1,18 @@
 //! Congestion control: CUBIC (RFC 9438) with slow start and initial window of RFC 5681 and RFC 6928.
 //!
+//! One departure: after a loss the window falls by the share that stood in a queue, as the round trips tell it, by three
+//! tenths (CUBIC's) at most and a tenth at least. H-TCP (draft-leith-tcp-htcp) calls this adaptive back-off. Where a queue
+//! stood the two are one; a loss without a queue is seldom a sign of congestion, and to give three tenths away for
+//! each costs a long path that loses at random half of what it could carry.
+//!
 //! One window in bytes. Who calls it knows what was acknowledged, whether the window was the limit, and
 //! when a loss counts as an event (once a round trip).
 
 /// CUBIC's constants (RFC 9438 section 4.1 and 4.6): segments per cubed second, and what remains after a loss.
 const CUBIC_C: f64 = 0.4;
 const CUBIC_BETA: f64 = 0.7;
+/// What remains after a loss that no queue stood before.
+const BETA_MAX: f64 = 0.9;
 /// Growth per round trip that makes a window with this beta as fast as Reno's (section 4.3).
 const RENO_ALPHA: f64 = 3.0 * (1.0 - CUBIC_BETA) / (1.0 + CUBIC_BETA);
 /// The window never falls below so many segments, but for a time-out's one.
@@ -93,25 +100,26 @@ impl Congestion {
         self.window = (self.window + whole).min(WINDOW_MAX);
     }
 
-    /// A loss, found before a time-out, with `flight` bytes under way.
-    pub(super) fn on_loss(&mut self, flight: u32) {
-        self.reduce(flight);
+    /// A loss, found before a time-out, with `flight` bytes under way. See the module's head for what the round trips say of it.
+    pub(super) fn on_loss(&mut self, flight: u32, smoothed_ns: u64, least_ns: u64) {
+        let beta = least_ns as f64 / smoothed_ns.max(1) as f64;
+        self.reduce(flight, beta.clamp(CUBIC_BETA, BETA_MAX));
         self.window = self.threshold;
     }
 
     /// A time-out; `first`: of this segment.
     pub(super) fn on_timeout(&mut self, flight: u32, first: bool) {
         if first {
-            self.reduce(flight);
+            self.reduce(flight, CUBIC_BETA);
         }
         self.window = self.mss;
     }
 
-    fn reduce(&mut self, flight: u32) {
+    fn reduce(&mut self, flight: u32, beta: f64) {
         let segments = f64::from(self.window) / f64::from(self.mss);
         // Fast convergence (RFC 9438 section 4.7).
         self.window_max = if segments < self.window_max { segments * (1.0 + CUBIC_BETA) / 2.0 } else { segments };
-        self.threshold = ((f64::from(flight.min(self.window)) * CUBIC_BETA) as u32).max(SEGMENTS_MIN * self.mss);
+        self.threshold = ((f64::from(flight.min(self.window)) * beta) as u32).max(SEGMENTS_MIN * self.mss);
         self.epoch_ns = None;
         self.fraction = 0.0;
     }
@@ -120,6 +128,12 @@ impl Congestion {
     pub(super) fn restore(&mut self, window: u32, threshold: u32) {
         self.window = self.window.max(window);
         self.threshold = self.threshold.max(threshold);
+        self.epoch_ns = None;
+    }
+
+    /// A time-out turned out to be groundless, but a loss before it did not.
+    pub(super) fn resume(&mut self) {
+        self.window = self.window.max(self.threshold.min(WINDOW_MAX));
         self.epoch_ns = None;
     }
 
@@ -167,7 +181,7 @@ mod tests {
     #[test]
     fn rfc9438_4_window_returns_to_its_plateau_after_k_and_passes_it() {
         let mut control = Congestion::new(MSS, 100);
-        control.on_loss(100 * MSS);
+        control.on_loss(100 * MSS, 100_000_000, 50_000_000);
         assert_eq!(control.window(), 70 * MSS);
         // K = cbrt(30 / 0.4) = 4.2 s; 100 ms a round trip.
         let mut at_plateau = 0;
@@ -185,6 +199,28 @@ mod tests {
     }
 
     #[test]
+    fn htcp_adaptive_back_off_gives_up_what_stood_in_the_queue() {
+        let after = |smoothed_ns, least_ns| {
+            let mut control = Congestion::new(MSS, 100);
+            control.on_loss(100 * MSS, smoothed_ns, least_ns);
+            control.window() / MSS
+        };
+        assert_eq!(after(100, 100), 90, "no queue: not nothing");
+        assert_eq!(after(100, 80), 80);
+        assert_eq!(after(100, 10), 70, "a long queue: RFC 9438's");
+        assert_eq!(after(0, 0), 70, "nothing is known");
+    }
+
+    #[test]
+    fn rfc4015_3_2_a_groundless_timeout_after_a_loss_leaves_what_the_loss_left() {
+        let mut control = Congestion::new(MSS, 10);
+        control.on_loss(10 * MSS, 2, 1);
+        control.on_timeout(7 * MSS, false);
+        control.resume();
+        assert_eq!(control.window(), 7 * MSS);
+    }
+
+    #[test]
     fn rfc5681_4_1_idle_restarts_from_the_initial_window() {
         let mut control = Congestion::new(MSS, 10);
         for _ in 0..100 {
@@ -192,7 +228,7 @@ mod tests {
         }
         control.on_idle();
         assert_eq!(control.window(), 10 * MSS);
-        control.on_loss(10 * MSS);
+        control.on_loss(10 * MSS, 2, 1);
         control.on_idle();
         assert_eq!(control.window(), 7 * MSS, "never wider than it was");
     }

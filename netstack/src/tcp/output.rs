@@ -377,7 +377,9 @@ impl Connection {
         let lone = self.send.bytes_in(Place::UnderWay) < 2 * self.snd.mss;
         // On a path of some microseconds, two round trips are less than the peer may be busy with something else.
         let held_back = if lone { self.config.peer_ack_delay } else { self.config.reordering_floor };
-        let wait = self.rtt.smoothed.map_or(PROBE_INITIAL_NS, |smoothed| smoothed.saturating_mul(2).saturating_add(held_back));
+        // A peer that holds acknowledgements back makes the smoothed round trip long; a lost order must not wait for that.
+        let least = if self.rtt.min() > 0 { self.rtt.min().saturating_mul(2) } else { u64::MAX };
+        let wait = self.rtt.smoothed.map_or(PROBE_INITIAL_NS, |smoothed| smoothed.min(least).saturating_mul(2).saturating_add(held_back));
         self.timers.probe = now_ns.saturating_add(wait).min(self.timers.retransmit);
     }
 

@@ -44,6 +44,11 @@ impl RoundTrip {
         self.min_now = self.min_now.min(sample);
     }
 
+    /// What was the least round trip is so no more.
+    pub(super) fn forget_least(&mut self) {
+        (self.min_now, self.min_before) = (u64::MAX, u64::MAX);
+    }
+
     /// A measurement for the time-out (RFC 6298 sections 2.2 and 2.3); ends a back-off (section 5, closing remark).
     #[inline]
     pub(super) fn sample(&mut self, sample: u64) {

@@ -505,6 +505,12 @@ pub fn run<A: Endpoint, B: Endpoint>(
     }
 }
 
+/// A number from the environment.
+pub fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
 /// Bytes that tell their place.
 pub fn stream(len: usize, seed: u64) -> Vec<u8> {
     let mut chance = Chance::new(seed);
