@@ -22,7 +22,8 @@
 //! | `measure` | histograms, warm-up, the alternation of sides |
 //! | `report` | rows, ratios and their targets, JSON, the table |
 //! | `machine` | where and of what it was measured |
-//! | `plot` | percentile curves as SVG, one HTML page |
+//! | `plot` | curves and bars as SVG, one HTML page |
+//! | `parts` | what no tick-to-order can do without |
 //! | `messages` | synthetic venue messages, from a seed |
 //! | `benches` | one module for each bench |
 
@@ -30,6 +31,7 @@ pub mod benches;
 pub mod machine;
 pub mod measure;
 pub mod messages;
+pub mod parts;
 pub mod plot;
 pub mod random;
 pub mod report;
@@ -49,6 +51,16 @@ pub enum Bench {
     Core,
     /// TLS records.
     Tls,
+    /// TCP segments and transfers.
+    Tcp,
+    /// Echoes over a veth pair.
+    Link,
+    /// From a tick to its order, over a wire.
+    Wire,
+    /// From a tick to its order in the whole engine; measured by who has it ([`WholeEngine`]).
+    T2o,
+    /// A message, over how many venues, instruments and connections there are.
+    Growth,
 }
 
 /// There is no bench of this name.
@@ -60,7 +72,8 @@ pub struct UnknownBench {
 
 impl Bench {
     /// All, in the order of a report.
-    pub const ALL: [Bench; 4] = [Bench::Codec, Bench::Book, Bench::Core, Bench::Tls];
+    pub const ALL: [Bench; 9] =
+        [Bench::Codec, Bench::Book, Bench::Core, Bench::Tls, Bench::Tcp, Bench::Link, Bench::Wire, Bench::T2o, Bench::Growth];
 
     /// Its name on the command line and in reports.
     pub const fn as_str(self) -> &'static str {
@@ -69,6 +82,11 @@ impl Bench {
             Bench::Book => "book",
             Bench::Core => "core",
             Bench::Tls => "tls",
+            Bench::Tcp => "tcp",
+            Bench::Link => "link",
+            Bench::Wire => "wire",
+            Bench::T2o => "t2o",
+            Bench::Growth => "growth",
         }
     }
 
@@ -86,21 +104,55 @@ impl Bench {
         Ok(Bench::ALL.into_iter().filter(|bench| names.is_empty() || wanted.contains(bench)).collect())
     }
 
+    /// Why it cannot run here, if it cannot.
+    pub fn unavailable(self) -> Option<String> {
+        match self {
+            Bench::Tcp => benches::tcp::unavailable(),
+            Bench::Link => benches::link::unavailable(),
+            Bench::Wire => benches::wire::unavailable(),
+            _ => None,
+        }
+    }
+
     /// Measures.
-    fn run(self, budget: Budget, report: &mut Report) -> anyhow::Result<()> {
+    fn run(self, budget: Budget, engine: &mut impl WholeEngine, report: &mut Report) -> anyhow::Result<()> {
         match self {
             Bench::Codec => benches::codec::run(budget, report),
             Bench::Book => benches::book::run(budget, report),
             Bench::Core => benches::core::run(budget, report),
             Bench::Tls => benches::tls::run(budget, report),
+            Bench::Tcp => benches::tcp::run(budget, report),
+            Bench::Link => benches::link::run(budget, report),
+            Bench::Wire => benches::wire::run(budget, report),
+            Bench::T2o => engine.tick_to_order(budget, report),
+            Bench::Growth => benches::growth::run(budget, report),
         }
     }
 }
 
+/// What has the whole engine and can measure it: it lies above this crate.
+pub trait WholeEngine: Send {
+    /// Measures [`Bench::T2o`]. Called on the measuring thread.
+    fn tick_to_order(&mut self, budget: Budget, report: &mut Report) -> anyhow::Result<()>;
+}
+
 /// Measures these benches, `seconds` for each case, on a thread of its own that is pinned where the engine's
 /// hot thread would be. `progress` is told the name of each bench before it begins.
-pub fn run(benches: &[Bench], seconds: f64, mut progress: impl FnMut(Bench) + Send) -> anyhow::Result<Report> {
+pub fn run(
+    benches: &[Bench],
+    seconds: f64,
+    engine: &mut impl WholeEngine,
+    mut progress: impl FnMut(Bench) + Send,
+) -> anyhow::Result<Report> {
     let budget = Budget::of_seconds(seconds)?;
+    // Before the others have measured for minutes.
+    for bench in benches {
+        if let Some(reason) = bench.unavailable() {
+            let others = Bench::ALL.iter().filter(|bench| bench.unavailable().is_none()).map(|bench| bench.as_str());
+            let others = others.collect::<Vec<_>>().join(", ");
+            anyhow::bail!("bench {} cannot run here: {reason}. Run it as root, or name others: {others}", bench.as_str());
+        }
+    }
     std::thread::scope(|scope| {
         let measuring = scope.spawn(move || {
             let mut report = Report::new(machine::prepare());
@@ -108,7 +160,7 @@ pub fn run(benches: &[Bench], seconds: f64, mut progress: impl FnMut(Bench) + Se
             report.add_ratio(Ratio::new("timer", "step of the counter: nanoseconds", timer::Timer::new().step_ns(), Target::None));
             for &bench in benches {
                 progress(bench);
-                bench.run(budget, &mut report).map_err(|error| error.context(format!("bench {}", bench.as_str())))?;
+                bench.run(budget, engine, &mut report).map_err(|error| error.context(format!("bench {}", bench.as_str())))?;
             }
             Ok(report)
         });
@@ -133,19 +185,33 @@ mod tests {
 
     #[test]
     fn a_bench_that_does_not_exist_is_refused_with_those_that_do() {
-        let error = named(&["codec", "t2o"]).expect_err("there is none yet").to_string();
-        assert_eq!(error, "there is no bench `t2o`; there are: all, codec, book, core, tls");
+        let error = named(&["codec", "t3o"]).expect_err("there is none").to_string();
+        let all = Bench::ALL.map(Bench::as_str).join(", ");
+        assert_eq!(error, format!("there is no bench `t3o`; there are: all, {all}"));
+    }
+
+    /// No engine: counts how often it was asked.
+    struct NoEngine(u32);
+
+    impl WholeEngine for NoEngine {
+        fn tick_to_order(&mut self, _: Budget, _: &mut Report) -> anyhow::Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
     }
 
     #[test]
-    fn a_short_run_of_every_bench_gives_figures_that_can_be_and_a_sound_json_object() {
+    fn a_short_run_of_every_bench_without_a_network_gives_figures_that_can_be_and_a_sound_json_object() {
+        // The others have tests of their own.
+        let computing = [Bench::Codec, Bench::Book, Bench::Core, Bench::Tls, Bench::T2o];
         let mut begun = Vec::new();
-        let report = run(&Bench::ALL, 0.002, |bench| begun.push(bench)).expect("every bench runs");
-        assert_eq!(begun, Bench::ALL);
+        let mut engine = NoEngine(0);
+        let report = run(&computing, 0.002, &mut engine, |bench| begun.push(bench)).expect("every bench runs");
+        assert_eq!((&begun[..], engine.0), (&computing[..], 1));
         let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("plain data")).expect("JSON");
         let (rows, ratios) = (json["rows"].as_array().expect("rows"), json["ratios"].as_array().expect("ratios"));
         let of = |list: &[serde_json::Value], bench: &str| list.iter().filter(|entry| entry["bench"] == bench).count();
-        let counts = [("timer", 1, 1), ("codec", 14, 10), ("book", 4, 4), ("core", 6, 10), ("tls", 36, 36)];
+        let counts = [("timer", 1, 1), ("codec", 14, 10), ("book", 9, 12), ("core", 6, 10), ("tls", 36, 36)];
         assert_eq!(counts.map(|(bench, ..)| (bench, of(rows, bench), of(ratios, bench))), counts);
         let mut names = std::collections::HashSet::new();
         for row in rows {
@@ -167,7 +233,7 @@ mod tests {
     #[test]
     fn time_that_is_none_is_refused() {
         for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
-            assert!(run(&[], seconds, |_| {}).is_err(), "{seconds}");
+            assert!(run(&[], seconds, &mut NoEngine(0), |_| {}).is_err(), "{seconds}");
         }
     }
 }

@@ -28,10 +28,20 @@ impl Budget {
         Ok(Budget { whole: Duration::from_secs_f64(seconds) })
     }
 
+    /// All of it.
+    pub const fn whole(self) -> Duration {
+        self.whole
+    }
+
     /// One part of `parts`.
     #[must_use]
     pub fn fraction(self, parts: u32) -> Budget {
         Budget { whole: self.whole / parts.max(1) }
+    }
+
+    /// The time.
+    pub fn time(self) -> Duration {
+        self.whole
     }
 
     fn warm_up(self) -> Duration {

@@ -13,7 +13,7 @@ pub struct Row {
     pub bench: &'static str,
     /// Case, operation and side.
     pub name: String,
-    /// Of the values.
+    /// Of the values: [`NANOSECONDS`], or what else was measured (`bytes/s`, `instructions`).
     pub unit: &'static str,
     /// How many operations.
     pub count: u64,
@@ -43,8 +43,55 @@ pub struct Row {
 pub struct Point {
     /// From 0 to below 1.
     pub quantile: f64,
-    /// Nanoseconds.
+    /// In the row's unit.
     pub value: u64,
+}
+
+/// The unit of times.
+pub const NANOSECONDS: &str = "ns";
+
+/// What a time is made of, for several cases: a picture of bars.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waterfall {
+    /// The bench.
+    pub bench: &'static str,
+    /// What the parts are parts of.
+    pub title: String,
+    /// From top to bottom.
+    pub bars: Vec<Bar>,
+}
+
+/// One case of a [`Waterfall`], nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// The case.
+    pub name: String,
+    /// Name and length of each part, in order; the same names in each bar.
+    pub parts: Vec<(&'static str, u64)>,
+    /// The whole, which need not be the sum of its parts' medians.
+    pub whole: u64,
+}
+
+/// How a time grows with a number: a picture of curves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Growth {
+    /// The bench.
+    pub bench: &'static str,
+    /// What is measured.
+    pub title: String,
+    /// What there is more and more of.
+    pub of: &'static str,
+    /// One for each percentile or operation.
+    pub curves: Vec<Curve>,
+}
+
+/// A curve of a [`Growth`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// Its name.
+    pub name: String,
+    /// How many of it there were, and nanoseconds.
+    pub points: Vec<(u64, u64)>,
 }
 
 /// What a ratio is held against.
@@ -114,6 +161,12 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// How it compares.
     pub ratios: Vec<Ratio>,
+    /// Pictures of what times are made of.
+    #[serde(skip)]
+    pub waterfalls: Vec<Waterfall>,
+    /// Pictures of how times grow.
+    #[serde(skip)]
+    pub growths: Vec<Growth>,
 }
 
 /// The values at these quantiles are the points of a curve: ten to each power of ten, as far as the count goes.
@@ -131,15 +184,16 @@ impl Report {
     /// Nothing measured yet.
     pub fn new(machine: Machine) -> Report {
         let date = jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |now| now.to_string());
-        Report { machine, date, commit: crate::machine::commit(), rows: Vec::new(), ratios: Vec::new() }
+        let (rows, ratios, waterfalls, growths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Report { machine, date, commit: crate::machine::commit(), rows, ratios, waterfalls, growths }
     }
 
-    fn push(&mut self, bench: &'static str, name: String, chart: String, measured: &Measured) {
+    fn push(&mut self, bench: &'static str, name: String, chart: String, unit: &'static str, measured: &Measured) {
         let h = &measured.histogram;
         self.rows.push(Row {
             bench,
             name,
-            unit: "ns",
+            unit,
             count: h.len(),
             p50: h.value_at_quantile(0.50),
             p90: h.value_at_quantile(0.90),
@@ -154,7 +208,12 @@ impl Report {
 
     /// Adds a row that belongs to no case; its side is its bench.
     pub fn add_row(&mut self, measured: &Measured) {
-        self.push(measured.side, measured.operation.to_owned(), measured.side.to_owned(), measured);
+        self.push(measured.side, measured.operation.to_owned(), measured.side.to_owned(), NANOSECONDS, measured);
+    }
+
+    /// Adds a row `case, side` whose values are of this unit; those of one case share a picture.
+    pub fn add_figure(&mut self, bench: &'static str, case: &str, unit: &'static str, measured: &Measured) {
+        self.push(bench, format!("{case}, {}", measured.side), case.to_owned(), unit, measured);
     }
 
     /// Adds a case: a row for each operation of each side (`case operation, side`) and, where a side `ours` has peers,
@@ -168,7 +227,7 @@ impl Report {
         let title = |operation: &str| if operation.is_empty() { case.to_owned() } else { format!("{case} {operation}") };
         for measured in sides.iter().flatten() {
             let title = title(measured.operation);
-            self.push(bench, format!("{title}, {}", measured.side), title, measured);
+            self.push(bench, format!("{title}, {}", measured.side), title, NANOSECONDS, measured);
         }
         let Some((ours, peers)) = sides.split_first() else { return };
         for (ours, theirs) in peers.iter().flat_map(|peer| ours.iter().zip(peer)) {
@@ -198,16 +257,18 @@ impl Report {
             out.push_str("DEBUG BUILD: these figures say nothing about speed.\n");
         }
         let width = self.rows.iter().map(|r| r.name.len()).chain(self.ratios.iter().map(|r| r.name.len())).max().unwrap_or(0);
+        let units = self.rows.iter().map(|r| r.unit.len()).max().unwrap_or(0).max("unit".len());
         let _ = writeln!(
             out,
-            "\n{:<6} {:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
-            "bench", "nanoseconds", "count", "p50", "p90", "p99", "p99.9", "max"
+            "\n{:<6} {:<width$} {:<units$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
+            "bench", "what", "unit", "count", "p50", "p90", "p99", "p99.9", "max"
         );
         for r in &self.rows {
+            let [p50, p90, p99, p999, max] = [r.p50, r.p90, r.p99, r.p999, r.max].map(|value| value_text(r.unit, value));
             let _ = writeln!(
                 out,
-                "{:<6} {:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
-                r.bench, r.name, r.count, r.p50, r.p90, r.p99, r.p999, r.max
+                "{:<6} {:<width$} {:<units$} {:>9} {p50:>9} {p90:>9} {p99:>9} {p999:>9} {max:>10}",
+                r.bench, r.name, r.unit, r.count
             );
         }
         if !self.ratios.is_empty() {
@@ -220,6 +281,17 @@ impl Report {
         }
         out.push_str("\nThe cost of reading the time (row `timer`) is part of every figure.\n");
         out
+    }
+}
+
+/// A value in a column of a table: times in full, whatever else there is with a decimal prefix once it is long.
+pub fn value_text(unit: &str, value: u64) -> String {
+    let scaled = |by: f64, prefix: &str| format!("{:.2} {prefix}", value as f64 / by);
+    match value {
+        _ if unit == NANOSECONDS => value.to_string(),
+        0..1_000_000 => value.to_string(),
+        1_000_000..1_000_000_000 => scaled(1e6, "M"),
+        _ => scaled(1e9, "G"),
     }
 }
 
@@ -313,6 +385,21 @@ pub(crate) mod tests {
         assert_eq!(sorted(keys(&json["ratios"][0])), "bench met name target value");
         assert!(json["ratios"][1]["met"].is_null() && json["ratios"][0]["met"] == true);
         assert!(json["date"].as_str().is_some_and(|date| date.ends_with('Z') && date.len() == 20), "{}", json["date"]);
+    }
+
+    #[test]
+    fn values_of_another_unit_name_it_and_stay_within_their_column() {
+        let mut report = Report::new(Machine::read());
+        report.add_figure("tcp", "goodput", "bytes/s", &measured("ours", "", [1_200_000_000, 1_200_000_000]));
+        report.add_figure("codec", "depth", "instructions", &measured("ours", "", [1_234]));
+        let table = report.to_table();
+        let line = |start: &str| table.lines().find(|line| line.starts_with(start)).map(str::to_owned).expect("a line");
+        assert!(line("tcp ").starts_with("tcp    goodput, ours bytes/s              2    1.20 G"), "{table}");
+        assert!(line("codec ").contains("instructions         1      1234"), "{table}");
+        assert_eq!(line("bench").len(), line("tcp ").len(), "columns: {table}");
+        assert_eq!((value_text("ns", 12_345_678), value_text("bit/s", 999_999_999)), ("12345678".into(), "1000.00 M".into()));
+        let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("plain data")).expect("JSON");
+        assert_eq!((&json["rows"][0]["unit"], &json["rows"][1]["unit"]), (&"bytes/s".into(), &"instructions".into()));
     }
 
     #[test]

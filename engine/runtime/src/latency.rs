@@ -68,9 +68,12 @@ pub struct Percentiles {
 }
 
 /// The histograms. All memory is taken at construction.
+#[derive(Clone, Debug)]
 pub struct Latency {
     stages: [Histogram<u64>; STAGES],
     whole: Histogram<u64>,
+    /// The whole again, by the venue whose message it began with.
+    venues: Box<[Histogram<u64>]>,
     last: Histogram<u64>,
     kick: Histogram<u64>,
 }
@@ -79,30 +82,32 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("constant bounds are valid")
 }
 
-impl Default for Latency {
-    fn default() -> Self {
-        Latency::new()
-    }
-}
-
 impl Latency {
-    /// Empty histograms.
-    pub fn new() -> Latency {
-        let mut latency =
-            Latency { stages: std::array::from_fn(|_| histogram()), whole: histogram(), last: histogram(), kick: histogram() };
+    /// Empty histograms, for so many venues.
+    pub fn new(venues: usize) -> Latency {
+        let mut latency = Latency {
+            stages: std::array::from_fn(|_| histogram()),
+            whole: histogram(),
+            venues: (0..venues).map(|_| histogram()).collect(),
+            last: histogram(),
+            kick: histogram(),
+        };
         latency.reset(); // Touches the counts: fresh zeroed memory would fault at the first record.
         latency
     }
 
-    /// Records one tick-to-order: the nanoseconds of its stages. Returns their sum.
+    /// Records one tick-to-order, of a message of the `venue` with this id: the nanoseconds of its stages. Returns their sum.
     #[inline]
-    pub fn record(&mut self, stages_ns: [u64; STAGES]) -> u64 {
+    pub fn record(&mut self, venue: usize, stages_ns: [u64; STAGES]) -> u64 {
         let mut whole = 0;
         for (histogram, ns) in self.stages.iter_mut().zip(stages_ns) {
             histogram.saturating_record(ns);
             whole += ns;
         }
         self.whole.saturating_record(whole);
+        if let Some(histogram) = self.venues.get_mut(venue) {
+            histogram.saturating_record(whole);
+        }
         whole
     }
 
@@ -120,10 +125,30 @@ impl Latency {
 
     /// Forgets everything (after warm-up).
     pub fn reset(&mut self) {
-        self.stages.iter_mut().for_each(Histogram::reset);
+        self.stages.iter_mut().chain(&mut self.venues).for_each(Histogram::reset);
         self.whole.reset();
         self.last.reset();
         self.kick.reset();
+    }
+
+    /// All that was recorded of the whole.
+    pub fn whole(&self) -> &Histogram<u64> {
+        &self.whole
+    }
+
+    /// All that was recorded of one stage.
+    pub fn of_stage(&self, stage: Stage) -> &Histogram<u64> {
+        &self.stages[stage as usize]
+    }
+
+    /// The whole, of messages of each venue, by id.
+    pub fn of_venues(&self) -> &[Histogram<u64>] {
+        &self.venues
+    }
+
+    /// All that was recorded of the kick.
+    pub fn of_kick(&self) -> &Histogram<u64> {
+        &self.kick
     }
 
     /// Percentiles of the whole.
@@ -134,6 +159,11 @@ impl Latency {
     /// Percentiles of the time to the last order of a tick.
     pub fn tick_to_last_order(&self) -> Percentiles {
         percentiles(&self.last)
+    }
+
+    /// Percentiles of the whole, of messages of the venue with this id; nothing if there is none.
+    pub fn tick_to_order_of(&self, venue: usize) -> Percentiles {
+        self.venues.get(venue).map_or_else(Percentiles::default, percentiles)
     }
 
     /// Percentiles of one stage.
@@ -253,9 +283,9 @@ mod tests {
 
     #[test]
     fn stages_add_up_and_percentiles_hold() {
-        let mut latency = Latency::new();
+        let mut latency = Latency::new(0);
         for n in 1..=1000 {
-            latency.record([n, 0, n, 0, 0, n]);
+            latency.record(0, [n, 0, n, 0, 0, n]);
         }
         let whole = latency.tick_to_order();
         assert_eq!(whole.count, 1000);
@@ -263,8 +293,25 @@ mod tests {
         assert!(whole.p99.abs_diff(2970) <= 6, "{whole:?}");
         assert!(whole.max.abs_diff(3000) <= 6);
         assert_eq!(latency.stage(Stage::Decrypt).max, 0);
-        latency.record([u64::MAX / 8; STAGES]);
+        latency.record(0, [u64::MAX / 8; STAGES]);
         latency.reset();
         assert_eq!(latency.tick_to_order(), Percentiles::default());
+    }
+
+    #[test]
+    fn each_venue_has_its_own_whole_and_all_of_them_are_in_the_common_one() {
+        let mut latency = Latency::new(2);
+        for n in 1..=100 {
+            latency.record(0, [n, 0, 0, 0, 0, n]);
+            latency.record(1, [0, 100 * n, 0, 0, 0, 0]);
+        }
+        latency.record(2, [7; STAGES]); // A venue that nobody announced.
+        let [first, second] = [0, 1].map(|venue| latency.tick_to_order_of(venue));
+        assert_eq!((first.count, first.p50, first.max), (100, 100, 200));
+        assert_eq!((second.count, second.p50), (100, 5_003));
+        assert_eq!((latency.tick_to_order().count, latency.tick_to_order_of(2).count), (201, 0));
+        assert_eq!([latency.whole().len(), latency.of_stage(Stage::Encode).len(), latency.of_kick().len()], [201, 201, 0]);
+        latency.reset();
+        assert!(latency.of_venues().iter().all(hdrhistogram::Histogram::is_empty));
     }
 }

@@ -1,8 +1,9 @@
 //! The summary of a run, as JSON for programs; `peregrine` prints the same for people.
 
-use crate::latency::Percentiles;
+use crate::latency::{Latency, Percentiles};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The whole report.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Report {
     pub seconds: f64,
     /// Invariants that failed; empty = all held.
     pub failures: Vec<String>,
+    /// All that `latency_ns` is made from, of a run of this process. Not part of the JSON.
+    #[serde(skip)]
+    pub latency: Option<Arc<Latency>>,
 }
 
 /// The network path.
@@ -117,6 +121,9 @@ pub struct VenueReport {
     pub venue_errors: u64,
     /// Times that the venue's records were compared with ours.
     pub reconciliations: u64,
+    /// Order requests sent.
+    #[serde(default)]
+    pub requests: u64,
     /// Messages that a connection would not take.
     pub not_sent: u64,
     /// REST requests, retries included.
@@ -202,6 +209,9 @@ pub struct LatencyReport {
     pub tick_to_last_order: Percentiles,
     /// Its stages, in order.
     pub stages: BTreeMap<String, Percentiles>,
+    /// Tick-to-order of each venue's messages.
+    #[serde(default)]
+    pub venues: BTreeMap<String, Percentiles>,
     /// The system call that makes the NIC look; not part of tick-to-order.
     pub kick: Percentiles,
 }

@@ -15,6 +15,7 @@ use engine_core::core::{Core, Desk};
 use engine_core::event::Anomaly;
 use engine_core::fixed::Money;
 use engine_core::ids::{AssetId, StrategyId};
+use std::sync::Arc;
 use venues::venue::Venue;
 
 /// What is known besides, once all threads have ended.
@@ -50,12 +51,14 @@ where
             tick_to_order: hot.latency.tick_to_order(),
             tick_to_last_order: hot.latency.tick_to_last_order(),
             stages: Stage::ALL.iter().map(|s| (s.as_str().to_owned(), hot.latency.stage(*s))).collect(),
+            venues: facts.venues.iter().enumerate().map(|(id, name)| (name.clone(), hot.latency.tick_to_order_of(id))).collect(),
             kick: hot.latency.kick(),
         },
         hot: hot_report(hot, facts, &ended.refusals),
         journal: journal(hot, facts, ended.whole),
         seconds: ended.seconds,
         failures: Vec::new(),
+        latency: Some(Arc::new(hot.latency.clone())),
     };
     report.failures = failures(hot, &report, ended.whole);
     report
@@ -88,6 +91,7 @@ where
         disconnects: channels.disconnects,
         venue_errors: codec.venue_errors,
         reconciliations: slot.counters.reconciliations,
+        requests: codec.requests,
         not_sent: slot.counters.not_sent,
         rest_requests,
         rest_failures,

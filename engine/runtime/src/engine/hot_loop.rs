@@ -144,6 +144,8 @@ pub(super) struct Winding {
 /// When a message came, and how far it has come.
 #[derive(Clone, Copy)]
 struct Tick {
+    /// Whose message it is.
+    venue: usize,
     seen_ns: u64,
     /// When this message's turn came.
     turn_ns: u64,
@@ -245,12 +247,12 @@ where
     /// Puts a loop together. All its memory is taken here.
     pub fn new(parts: Parts<N, S, V>, now_ns: u64) -> HotLoop<N, S, V> {
         let venues = parts.venues.into_iter().enumerate();
-        let venues = venues.map(|(id, v)| VenueSlot::new(VenueId(id as u8), v.venue, v.channels, v.tasks, v.results)).collect();
+        let venues: Vec<_> = venues.map(|(id, v)| VenueSlot::new(VenueId(id as u8), v.venue, v.channels, v.tasks, v.results)).collect();
         HotLoop {
             network: parts.network,
+            latency: Latency::new(venues.len()),
             venues,
             side: parts.side,
-            latency: Latency::new(),
             counters: LoopCounters::default(),
             accounting: Accounting::new(),
             phase: Phase::WarmUp,
@@ -371,7 +373,7 @@ where
             match self.owner(socket) {
                 Some((venue, role)) => {
                     self.venues[venue].counters.frames += 1;
-                    let tick = Tick { seen_ns, turn_ns: clock.now_ns(), measured: true };
+                    let tick = Tick { venue, seen_ns, turn_ns: clock.now_ns(), measured: true };
                     self.read_channel(venue, role, tick, clock);
                 }
                 None => self.counters.strays += 1,
@@ -467,14 +469,15 @@ where
         }
         let last_ready_ns = clock.now_ns();
         if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
-            let whole = self.latency.record([
+            let stages_ns = [
                 tick.turn_ns - tick.seen_ns,
                 complete_ns.saturating_sub(tick.turn_ns),
                 decided_ns.saturating_sub(complete_ns),
                 sent.encode_ns,
                 sent.first_sealed_ns.saturating_sub(decided_ns).saturating_sub(sent.encode_ns),
                 sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
-            ]);
+            ];
+            let whole = self.latency.record(tick.venue, stages_ns);
             self.latency.record_last(last_ready_ns.saturating_sub(tick.seen_ns));
             self.board.latency.record(whole);
         }
@@ -663,7 +666,7 @@ where
                 let orders = rehearsal.orders(self.side.core().desk());
                 let mut messages = 0;
                 if !orders.is_empty() && self.side.lend_commands(orders) {
-                    let tick = Tick { seen_ns: now, turn_ns: now, measured: true };
+                    let tick = Tick { venue: 0, seen_ns: now, turn_ns: now, measured: true };
                     messages = self.send_orders(Some(now), tick, Purpose::Rehearse, clock).messages;
                 }
                 if !rehearsal.answer(messages) {
@@ -687,7 +690,7 @@ where
                 if let Some(slot) = &self.venues[venue].channels[role.index()] {
                     let now = clock.now_ns();
                     let waited = slot.waiting_since;
-                    let tick = Tick { seen_ns: waited.unwrap_or(now), turn_ns: now, measured: waited.is_some() };
+                    let tick = Tick { venue, seen_ns: waited.unwrap_or(now), turn_ns: now, measured: waited.is_some() };
                     self.read_channel(venue, role, tick, clock);
                 }
             }

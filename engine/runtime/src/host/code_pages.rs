@@ -76,7 +76,8 @@ fn segments<'a>(maps: &'a str, program: &'a str) -> impl Iterator<Item = Segment
 fn whole_pages(segment: Segment, maps: &str) -> Option<Segment> {
     let start = segment.start.next_multiple_of(HUGE_PAGE);
     let beyond = segment.end.next_multiple_of(HUGE_PAGE);
-    let taken = lines(maps).any(|(other_start, other_end, ..)| other_start < beyond && segment.end < other_end && segment.start < other_start);
+    let taken =
+        lines(maps).any(|(other_start, other_end, ..)| other_start < beyond && segment.end < other_end && segment.start < other_start);
     let end = if taken { segment.end / HUGE_PAGE * HUGE_PAGE } else { beyond };
     (start < end).then_some(Segment { start, end, ..segment })
 }
@@ -92,7 +93,8 @@ fn move_segment(segment: Segment) -> Result<(), String> {
     }
     // Only what is mapped can be read: the gap behind the segment stays zero.
     let readable = fs::read_to_string("/proc/self/maps").map_err(|error| error.to_string())?;
-    let end = lines(&readable).filter(|line| line.0 < segment.end && segment.start < line.1).map(|line| line.1).max().unwrap_or(segment.start);
+    let end =
+        lines(&readable).filter(|line| line.0 < segment.end && segment.start < line.1).map(|line| line.1).max().unwrap_or(segment.start);
     let bytes = end.min(segment.end) - segment.start;
     // SAFETY: the source is a readable mapping of the program, at least so long, as just seen, and nobody writes to it;
     // the target is our own and as long as the segment.

@@ -1,0 +1,77 @@
+//! The hot loop: a message from the look at the network to the end of the pass, and what is due each ten milliseconds, over
+//! how many there are. Here a loop over all venues, instruments or connections shows, whatever the caches do.
+
+use crate::repeat;
+use bench::benches::growth::connections::{self, Authority};
+use bench::benches::growth::market::Protocol;
+use bench::benches::growth::parts::{Layout, Pools, SkippingClock};
+use bench::benches::growth::rig::Rig;
+
+const SEED: u64 = 0x5eed;
+
+fn message(layout: impl FnOnce(&Pools) -> Layout) -> anyhow::Result<()> {
+    let mut rig = Rig::new(layout(&Pools::new(SEED)?), SkippingClock::scripted())?;
+    repeat(|counter| {
+        rig.prepare()?;
+        counter.count(|| rig.take_in());
+        rig.check_taken()
+    })
+}
+
+fn timer(layout: impl FnOnce(&Pools) -> Layout) -> anyhow::Result<()> {
+    let mut rig = Rig::new(layout(&Pools::new(SEED)?), SkippingClock::scripted())?;
+    repeat(|counter| {
+        rig.prepare_timer()?;
+        counter.count(|| rig.take_in());
+        Ok(())
+    })
+}
+
+fn binance(venues: usize) -> impl FnOnce(&Pools) -> Layout {
+    move |pools| Layout::over_venues(pools, &vec![Protocol::Binance; venues])
+}
+
+fn instruments(count: usize) -> impl FnOnce(&Pools) -> Layout {
+    move |pools| Layout::over_instruments(pools, Protocol::Binance, count)
+}
+
+pub fn message_of_1_venue() -> anyhow::Result<()> {
+    message(binance(1))
+}
+
+pub fn message_of_10_venues() -> anyhow::Result<()> {
+    message(binance(10))
+}
+
+pub fn message_of_1000_instruments() -> anyhow::Result<()> {
+    message(instruments(1_000))
+}
+
+pub fn timer_of_1_venue() -> anyhow::Result<()> {
+    timer(binance(1))
+}
+
+pub fn timer_of_10_venues() -> anyhow::Result<()> {
+    timer(binance(10))
+}
+
+pub fn timer_of_1000_instruments() -> anyhow::Result<()> {
+    timer(instruments(1_000))
+}
+
+fn frame(connections: usize) -> anyhow::Result<()> {
+    let mut rig = connections::Rig::new(&Pools::new(SEED)?, connections, &Authority::new()?, SkippingClock::scripted())?;
+    repeat(|counter| {
+        rig.prepare()?;
+        counter.count(|| rig.take_in());
+        rig.check_taken()
+    })
+}
+
+pub fn frame_over_1_connection() -> anyhow::Result<()> {
+    frame(1)
+}
+
+pub fn frame_over_64_connections() -> anyhow::Result<()> {
+    frame(64)
+}

@@ -1,0 +1,374 @@
+//! `wire`: from a tick that leaves the venue to the order that comes back to it, over a real wire.
+//!
+//! The wire is a veth pair between two network namespaces that the bench makes and removes, one for each side. At one end is
+//! the venue (`venue`): a thread on a CPU of its own that spins on a kernel socket with rustls and WebSocket, sends a
+//! Binance depth difference at a given time and waits for the `order.place` that it causes. At the other end, on the
+//! measuring thread, is a client. All clients do the same: they read the whole tick, prices and quantities as fixed-point
+//! numbers, and answer it with an order at its best bid; the venue checks each.
+//!
+//! | side | TCP | TLS | WebSocket | codec | waits |
+//! |---|---|---|---|---|---|
+//! | `ours, AF_XDP`, `ours, AF_PACKET` | ours | our records | ours | ours | spins |
+//! | `smoltcp and rustls, AF_XDP` | smoltcp | rustls | ours | ours | spins |
+//! | `ours on a kernel socket` | kernel | our records | ours | ours | spins |
+//! | `tokio` | kernel | rustls | tungstenite | serde_json | epoll |
+//! | `order ready, AF_XDP` | ours | sealed before | before | before | spins |
+//! | `floor, ..` | none | none | none | none | spins |
+//!
+//! A time is taken by the venue, from when the tick is *to be sent* (sealed by then, so the write is in it) to when the
+//! order is decrypted. A tick that is late because the order before it was late counts from when it was to be sent: no
+//! omission is coordinated. So each figure holds the venue's own network (write, kernel TCP, read, decryption) and the
+//! wire's two crossings, the same for all sides but the floor, which is the bare link: see `floor`. How much that is, the side
+//! with orders that are ready before their ticks says: see `ready`.
+//!
+//! Sides take turns in slices of some tens of milliseconds; the first ticks of a slice, on caches that the side before has
+//! left, do not count. A thread that loses its CPU falls behind by milliseconds, and with it all ticks that were due
+//! meanwhile: the report says in how many slices that happened. Where it is more than a few, figures beyond the median are the
+//! scheduler's. Kernel sockets have their checksums left out, as a network card would relieve them (in their favour; our
+//! frames carry real ones).
+//!
+//! tokio and tungstenite are in `peregrine` anyway, for the simulated venues and their console; nothing of the engine uses them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `venue` | the venue's thread, which takes the times |
+//! | `ticks` | what it sends and wants to hear |
+//! | `trader`, `clock` | from tick to order, and the time, for the clients of ours |
+//! | `own`, `kernel` | ours on the stack, and on a kernel socket |
+//! | `smoltcp` | smoltcp's TCP and rustls' records |
+//! | `peer` | tokio |
+//! | `ready` | orders that wait for their ticks |
+//! | `floor` | bare frames |
+
+mod clock;
+mod floor;
+mod kernel;
+mod own;
+mod peer;
+mod ready;
+mod smoltcp;
+mod ticks;
+mod trader;
+mod venue;
+
+use super::ONE;
+use crate::measure::{Budget, Measured, Side, alternate};
+use crate::report::{Ratio, Report, Target};
+use anyhow::{Context, ensure};
+use drivers::interface::Interface;
+use drivers::port::Port;
+use drivers::select::{AnyPort, Link};
+use drivers::testbed::{self, ENGINE_ADDRESS, Testbed, TestbedConfig};
+use netstack::stack::OwnTcp;
+use netstack::tls::{Roots, Suite, TlsConfig, TlsOptions, Versions};
+use rcgen::{CertificateParams, KeyPair};
+use runtime::host::{ThreadUsage, topology};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+use venue::{Accepting, ConnectionId, PATIENCE, Running, Slice, Venue};
+
+const BENCH: &str = "wire";
+const SERVER_NAME: &str = "venue.test";
+const PATH: &str = "/ws";
+const PORT: u16 = 9_443;
+/// The venue's address: the kernel's, at the right end of each wire.
+const VENUE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// Ethernet, IPv4, TCP with timestamps, TLS 1.3.
+const HEADERS: usize = 14 + 20 + 32 + 22;
+/// Frame of a tick: its text, 354 bytes on average, WebSocket's header and those below.
+const TICK_FRAME: usize = HEADERS + 4 + 354;
+/// Frame of an order: likewise, 270 bytes.
+const ORDER_FRAME: usize = HEADERS + 8 + 270;
+
+const OWN: &str = "ours, AF_XDP";
+const OWN_PACKET: &str = "ours, AF_PACKET";
+const SMOLTCP: &str = "smoltcp and rustls, AF_XDP";
+const KERNEL: &str = "ours on a kernel socket";
+const TOKIO: &str = "tokio";
+const READY: &str = "order ready, AF_XDP";
+const FLOOR: &str = "floor, AF_PACKET venue";
+const FLOOR_XDP: &str = "floor, AF_XDP venue";
+
+/// As in the report.
+#[cfg(test)]
+const SIDES: [&str; 8] = [OWN, OWN_PACKET, SMOLTCP, KERNEL, TOKIO, READY, FLOOR, FLOOR_XDP];
+
+/// Side, what it is compared with, percentile, target. Values are `side / compared`.
+const RATIOS: [(&str, &str, f64, &str, Target); 13] = [
+    (OWN, FLOOR, 0.5, "p50", Target::AtMost(1.5)),
+    (OWN, FLOOR, 0.99, "p99", Target::None),
+    (OWN, FLOOR_XDP, 0.5, "p50", Target::None),
+    (OWN, READY, 0.5, "p50", Target::None),
+    (OWN_PACKET, OWN, 0.5, "p50", Target::None),
+    (SMOLTCP, OWN, 0.5, "p50", Target::None),
+    (SMOLTCP, OWN, 0.99, "p99", Target::None),
+    (KERNEL, OWN, 0.5, "p50", Target::AtLeast(1.8)),
+    (KERNEL, OWN, 0.99, "p99", Target::None),
+    (TOKIO, OWN, 0.5, "p50", Target::AtLeast(10.0)),
+    (TOKIO, OWN, 0.99, "p99", Target::AtLeast(10.0)),
+    (TOKIO, OWN, 0.999, "p99.9", Target::None),
+    (TOKIO, KERNEL, 0.5, "p50", Target::None),
+];
+
+/// Apart enough that no side but a sleeping one is saturated, near enough that nothing falls asleep.
+const CASES: [(&str, Slice); 2] = [
+    ("every 100 us", Slice { interval_ns: 100_000, warm_up: 32, ticks: 224 }),
+    ("every 1 ms", Slice { interval_ns: 1_000_000, warm_up: 4, ticks: 36 }),
+];
+
+/// Why this cannot be measured here, if it cannot.
+pub fn unavailable() -> Option<String> {
+    testbed::unavailable().or_else(|| {
+        let cpus = topology::Machine::read().map_or(0, |machine| machine.units.len());
+        (cpus < 2).then(|| "the venue and its client each spin on a CPU of their own, and there is only one".to_owned())
+    })
+}
+
+/// Measures.
+pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
+    if let Some(reason) = unavailable() {
+        anyhow::bail!("{reason}");
+    }
+    let rig = Rig::new(report.machine.pinned_to)?;
+    let mut own = Own::open(&rig, Link::AfXdp).context(OWN)?;
+    let mut own_packet = Own::open(&rig, Link::AfPacket).context(OWN_PACKET)?;
+    let mut smoltcp = smoltcp::SmoltcpRustls::open(&rig).context(SMOLTCP)?;
+    let mut kernel = own::OwnOnKernel::open(&rig).context(KERNEL)?;
+    let mut tokio = peer::Tokio::open(&rig).context(TOKIO)?;
+    let mut ready = ready::Ready::open(&rig).context(READY)?;
+    let mut floor = floor::Floor::open(&rig.venue, Link::AfPacket).context(FLOOR)?;
+    let mut floor_xdp = floor::Floor::open(&rig.venue, Link::AfXdp).context(FLOOR_XDP)?;
+    for (case, slice) in CASES {
+        let (venue, disturbance) = (&rig.venue, Disturbance::default());
+        let sides = vec![
+            side(OWN, venue, slice, &disturbance, &mut own),
+            side(OWN_PACKET, venue, slice, &disturbance, &mut own_packet),
+            side(SMOLTCP, venue, slice, &disturbance, &mut smoltcp),
+            side(KERNEL, venue, slice, &disturbance, &mut kernel),
+            side(TOKIO, venue, slice, &disturbance, &mut tokio),
+            side(READY, venue, slice, &disturbance, &mut ready),
+            side(FLOOR, venue, slice, &disturbance, &mut floor),
+            side(FLOOR_XDP, venue, slice, &disturbance, &mut floor_xdp),
+        ];
+        let measured: Vec<Measured> = alternate(budget, sides)?.into_iter().flatten().collect();
+        for (side, compared, quantile, percentile, target) in RATIOS {
+            let value = |name: &str| {
+                let side = measured.iter().find(|side| side.side == name).context("every side is measured")?;
+                anyhow::Ok(side.histogram.value_at_quantile(quantile).max(1) as f64)
+            };
+            let name = format!("{case}: {side} / {compared}, {percentile}");
+            report.add_ratio(Ratio::new(BENCH, name, value(side)? / value(compared)?, target));
+        }
+        let disturbed = format!("{case}: slices in which venue or client lost its CPU, of 100");
+        report.add_ratio(Ratio::new(BENCH, disturbed, disturbance.percent(), Target::None));
+        for side in measured {
+            report.add_case(BENCH, case, &[vec![side]], Target::None);
+        }
+    }
+    Ok(())
+}
+
+/// Ours on the stack.
+type Own = own::Own<OwnTcp>;
+
+/// What answers the venue.
+trait Client {
+    /// Answers until the slice is over.
+    fn answer(&mut self, slice: Slice, running: &Running) -> anyhow::Result<()>;
+}
+
+/// How many slices there were, and in how many of them the scheduler took the CPU from a thread.
+#[derive(Default)]
+struct Disturbance {
+    slices: Cell<u32>,
+    disturbed: Cell<u32>,
+}
+
+impl Disturbance {
+    fn note(&self, disturbed: bool) {
+        self.slices.set(self.slices.get() + 1);
+        self.disturbed.set(self.disturbed.get() + u32::from(disturbed));
+    }
+
+    fn percent(&self) -> f64 {
+        f64::from(self.disturbed.get()) * 100.0 / f64::from(self.slices.get().max(1))
+    }
+}
+
+fn side<'a>(
+    name: &'static str,
+    venue: &'a Venue,
+    slice: Slice,
+    disturbance: &'a Disturbance,
+    (connection, client): &'a mut (ConnectionId, impl Client),
+) -> Side<'a> {
+    Side::new(name, ONE, move |meter| {
+        let before = ThreadUsage::now();
+        let running = venue.begin(*connection, slice)?;
+        let answered = client.answer(slice, &running);
+        // What the venue has to say of a client that failed is that it heard nothing.
+        answered.with_context(|| format!("the client of {name}"))?;
+        let measured = running.finish().with_context(|| format!("the venue of {name}"))?;
+        let preemptions = measured.preemptions + ThreadUsage::now().since(before).involuntary_switches;
+        disturbance.note(preemptions > 0);
+        measured.times_ns.into_iter().for_each(|ns| meter.record(0, ns));
+        Ok(())
+    })
+}
+
+/// The venue and what a client needs to connect to it.
+struct Rig {
+    venue: Venue,
+    ticks: ticks::Ticks,
+    own_tls: TlsConfig,
+    client_tls: Arc<ClientConfig>,
+}
+
+impl Rig {
+    /// `measuring` is the CPU of the clients.
+    fn new(measuring: Option<usize>) -> anyhow::Result<Rig> {
+        testbed::sweep_stale();
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec![SERVER_NAME.to_owned()])?.self_signed(&key)?;
+        let certificate = certificate.der().clone();
+        let options = TlsOptions { versions: Versions::Tls13, suites: vec![Suite::Aes128Gcm], ..TlsOptions::default() };
+        let own_tls = TlsConfig::with_options(Roots::Der(&certificate), &options)?;
+        let suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+        let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..aws_lc_rs::default_provider() });
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        let client_tls = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let server_tls = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)?;
+        let ticks = ticks::Ticks::new();
+        let venue = Venue::start(other_cpu(measuring)?, Arc::new(server_tls), ticks.clone())?;
+        Ok(Rig { venue, ticks, own_tls, client_tls: Arc::new(client_tls) })
+    }
+
+    /// A wire with the venue listening at its right end, for one client.
+    fn wire(&self, transmit_offload: bool) -> anyhow::Result<(Testbed, Accepting)> {
+        let bed = Testbed::create(TestbedConfig { transmit_offload, ..TestbedConfig::default() })?;
+        let listener = bed.right().run(|| TcpListener::bind((VENUE_ADDRESS, PORT)))??;
+        let accepting = self.venue.accept(listener)?;
+        Ok((bed, accepting))
+    }
+}
+
+/// A CPU for the venue that is not the clients', on another core if there is one.
+fn other_cpu(measuring: Option<usize>) -> anyhow::Result<usize> {
+    let machine = topology::Machine::read().map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let taken = measuring.or_else(|| machine.default_hot_cpu());
+    let core = machine.units.iter().find(|unit| Some(unit.cpu) == taken).map(|unit| unit.core);
+    let others = machine.units.iter().filter(|unit| Some(unit.cpu) != taken);
+    others.min_by_key(|unit| (Some(unit.core) == core, unit.cpu)).map(|unit| unit.cpu).context("the venue needs a second CPU")
+}
+
+/// Tells the venue's kernel our hardware address, so that it never has to ask; gives that of the venue's.
+fn introduce(bed: &Testbed, port: &AnyPort) -> anyhow::Result<[u8; 6]> {
+    let mac = port.info().mac.map(|byte| format!("{byte:02x}")).join(":");
+    let (us, interface) = (ENGINE_ADDRESS.to_string(), bed.right_interface());
+    bed.right().ip(&["neigh", "replace", &us, "lladdr", &mac, "dev", interface, "nud", "permanent"])?;
+    Ok(bed.right().run(|| Interface::open(interface))??.mac)
+}
+
+/// A kernel socket that is connected to the venue.
+fn dial(bed: &Testbed) -> anyhow::Result<TcpStream> {
+    let venue = SocketAddr::from((VENUE_ADDRESS, PORT));
+    bed.left().run(|| TcpStream::connect_timeout(&venue, PATIENCE))?.context("connecting to the venue")
+}
+
+/// Tries until it is connected.
+fn connected(mut attempt: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !attempt()? {
+        ensure!(start.elapsed() < PATIENCE, "no connection to the venue within {PATIENCE:?}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use std::time::Duration;
+
+    /// True, and said, if this machine cannot measure.
+    fn skipped() -> bool {
+        let Some(reason) = unavailable() else { return false };
+        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: {reason}");
+        eprintln!("skipped: {reason}");
+        true
+    }
+
+    #[test]
+    fn every_side_answers_every_tick_and_is_measured() {
+        if skipped() {
+            return;
+        }
+        let mut report = Report::new(Machine::read());
+        run(Budget::of_seconds(0.001).unwrap(), &mut report).unwrap();
+        let curves: Vec<&str> = report.rows.iter().map(|row| row.curve).collect();
+        assert_eq!(curves, [SIDES, SIDES].concat());
+        for (rows, (_, slice)) in report.rows.chunks(SIDES.len()).zip(CASES) {
+            assert!(rows.iter().all(|row| row.count == 2 * slice.ticks as u64 && row.p50 > 500), "{rows:?}");
+        }
+        assert_eq!(report.ratios.len(), CASES.len() * (RATIOS.len() + 1));
+        assert!(report.ratios.iter().all(|ratio| ratio.value > 0.0 || ratio.name.ends_with("of 100")));
+    }
+
+    #[test]
+    fn a_tick_that_is_late_counts_from_when_it_was_to_be_sent() {
+        if skipped() {
+            return;
+        }
+        struct Late<C>(C);
+        impl<C: Client> Client for Late<C> {
+            fn answer(&mut self, slice: Slice, running: &Running) -> anyhow::Result<()> {
+                std::thread::sleep(Duration::from_millis(60));
+                self.0.answer(slice, running)
+            }
+        }
+        let rig = Rig::new(None).unwrap();
+        let (connection, client) = own::OwnOnKernel::open(&rig).unwrap();
+        let slice = Slice { interval_ns: 1_000_000, warm_up: 2, ticks: 20 };
+        let running = rig.venue.begin(connection, slice).unwrap();
+        Late(client).answer(slice, &running).unwrap();
+        let times = running.finish().unwrap().times_ns;
+        assert_eq!(times.len(), slice.ticks);
+        // The last was to be sent 21 ms after the first, when nobody listened yet.
+        assert!(times.iter().all(|ns| *ns > 30_000_000), "{times:?}");
+    }
+
+    #[test]
+    fn a_client_that_gives_up_ends_the_bench_and_the_venue_at_once() {
+        if skipped() {
+            return;
+        }
+        struct Broken;
+        impl Client for Broken {
+            fn answer(&mut self, _slice: Slice, _running: &Running) -> anyhow::Result<()> {
+                anyhow::bail!("no idea")
+            }
+        }
+        let rig = Rig::new(None).unwrap();
+        let mut broken = (own::OwnOnKernel::open(&rig).unwrap().0, Broken);
+        let disturbance = Disturbance::default();
+        let side = side(OWN, &rig.venue, CASES[0].1, &disturbance, &mut broken);
+        let error = alternate(Budget::of_seconds(0.001).unwrap(), vec![side]);
+        assert_eq!(error.err().map(|error| format!("{error:#}")), Some(format!("the client of {OWN}: no idea")));
+        let start = Instant::now();
+        drop(rig);
+        assert!(start.elapsed() < PATIENCE / 2, "it waits for an order: {:?}", start.elapsed());
+    }
+}

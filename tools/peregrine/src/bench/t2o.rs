@@ -1,0 +1,389 @@
+//! `t2o`: tick to order in the whole engine, on the demonstration's stage: two simulated venues behind a wire, both
+//! strategies, journal and all. What is timed is what every run of the engine times (`runtime::latency`), so nothing is
+//! measured here but the parts that no tick-to-order can do without, on the same core of the same process.
+//!
+//! Loads take turns, round by round, each round with an engine and venues of its own. Orders are few, some eight a
+//! second, as the venues' limits have it: a p99 of a short run is one of its worst two or three.
+//!
+//! A load that the simulated venues cannot make is not left out in silence: what came of it is a ratio of the report, and
+//! standard error says what happened.
+
+use crate::demo::stage::{self, Stage, StageOptions};
+use crate::launch::{Launch, launch, open_log};
+use ::bench::measure::{Budget, Measured};
+use ::bench::report::{Bar, NANOSECONDS, Ratio, Report, Target, Waterfall};
+use ::bench::{WholeEngine, measure, parts};
+use anyhow::Context;
+use engine_core::event::FeedState;
+use nix::sched::CpuSet;
+use nix::unistd::Pid;
+use runtime::engine::{EngineHandle, LoopTiming, Phase, Status};
+use runtime::latency::{Latency, Stage as Part};
+use runtime::report::Report as RunReport;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const BENCH: &str = "t2o";
+/// What is measured of a load in one round, at least: connecting takes a second or two, warm-up two.
+const ROUND_MIN: Duration = Duration::from_secs(8);
+const ROUNDS: usize = 2;
+/// Until then all must be connected and warm.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// The parts are timed for so long, for each load.
+const PARTS: Duration = Duration::from_millis(500);
+/// What a TLS record and a WebSocket frame of a venue's message have around it.
+const AROUND: u64 = 26;
+/// At 20,000 messages/s.
+const P50_MAX: f64 = 1_000.0;
+const P99_MAX: f64 = 2_500.0;
+const SBE_P50_MAX: f64 = 800.0;
+const PARTS_MAX: f64 = 2.5;
+/// Of the messages that are asked for.
+const CAME_MIN: f64 = 0.9;
+
+/// A load, and the encoding of Binance's market data (Kraken has JSON alone).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Load {
+    /// Messages a second, over both venues.
+    rate: u32,
+    sbe: bool,
+}
+
+const LOADS: [Load; 5] = [
+    Load { rate: 1_000, sbe: false },
+    Load { rate: 20_000, sbe: false },
+    Load { rate: 100_000, sbe: false },
+    Load { rate: 300_000, sbe: false },
+    Load { rate: 20_000, sbe: true },
+];
+
+impl Load {
+    fn name(self) -> String {
+        format!("{}/s {}", self.rate, if self.sbe { "sbe" } else { "json" })
+    }
+
+    /// Targets of p50, p99, and p50 against the parts.
+    const fn targets(self) -> [Target; 3] {
+        match self {
+            Load { rate: 20_000, sbe: false } => [Target::AtMost(P50_MAX), Target::AtMost(P99_MAX), Target::AtMost(PARTS_MAX)],
+            Load { rate: 20_000, sbe: true } => [Target::AtMost(SBE_P50_MAX), Target::None, Target::AtMost(PARTS_MAX)],
+            _ => [Target::None; 3],
+        }
+    }
+}
+
+/// The engine, for the benches. To be made before the measuring thread is pinned.
+pub struct Engine {
+    link: &'static str,
+    /// Where threads may run that are not measured.
+    everywhere: Option<CpuSet>,
+}
+
+impl Engine {
+    /// Over this link, on the CPUs that the calling thread may use.
+    pub fn over(link: &'static str) -> Engine {
+        Engine { link, everywhere: nix::sched::sched_getaffinity(Pid::from_raw(0)).ok() }
+    }
+}
+
+impl WholeEngine for Engine {
+    fn tick_to_order(&mut self, budget: Budget, report: &mut Report) -> anyhow::Result<()> {
+        run(self, &LOADS, budget.whole().max(ROUND_MIN), report)
+    }
+}
+
+/// Measures these loads, each for so long in each round.
+fn run(engine: &Engine, loads: &[Load], length: Duration, report: &mut Report) -> anyhow::Result<()> {
+    for swept in stage::sweep() {
+        eprintln!("peregrine: removed what a killed run left: {swept}");
+    }
+    let mut tallies: Vec<Tally> = loads.iter().map(|&load| Tally::new(load)).collect();
+    for round in 0..ROUNDS {
+        for at in 0..tallies.len() {
+            let at = if round % 2 == 0 { at } else { tallies.len() - 1 - at };
+            let tally = &mut tallies[at];
+            eprintln!("peregrine: t2o, round {} of {ROUNDS}, {} ..", round + 1, tally.load.name());
+            // On a thread of its own: this one is pinned to the core that all but the hot thread must keep off.
+            let ended = std::thread::scope(|scope| {
+                let running = scope.spawn(|| {
+                    if let Some(everywhere) = &engine.everywhere {
+                        let _ = nix::sched::sched_setaffinity(Pid::from_raw(0), everywhere); // It was allowed before.
+                    }
+                    trade(tally.load, length, engine.link)
+                });
+                running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            let name = tally.load.name();
+            match ended {
+                Ok(round) => tally.add(round),
+                Err(error) if error.is::<Unreached>() => eprintln!("peregrine: t2o, {name}: could not be measured: {error:#}"),
+                Err(error) => return Err(error.context(name)),
+            }
+        }
+    }
+    let mut bars = Vec::new();
+    for tally in &tallies {
+        tally.give(report)?;
+        bars.extend(tally.bar());
+    }
+    report.waterfalls.push(Waterfall { bench: BENCH, title: "stages of tick to order, p50".into(), bars });
+    Ok(())
+}
+
+/// The venues or the engine did not get as far as trading.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreached(String);
+
+/// What one round of one load gave.
+struct Round {
+    report: RunReport,
+    /// Messages a second that came while it was measured.
+    rate: f64,
+}
+
+fn messages(status: &Status) -> u64 {
+    status.venues().iter().map(|venue| venue.messages).sum()
+}
+
+fn is_ready(status: &Status) -> bool {
+    let up = |state| state == FeedState::Up;
+    let connected = status.venues().iter().all(|venue| up(venue.market_data()) && up(venue.order_entry()));
+    status.phase() == Phase::Running && !status.venues().is_empty() && connected
+}
+
+/// Sets the stage, trades for so long, and takes everything down again.
+fn trade(load: Load, length: Duration, link: &str) -> anyhow::Result<Round> {
+    let stage = Stage::set(&StageOptions { link: link.into(), rate: load.rate, sbe: load.sbe, ..StageOptions::default() })?;
+    let log = open_log(&stage.document)?;
+    let timing = LoopTiming { reconcile_ns: 20_000_000_000, warm_up_max_ns: READY_WITHIN.as_nanos() as u64, ..LoopTiming::default() };
+    let (stop, launched) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
+    let running = std::thread::scope(|scope| {
+        // Venues that are busy with something else may never answer: then waiting for them must end.
+        scope.spawn(|| {
+            let deadline = Instant::now() + READY_WITHIN;
+            while !launched.load(Ordering::Acquire) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            stop.store(true, Ordering::Release);
+        });
+        let launch = || launch(Launch { document: &stage.document, log, stop: Arc::clone(&stop), verify_replay: false, timing });
+        let running = stage.wire.on_engine_side(launch);
+        launched.store(true, Ordering::Release);
+        running
+    })?;
+    let running = running.map_err(|error| Unreached(format!("the engine did not start: {error:#}")))?;
+    let rate = wait_and_watch(&running.handle, length);
+    let report = running.handle.stop();
+    drop(running.relay);
+    drop(stage);
+    let rate = rate.map_err(|venues| {
+        let down: Vec<&str> = venues.iter().filter_map(|&at| report.venues.get(at)).map(|venue| venue.name.as_str()).collect();
+        let (who, within) = (if down.is_empty() { "the engine".to_owned() } else { down.join(", ") }, READY_WITHIN.as_secs());
+        Unreached(format!("not ready within {within} s: {who} (the simulated venues cannot keep up with this load on this machine)"))
+    })?;
+    for failure in &report.failures {
+        eprintln!("peregrine: t2o, {}: {failure}", load.name());
+    }
+    Ok(Round { report, rate })
+}
+
+/// Messages a second over `length`, once all is ready; the venues that were not, if it never was.
+fn wait_and_watch(handle: &EngineHandle, length: Duration) -> Result<f64, Vec<usize>> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let status = handle.status();
+        if is_ready(&status) {
+            break;
+        }
+        if Instant::now() > deadline || !handle.is_running() {
+            let is_down = |at: &usize| {
+                let venue = &status.venues()[*at];
+                venue.market_data() != FeedState::Up || venue.order_entry() != FeedState::Up
+            };
+            return Err((0..status.venues().len()).filter(is_down).collect());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let before = handle.status();
+    std::thread::sleep(length);
+    let after = handle.status();
+    let seconds = after.now_ns.saturating_sub(before.now_ns) as f64 / 1e9;
+    Ok(messages(&after).saturating_sub(messages(&before)) as f64 / seconds.max(f64::MIN_POSITIVE))
+}
+
+/// The rounds of a load together.
+struct Tally {
+    load: Load,
+    /// The whole, by stage, by venue, the kick: empty while no round was measured.
+    sums: Vec<Measured>,
+    driver: String,
+    rates: Vec<f64>,
+    bytes_in: u64,
+    messages: u64,
+    bytes_out: u64,
+    requests: u64,
+}
+
+const WHOLE: usize = 0;
+const STAGES: usize = 1;
+
+/// A name that lives as long as the report.
+fn venue_text(name: &str) -> &'static str {
+    match name {
+        "binance" => "ticks of binance",
+        "kraken" => "ticks of kraken",
+        _ => "ticks of another venue",
+    }
+}
+
+/// All histograms of a run, in one order.
+fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
+    let measured = |side: &'static str, histogram: &hdrhistogram::Histogram<u64>| {
+        let mut own = measure::histogram();
+        // Of the same kind, but for its bounds: values beyond them count as the longest.
+        for value in histogram.iter_recorded() {
+            own.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+        }
+        Measured { side, operation: "", histogram: own }
+    };
+    let whole = [measured("whole", latency.whole())];
+    let stages = Part::ALL.map(|stage| measured(stage.as_str(), latency.of_stage(stage)));
+    let venues = venues.iter().zip(latency.of_venues()).map(|(name, histogram)| measured(name, histogram));
+    whole.into_iter().chain(stages).chain(venues).chain([measured("send call", latency.of_kick())]).collect()
+}
+
+impl Tally {
+    fn new(load: Load) -> Tally {
+        let (sums, driver, rates) = (Vec::new(), String::new(), Vec::new());
+        Tally { load, sums, driver, rates, bytes_in: 0, messages: 0, bytes_out: 0, requests: 0 }
+    }
+
+    fn add(&mut self, round: Round) {
+        let Round { report, rate } = round;
+        self.rates.push(rate);
+        self.bytes_in += report.link.tcp.bytes_in;
+        self.bytes_out += report.link.tcp.bytes_out;
+        self.messages += report.venues.iter().map(|venue| venue.messages).sum::<u64>();
+        self.requests += report.venues.iter().map(|venue| venue.requests).sum::<u64>();
+        self.driver = report.link.driver;
+        let Some(latency) = report.latency else { return };
+        let venues: Vec<&str> = report.venues.iter().map(|venue| venue_text(&venue.name)).collect();
+        let sums = histograms(&latency, &venues);
+        if self.sums.is_empty() {
+            self.sums = sums;
+            return;
+        }
+        for (sum, more) in self.sums.iter_mut().zip(sums) {
+            // Both are of the same kind.
+            let _ = sum.histogram.add(more.histogram);
+        }
+    }
+
+    /// Rows and ratios.
+    fn give(&self, report: &mut Report) -> anyhow::Result<()> {
+        let name = self.load.name();
+        let came = self.rates.iter().fold(0.0, |sum, rate| sum + rate) / self.rates.len().max(1) as f64;
+        let asked = f64::from(self.load.rate);
+        report.add_ratio(Ratio::new(BENCH, format!("{name}: messages that came / asked for"), came / asked, Target::AtLeast(CAME_MIN)));
+        if came < asked * CAME_MIN && came > 0.0 {
+            eprintln!("peregrine: t2o, {name}: the simulated venues made {came:.0} messages/s on this machine");
+        }
+        let Some(whole) = self.sums.first().filter(|whole| !whole.histogram.is_empty()) else {
+            eprintln!("peregrine: t2o, {name}: no tick caused an order; there are no figures");
+            return Ok(());
+        };
+        let case = format!("{name} over {}", self.driver);
+        for sum in self.sums.iter().filter(|sum| !sum.histogram.is_empty()) {
+            report.add_figure(BENCH, &case, NANOSECONDS, sum);
+        }
+        let mean = |bytes: u64, count: u64| (bytes / count.max(1)).saturating_sub(AROUND).max(1) as usize;
+        let (tick, order) = (mean(self.bytes_in, self.messages), mean(self.bytes_out, self.requests));
+        let parts = parts::unavoidable(Budget::of_seconds(PARTS.as_secs_f64())?, tick, order).context("the unavoidable parts")?;
+        let [p50, p99] = [0.5, 0.99].map(|quantile| whole.histogram.value_at_quantile(quantile) as f64);
+        let against = p50 / parts.histogram.value_at_quantile(0.5).max(1) as f64;
+        report.add_figure(BENCH, &case, NANOSECONDS, &parts);
+        let what = [("nanoseconds, p50", p50), ("nanoseconds, p99", p99), ("t2o against the sum of its unavoidable parts, p50", against)];
+        for ((what, value), target) in what.into_iter().zip(self.load.targets()) {
+            report.add_ratio(Ratio::new(BENCH, format!("{name}: {what}"), value, target));
+        }
+        Ok(())
+    }
+
+    /// Its medians, to be drawn.
+    fn bar(&self) -> Option<Bar> {
+        let p50 = |sum: &Measured| sum.histogram.value_at_quantile(0.5);
+        let whole = self.sums.get(WHOLE).filter(|whole| !whole.histogram.is_empty()).map(p50)?;
+        let stages = self.sums.get(STAGES..STAGES + runtime::latency::STAGES)?;
+        Some(Bar { name: self.load.name(), parts: stages.iter().map(|stage| (stage.side, p50(stage))).collect(), whole })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::bench::machine::Machine;
+
+    #[test]
+    fn targets_are_those_of_twenty_thousand_messages_a_second() {
+        let with_targets = LOADS.iter().filter(|load| load.targets().iter().any(|target| *target != Target::None));
+        assert_eq!(with_targets.map(|load| load.name()).collect::<Vec<_>>(), ["20000/s json", "20000/s sbe"]);
+        assert_eq!(LOADS[1].targets(), [Target::AtMost(1_000.0), Target::AtMost(2_500.0), Target::AtMost(2.5)]);
+        assert_eq!(LOADS[4].targets()[0], Target::AtMost(800.0));
+    }
+
+    #[test]
+    fn rounds_of_a_load_add_up_and_become_rows_ratios_and_a_bar() {
+        let mut latency = Latency::new(2);
+        for n in 1..=50 {
+            latency.record(0, [n, 2 * n, 3 * n, n, n, n]);
+            latency.record(1, [n, n, n, n, n, n]);
+        }
+        let venue = |name: &str| runtime::report::VenueReport { name: name.into(), messages: 100, requests: 10, ..Default::default() };
+        let run = RunReport { venues: vec![venue("binance"), venue("kraken")], latency: Some(Arc::new(latency)), ..RunReport::default() };
+        let mut tally = Tally::new(LOADS[1]);
+        for rate in [19_000.0, 20_000.0] {
+            let mut report = run.clone();
+            (report.link.tcp.bytes_in, report.link.tcp.bytes_out) = (60_000, 5_000);
+            report.link.driver = "memory".into();
+            tally.add(Round { report, rate });
+        }
+        assert_eq!((tally.messages, tally.requests, tally.bytes_in), (400, 40, 120_000));
+        let mut report = Report::new(Machine::read());
+        tally.give(&mut report).unwrap();
+        let names: Vec<&str> = report.rows.iter().filter_map(|row| row.name.strip_prefix("20000/s json over memory, ")).collect();
+        let stages = ["ingress", "decrypt", "decide", "encode", "seal", "transmit"];
+        let expected = [&["whole"], &stages[..], &["ticks of binance", "ticks of kraken", "its unavoidable parts"]].concat();
+        assert_eq!(names, expected);
+        assert_eq!((report.rows[0].count, report.rows[7].count), (200, 100), "two rounds, two venues");
+        let value = |name: &str| report.ratios.iter().find(|ratio| ratio.name.ends_with(name)).map(|ratio| (ratio.value, ratio.met));
+        assert_eq!(value("messages that came / asked for"), Some((0.975, Some(true))));
+        assert_eq!(value(": nanoseconds, p99").map(|(value, met)| (value > 400.0, met)), Some((true, Some(true))));
+        assert!(value("unavoidable parts, p50").is_some_and(|(value, _)| value > 0.0));
+        let bar = tally.bar().expect("measured");
+        assert_eq!(bar.parts.iter().map(|part| part.0).collect::<Vec<_>>(), stages);
+        assert_eq!(bar.whole, report.rows[0].p50);
+    }
+
+    #[test]
+    fn a_load_that_was_never_reached_has_a_ratio_of_nothing_and_no_rows() {
+        let mut report = Report::new(Machine::read());
+        let tally = Tally::new(LOADS[3]);
+        tally.give(&mut report).unwrap();
+        assert!(report.rows.is_empty() && tally.bar().is_none());
+        assert_eq!(report.ratios.len(), 1);
+        assert_eq!((report.ratios[0].value, report.ratios[0].met), (0.0, Some(false)));
+    }
+
+    #[test]
+    fn the_whole_engine_is_measured_over_the_in_process_link() {
+        let mut report = Report::new(Machine::read());
+        run(&Engine::over("memory"), &[Load { rate: 1_000, sbe: false }], Duration::from_secs(4), &mut report).unwrap();
+        let whole = report.rows.iter().find(|row| row.name == "1000/s json over memory, whole").expect("orders were sent");
+        let of_venues = report.rows.iter().filter(|row| row.name.contains("ticks of")).map(|row| row.count).sum::<u64>();
+        assert!(whole.count > 0 && whole.count == of_venues, "{} {of_venues}", whole.count);
+        assert_eq!(report.waterfalls[0].bars.len(), 1);
+        assert!(report.ratios.iter().any(|ratio| ratio.name.contains("came / asked") && ratio.value > 0.3));
+    }
+}
