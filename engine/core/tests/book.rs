@@ -410,7 +410,8 @@ proptest! {
         prop_assert_eq!(book.counters().overflowed, dropped);
         // The same levels taken in at once, by a book that knows nothing of the tick, make the same state.
         let mut direct = Book::new(config);
-        let levels: Vec<_> = [Side::Buy, Side::Sell].into_iter().flat_map(|s| naive.levels(s).into_iter().map(move |(p, q)| (s, p, q))).collect();
+        let of = |side| naive.levels(side).into_iter().map(move |(price, qty)| (side, price, qty));
+        let levels: Vec<_> = [Side::Buy, Side::Sell].into_iter().flat_map(of).collect();
         apply_message(&mut direct, &mut Naive::default(), &levels, true, capacity);
         prop_assert_eq!(hash(&book), hash(&direct));
     }

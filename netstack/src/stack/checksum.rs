@@ -96,7 +96,9 @@ mod tests {
         }
 
         #[test]
-        fn a_right_field_is_right_and_a_flipped_bit_is_not(bytes in proptest::collection::vec(any::<u8>(), 4..200), bit in any::<prop::sample::Index>()) {
+        fn a_right_field_is_right_and_a_flipped_bit_is_not(
+            bytes in proptest::collection::vec(any::<u8>(), 4..200), bit in any::<prop::sample::Index>(),
+        ) {
             let mut bytes = bytes;
             bytes[..2].fill(0);
             let field = field(sum(&bytes));
