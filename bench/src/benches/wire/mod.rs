@@ -324,7 +324,8 @@ mod tests {
             assert!(rows.iter().all(|row| row.count == 2 * slice.ticks as u64 && row.p50 > 500), "{rows:?}");
         }
         assert_eq!(report.ratios.len(), CASES.len() * (RATIOS.len() + 1));
-        assert!(report.ratios.iter().all(|ratio| ratio.value > 0.0 || ratio.name.ends_with("of 100")));
+        // A slice in which a thread lost its core can make a ratio so small that it is kept as zero.
+        assert!(report.ratios.iter().all(|ratio| ratio.value.is_finite() && ratio.value >= 0.0), "{:?}", report.ratios);
     }
 
     #[test]
