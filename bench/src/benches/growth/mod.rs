@@ -13,8 +13,8 @@
 //! Nothing rehearses. Passes without a frame, and those that do what is due each millisecond and each ten, are timed too: a
 //! frame that comes meanwhile waits for their end.
 //!
-//! Where the program has the engine's allocator, all that the loops read is built in its arena, on 2 MiB pages, as it is in a
-//! running engine.
+//! Where the program has the engine's allocator and has made its arena ([`ARENA_BYTES`]), all that the loops read is built
+//! there, on 2 MiB pages, as it is in a running engine.
 
 pub mod connections;
 pub mod desk;
@@ -28,11 +28,11 @@ use crate::report::{Curve, Growth, NANOSECONDS, Ratio, Report, Target};
 use market::Protocol;
 use parts::{Layout, Pools, SkippingClock};
 use rig::Rig;
-use runtime::host::hot_memory::{building, create_arena};
+use runtime::host::hot_memory::building;
 
 const BENCH: &str = "growth";
-/// What 1000 instruments of each protocol, and all the others, take.
-const ARENA_BYTES: usize = 1 << 30;
+/// What 1000 instruments of each protocol, and all the others, take of the engine's arena.
+pub const ARENA_BYTES: usize = 1 << 30;
 /// The most there are, against one: of p99.
 const TARGET: Target = Target::AtMost(2.0);
 const VENUES: [usize; 4] = [1, 2, 4, 10];
@@ -41,7 +41,6 @@ const CONNECTIONS: [usize; 4] = [1, 4, 16, 64];
 
 /// Measures.
 pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
-    create_arena(ARENA_BYTES, None);
     let pools = Pools::new(SEED)?;
     venues(budget, &pools, report)?;
     for protocol in Protocol::ALL {

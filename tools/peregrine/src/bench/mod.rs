@@ -5,6 +5,7 @@ mod t2o;
 use ::bench::report::Report;
 use ::bench::{Bench, plot};
 use anyhow::Context;
+use runtime::host::hot_memory;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,10 +52,27 @@ pub struct Arguments {
 /// Measures and reports.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let benches = Bench::named(&arguments.benches)?;
+    make_arena(&benches);
     let progress = |bench: Bench| eprintln!("peregrine: measuring {} ..", bench.as_str());
     let report = ::bench::run(&benches, arguments.seconds, &mut t2o::Engine::over("auto"), progress)?;
     write(&report, arguments.json.as_deref(), arguments.plot.as_deref(), &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the engine's arena large enough for every engine of the run: its memory is not used again, and the second engine
+/// would lie on ordinary pages.
+fn make_arena(benches: &[Bench]) {
+    let bytes = |bench: &Bench| match bench {
+        Bench::T2o => t2o::ARENA_BYTES,
+        Bench::Growth => ::bench::benches::growth::ARENA_BYTES,
+        _ => 0,
+    };
+    let bytes: usize = benches.iter().map(bytes).sum();
+    if bytes > 0 && hot_memory::is_installed() {
+        for refusal in hot_memory::create_arena(bytes, None).refusals {
+            eprintln!("peregrine: {refusal}");
+        }
+    }
 }
 
 /// Hands a report out in the forms asked for.

@@ -28,6 +28,8 @@ const BENCH: &str = "t2o";
 /// What is measured of a load in one round, at least: connecting takes a second or two, warm-up two.
 const ROUND_MIN: Duration = Duration::from_secs(8);
 const ROUNDS: usize = 2;
+/// What the engines of all rounds take of the arena: about 40 MiB each.
+pub const ARENA_BYTES: usize = ROUNDS * LOADS.len() * (48 << 20);
 /// Until then all must be connected and warm.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// The parts are timed for so long, for each load.
