@@ -209,7 +209,7 @@ fn pair(s: &mut Scanner<'_>, symbol: usize, (price_scale, qty_scale): (u8, u8)) 
         tick: tick.filter(|t| *t > 0).ok_or_else(|| missing(s, "price_increment"))?,
         lot: lot.filter(|l| *l > 0).ok_or_else(|| missing(s, "qty_increment"))?,
         qty_min: qty_min.filter(|q| *q >= 0).ok_or_else(|| missing(s, "qty_min"))?,
-        notional_min: notional_up(cost_min, price_scale),
+        notional_min: notional_up(cost_min.max(Money::ZERO), price_scale),
     };
     Ok(Pair {
         symbol,
@@ -388,7 +388,10 @@ fn asset_pair(s: &mut Scanner<'_>, venue: VenueId, symbol: &str, assets: &mut As
     }
     let notional_min = match &texts.cost_min[..] {
         [] => Money::ZERO,
-        text => Money::parse(text).map_err(|error| format!("costmin: {error}"))?,
+        text => match Money::parse(text).map_err(|error| format!("costmin: {error}"))? {
+            least if least < Money::ZERO => return Err("costmin is below zero".to_owned()),
+            least => least,
+        },
     };
     let (base, quote) = symbol.split_once('/').ok_or("symbol without a slash")?;
     Ok(Instrument {
