@@ -200,6 +200,8 @@ fn fills_are_paged_oldest_first_with_the_same_end() {
 #[test]
 fn refusals_and_requests_to_wait_are_told_apart() {
     let mut cold = Cold::new();
+    let far = cold.parse(&RestQuery::Balances, 200, r#"{"error":["EService:Throttled: 18446744073709551615"]}"#);
+    assert!(matches!(far, Err(RestError::Wait { wait_ms: 60_000, .. })), "a time beyond all is no fault of ours: {far:?}");
     let query = RestQuery::Balances;
     cold.request(&query, NOW);
     let error = |text: &str| format!(r#"{{"error":["{text}"]}}"#);

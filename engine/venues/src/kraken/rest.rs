@@ -254,7 +254,7 @@ fn accepted<'a>(status: u16, outer: Outer<'a>, body: &[u8], now_ns: u64) -> Resu
         // Concurrent requests: until the time given, in seconds.
         throttled if throttled.starts_with("EService:Throttled") => {
             let until_s: u64 = throttled.rsplit(' ').next().and_then(|t| t.parse().ok()).unwrap_or(0);
-            (until_s * 1_000).saturating_sub(now_ns / 1_000_000).clamp(500, 60_000)
+            until_s.saturating_mul(1_000).saturating_sub(now_ns / 1_000_000).clamp(500, 60_000)
         }
         "EAPI:Rate limit exceeded" => 5_000,
         "EGeneral:Too many requests" => 2_000,
