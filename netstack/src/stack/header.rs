@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 
 use super::checksum;
 use super::wire::{ETHERNET_HEADER, HOP_LIMIT, IPV4_HEADER, PROTOCOL_TCP, TCP_HEADER};
+use crate::tcp::TIMESTAMP;
 
 /// Where IP begins, and TCP.
 const IP: usize = ETHERNET_HEADER;
@@ -15,8 +16,6 @@ const TCP: usize = ETHERNET_HEADER + IPV4_HEADER;
 const BARE: usize = TCP + TCP_HEADER;
 /// All headers with a timestamp.
 const STAMPED: usize = BARE + TIMESTAMP.len() + 8;
-/// Two NOP, kind and length of a timestamp option (RFC 7323 appendix A).
-pub(super) const TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
 const FLAG_PSH: u8 = 0x08;
 const FLAG_ACK: u8 = 0x10;
 const VERSION_AND_LENGTH: u8 = 0x45;

@@ -78,13 +78,13 @@ pub use statistics::StackStatistics;
 pub use tcp_socket::OwnTcp;
 
 use crate::dns::{QUESTIONS_MAX, Resolver};
-use crate::tcp::TcpStatistics;
+use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
 use dhcp::{Action, Dhcp};
 use neighbours::{Due, Neighbours};
 use ports::Ports;
 use random::{Random, RateLimit, mix};
-use slot::{LINGER_NS, Life, Slot, touched};
+use slot::{LINGER_NS, Life, Slot};
 use socket::SocketSettings;
 use wire::{ETHERNET_HEADER, Outbox, ethernet_header};
 
@@ -228,7 +228,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             resolver,
             question_ports: [0; QUESTIONS_MAX],
             dhcp: config.address.is_none().then(|| Dhcp::new(mac, random.next(), now_ns)),
-            scratch: touched(mtu + ETHERNET_HEADER).into_boxed_slice(),
+            scratch: touched(mtu + ETHERNET_HEADER),
             secret,
             random,
             reset_limit: RateLimit::new(RESET_INTERVAL_NS, RESET_BURST),

@@ -8,7 +8,6 @@ use crate::transport::CloseReason;
 
 /// How long a released connection may take to end in order.
 pub(super) const LINGER_NS: u64 = 1_000_000_000;
-const PAGE: usize = 4096;
 
 /// Who holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +36,6 @@ pub(super) struct Slot<T> {
     pub(super) reachable: bool,
     /// When it must have its turn without being asked.
     pub(super) wake_ns: u64,
-}
-
-/// A buffer whose pages are there: the first byte that is received must not be the one that faults them in.
-pub(super) fn touched(len: usize) -> Vec<u8> {
-    let mut buffer = vec![0; len];
-    for page in buffer.chunks_mut(PAGE) {
-        page[0] = std::hint::black_box(1);
-    }
-    buffer
 }
 
 impl<T: TcpSocket> Slot<T> {

@@ -22,12 +22,11 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndp
 
 use drivers::port::Port;
 
-use super::slot::touched;
 use super::smoltcp_device::{Egress, Ingress, Reply};
 use super::smoltcp_wire::{Sent, before, challenge, lift_acknowledgement};
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER};
-use crate::tcp::TcpStatistics;
+use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, SocketState};
 
 /// When a timer of smoltcp's is due but had nothing to send.
@@ -157,7 +156,8 @@ impl SmoltcpTcp {
 impl TcpSocket for SmoltcpTcp {
     fn new(settings: &SocketSettings) -> SmoltcpTcp {
         let (tcp, clock) = (settings.tcp, ScaledClock { start_ns: settings.start_ns, scale: TIME_SCALE });
-        let mut socket = Socket::new(SocketBuffer::new(touched(tcp.receive_buffer)), SocketBuffer::new(touched(tcp.send_buffer)));
+        let mut socket =
+            Socket::new(SocketBuffer::new(touched(tcp.receive_buffer).into_vec()), SocketBuffer::new(touched(tcp.send_buffer).into_vec()));
         socket.set_nagle_enabled(false);
         socket.set_congestion_control(CongestionControl::None);
         socket.set_ack_delay(clock.duration(tcp.ack_delay));
@@ -173,7 +173,7 @@ impl TcpSocket for SmoltcpTcp {
             mtu: settings.mtu,
             send_buffer: tcp.send_buffer,
             user_timeout_ns: tcp.user_timeout,
-            scratch: touched(tcp.send_buffer).into_boxed_slice(),
+            scratch: touched(tcp.send_buffer),
             reason: CloseReason::Closed,
             local: nobody,
             remote: nobody,

@@ -19,7 +19,7 @@ use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
 use crate::purpose::Purpose;
-use crate::tcp::{Connection, Kept, Outgoing, Payload, TcpStatistics, Verdict, parse};
+use crate::tcp::{Connection, Kept, Outgoing, Payload, TcpStatistics, Verdict, parse, touched};
 use crate::transport::{CloseReason, SocketState};
 
 /// Where the payload begins in a kept frame: room for the longest headers, and an aligned start.
@@ -161,7 +161,7 @@ impl TcpSocket for OwnTcp {
             lent: None,
             spare: None,
             kept_capacity: 0,
-            scratch: super::slot::touched(settings.mtu).into_boxed_slice(),
+            scratch: touched(settings.mtu),
             copied_out: 0,
             wake_ns: u64::MAX,
         }
@@ -259,7 +259,7 @@ impl TcpSocket for OwnTcp {
     }
 
     fn abort(&mut self, reason: CloseReason) {
-        self.connection.abandon(reason);
+        self.connection.give_up(reason);
     }
 
     fn close(&mut self, now_ns: u64) {

@@ -469,7 +469,7 @@ impl Connection {
     }
 
     /// Ends with RST, if the peer knows of the connection and has not closed it in order.
-    pub(super) fn give_up(&mut self, reason: CloseReason) {
+    pub fn give_up(&mut self, reason: CloseReason) {
         let reset = !matches!(self.state, State::SynSent | State::TimeWait | State::Closed);
         if self.state != State::Closed {
             self.end(if self.state == State::TimeWait { CloseReason::Closed } else { reason });
@@ -559,11 +559,6 @@ impl Connection {
     /// True once nothing is left to be sent, said or waited for.
     pub fn is_over(&self) -> bool {
         self.state == State::Closed && self.plan().is_none()
-    }
-
-    /// Ends the connection because nothing was acknowledged for too long, or its path is gone.
-    pub fn abandon(&mut self, reason: CloseReason) {
-        self.give_up(reason);
     }
 
     /// The peer owes us an acknowledgement.

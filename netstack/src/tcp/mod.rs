@@ -55,6 +55,7 @@ pub use config::TcpConfig;
 pub use connection::{Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
 pub use output::{Outgoing, Payload};
+pub(crate) use parse::TIMESTAMP;
 pub use parse::parse;
 pub use send::Kept;
 pub use statistics::TcpStatistics;
@@ -62,7 +63,7 @@ pub use statistics::TcpStatistics;
 const PAGE: usize = 4096;
 
 /// A buffer whose pages are there already.
-fn touched(len: usize) -> Box<[u8]> {
+pub(crate) fn touched(len: usize) -> Box<[u8]> {
     let mut buffer = vec![0; len];
     for page in buffer.chunks_mut(PAGE) {
         page[0] = std::hint::black_box(1);

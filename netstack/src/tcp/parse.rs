@@ -6,7 +6,7 @@ use smoltcp::wire::{IpAddress, Ipv4Address, TcpControl, TcpPacket, TcpRepr, TcpS
 const HEADER: usize = 20;
 const STAMPED: usize = HEADER + 12;
 /// Two NOP, kind and length of a timestamp option (RFC 7323 appendix A).
-const TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
+pub(crate) const TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
 const FLAG_PSH: u8 = 0x08;
 const FLAG_ACK: u8 = 0x10;
 /// FIN, SYN, RST, PSH, ACK.
