@@ -3,7 +3,7 @@
 use super::desk::{Desk, Notice};
 use crate::event::{Anomaly, Event, EventKind, RejectReason};
 use crate::fixed::Qty;
-use crate::order::table::Reserved;
+use crate::order::entry::Reserved;
 use crate::order::{Next, Order, OrderEvent, OrderState, Slot, state};
 use crate::risk::exposure::bind;
 use crate::strategy::OrderUpdate;

@@ -1,7 +1,8 @@
 //! The order table against a naive model.
 
 use super::OrderState;
-use super::table::{Order, OrderTable, Reserved};
+use super::entry::{Order, Reserved};
+use super::table::OrderTable;
 use crate::event::Side;
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};

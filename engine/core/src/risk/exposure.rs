@@ -9,7 +9,7 @@ use crate::event::Side;
 use crate::fixed::{Money, POW10, Price, Qty, wide};
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
-use crate::order::table::{Order, Reserved};
+use crate::order::entry::{Order, Reserved};
 use crate::position::{Positions, checked_notional};
 use crate::state_hash::StateHasher;
 

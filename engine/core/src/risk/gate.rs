@@ -18,7 +18,8 @@ use crate::event::{FeedState, HaltReason, InstrumentStatus, Side, VALUE_MAX};
 use crate::fixed::{Money, POW10, Price, Qty, wide};
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::Instrument;
-use crate::order::table::{Order, OrderTable, Reserved};
+use crate::order::entry::{Order, Reserved};
+use crate::order::table::OrderTable;
 use crate::position::{Positions, checked_notional};
 use crate::state_hash::StateHasher;
 
