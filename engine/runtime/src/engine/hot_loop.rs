@@ -31,7 +31,6 @@ use netstack::purpose::Purpose;
 use netstack::transport::SocketId;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use venues::outbox::ColdRequest;
 use venues::venue::{Role, Venue};
 
@@ -47,26 +46,8 @@ const ORDERS_TOUCHED_MAX: usize = 32;
 const QUIET_BEFORE_REHEARSAL_NS: u64 = 5_000;
 /// The pause after a rehearsal is at least so many times its length.
 const REHEARSAL_PAUSE_MIN: u64 = 15;
-/// Results of the cold plane taken from one venue in one pass.
-const COLD_PER_PASS_MAX: usize = 32;
-/// How often slow things are looked at.
-const TICK_NS: u64 = 1_000_000;
 /// How late a tick may be when frames keep coming.
 const TICK_LATE_NS_MAX: u64 = 1_000_000;
-/// How often codecs are told the time.
-const VENUE_TIMER_NS: u64 = 50_000_000;
-/// How often the status is published.
-const STATUS_NS: u64 = 100_000_000;
-/// Passes that warm-up lasts at least.
-const WARM_UP_PASSES_MIN: u64 = 10_000;
-/// While stopping, everything is cancelled again this often.
-const CANCEL_AGAIN_NS: u64 = 1_000_000_000;
-/// How long the last reconciliation may take.
-const LAST_RECONCILE_NS_MAX: u64 = 15_000_000_000;
-/// Before the last reconciliation: time for the last reports to come in.
-const QUIET_NS: u64 = 500_000_000;
-/// How long closing the connections may take.
-const CLOSE_NS_MAX: u64 = 1_000_000_000;
 
 /// What the handle tells the loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,11 +103,11 @@ pub struct LoopCounters {
 
 /// When the next of each comes.
 #[derive(Clone, Copy, Default)]
-struct Due {
-    tick_ns: u64,
-    timer_ns: u64,
-    venue_timer_ns: u64,
-    status_ns: u64,
+pub(super) struct Due {
+    pub(super) tick_ns: u64,
+    pub(super) timer_ns: u64,
+    pub(super) venue_timer_ns: u64,
+    pub(super) status_ns: u64,
     rehearsal_ns: u64,
 }
 
@@ -134,8 +115,8 @@ struct Due {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Winding {
     pub(super) since_ns: u64,
-    cancel_again_ns: u64,
-    reconciling: bool,
+    pub(super) cancel_again_ns: u64,
+    pub(super) reconciling: bool,
     pub(super) closing_since_ns: Option<u64>,
     /// Open orders were left when the time was up.
     pub(super) orders_left: bool,
@@ -183,13 +164,13 @@ pub struct HotLoop<N, S, V> {
     pub(super) warm: bool,
     /// The hot thread's accounts when the stop began.
     pub(super) usage: Option<HotUsage>,
-    control: Consumer<Control>,
-    progress: Arc<WriterProgress>,
-    timing: LoopTiming,
+    pub(super) control: Consumer<Control>,
+    pub(super) progress: Arc<WriterProgress>,
+    pub(super) timing: LoopTiming,
     batch: Box<CommandBatch>,
-    due: Due,
+    pub(super) due: Due,
     /// Something was written, or may have to be sent again.
-    dirty: bool,
+    pub(super) dirty: bool,
     /// Frames committed and not kicked.
     committed: usize,
     /// When frames came last.
@@ -198,7 +179,7 @@ pub struct HotLoop<N, S, V> {
     frames_left: usize,
     /// A channel has more messages than one turn allows: go on in this pass, after what is due.
     cut_short: bool,
-    failed: Option<io::Error>,
+    pub(super) failed: Option<io::Error>,
     rehearsal: Option<Box<Rehearsal>>,
     /// By place of a socket: whose it is.
     owners: Vec<Option<(SocketId, usize, Role)>>,
@@ -317,7 +298,7 @@ where
     }
 
     /// Takes down what the report wants to know of the time before the connections were closed.
-    fn freeze(&mut self) {
+    pub(super) fn freeze(&mut self) {
         if self.usage.is_none() {
             self.usage = Some(self.accounting.read());
             let desk = self.side.core().desk();
@@ -575,7 +556,7 @@ where
     }
 
     /// Sends everything that waits: orders first, then the rest, of all venues.
-    fn settle(&mut self, clock: &mut impl TimeSource) {
+    pub(super) fn settle(&mut self, clock: &mut impl TimeSource) {
         if !self.side.commands().is_empty() {
             self.side.take_market_orders();
             if self.execute_commands(Purpose::Send, clock).messages > 0 {
@@ -599,47 +580,6 @@ where
             self.failed = Some(error);
         }
         self.latency.record_kick(clock.now_ns() - before);
-    }
-
-    /// What is due each millisecond, and more rarely.
-    fn tick(&mut self, now: u64, clock: &mut impl TimeSource) {
-        self.due.tick_ns = now + TICK_NS;
-        self.dirty = true;
-        self.network.maintain(now);
-        clock.slew();
-        let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-        self.side.watch_ring(times);
-        self.take_control(clock);
-        self.take_cold_results(clock);
-        if now >= self.due.timer_ns {
-            self.due.timer_ns = next_due(self.due.timer_ns, self.timing.timer_ns, now);
-            let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-            self.side.event(&Event::timer(times));
-        }
-        self.settle(clock);
-        self.poll_all(clock);
-        if now >= self.due.venue_timer_ns {
-            self.due.venue_timer_ns = next_due(self.due.venue_timer_ns, VENUE_TIMER_NS, now);
-            for slot in &mut self.venues {
-                let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-                slot.venue.on_timer(times, &mut self.side, &mut slot.out);
-            }
-        }
-        self.watch_order_entry(clock);
-        self.settle(clock);
-        self.step_phase(clock);
-        // A kick that was refused for the moment is tried again; a port that is gone is noticed without traffic.
-        if let Err(error) = self.network.flush(now) {
-            self.failed = Some(error);
-        }
-        if let Some(error) = self.failed.take() {
-            self.ending = Ending::PortGone(error);
-            self.phase = Phase::Ended;
-        }
-        if now >= self.due.status_ns || self.phase == Phase::Ended {
-            self.due.status_ns = now + STATUS_NS;
-            self.publish(now);
-        }
     }
 
     /// True if nothing waits and nothing has come for a moment: the next frame of a burst must not find us rehearsing.
@@ -684,7 +624,7 @@ where
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.
-    fn poll_all(&mut self, clock: &mut impl TimeSource) {
+    pub(super) fn poll_all(&mut self, clock: &mut impl TimeSource) {
         for venue in 0..self.venues.len() {
             for role in Role::ALL {
                 if let Some(slot) = &self.venues[venue].channels[role.index()] {
@@ -697,212 +637,10 @@ where
         }
     }
 
-    fn take_control(&mut self, clock: &mut impl TimeSource) {
-        while let Some(control) = self.control.pop() {
-            let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-            match control {
-                Control::None => {}
-                Control::Command { kind, a, b } => self.side.event(&Event::command(kind, a, b, times)),
-                Control::Stop => self.begin_stop(clock),
-            }
-        }
-        if (self.progress.failed.load(Ordering::Relaxed) || self.side.is_deaf()) && !matches!(self.ending, Ending::JournalFailed) {
-            self.ending = Ending::JournalFailed;
-            self.begin_stop(clock);
-        }
-    }
-
-    /// Takes what the cold plane has fetched: for a codec, or straight for the core.
-    fn take_cold_results(&mut self, clock: &mut impl TimeSource) {
-        let mut any = false;
-        for at in 0..self.venues.len() {
-            for _ in 0..COLD_PER_PASS_MAX {
-                let Some(event) = self.venues[at].results.pop() else { break };
-                any = true;
-                self.take_cold(at, event, clock);
-            }
-        }
-        if any {
-            self.settle(clock);
-        }
-    }
-
-    fn take_cold(&mut self, at: usize, event: Event, clock: &mut impl TimeSource) {
-        let HotLoop { venues, side, .. } = self;
-        let slot = &mut venues[at];
-        let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-        let now_stamped = |event: &Event| Event { core_time_ns: times.core_ns, poll_delay_ns: 0, ..*event };
-        use EventKind as K;
-        match event.event_kind() {
-            Some(K::BookLevel | K::BookTouch | K::BookInvalid | K::ColdText) => {
-                slot.venue.on_cold(&event, times, side, &mut slot.out);
-            }
-            Some(K::Reconcile) => {
-                let begins = event.code == 0;
-                if begins {
-                    // The event's own time is when the venue was asked.
-                    slot.stale_round = match slot.barrier {
-                        Barrier::Down => true,
-                        Barrier::Asked { since_ns, .. } => event.core_time_ns < since_ns,
-                        Barrier::Done { .. } => false,
-                    };
-                }
-                if slot.stale_round {
-                    slot.stale_round = begins;
-                    return;
-                }
-                side.event(&now_stamped(&event));
-                if !begins {
-                    slot.counters.reconciliations += 1;
-                    slot.barrier = Barrier::Done { at_ns: times.core_ns };
-                }
-            }
-            // A fee belongs to the fill that follows directly: nothing may come between them.
-            Some(K::FillFee) => slot.held_fee = Some(event),
-            Some(_) if event.is_input() => {
-                if let Some(fee) = slot.held_fee.take() {
-                    side.event(&now_stamped(&fee));
-                }
-                side.event(&now_stamped(&event));
-            }
-            _ => {}
-        }
-    }
-
-    /// Asks for the venue's records whenever order entry has come up, and now and then; lets the old
-    /// connection of a planned renewal go once the new one is ready.
-    fn watch_order_entry(&mut self, clock: &mut impl TimeSource) {
-        let HotLoop { venues, network, .. } = self;
-        for slot in venues.iter_mut() {
-            let now = clock.now_ns();
-            for channel in slot.channels.iter_mut().flatten() {
-                if slot.venue.is_ready(channel.role) {
-                    channel.channel.retire_old(network, now);
-                }
-                if slot.venue.take_closing(channel.role) {
-                    channel.channel.renew(now);
-                }
-            }
-            let ready = slot.venue.is_ready(Role::OrderEntry);
-            match slot.barrier {
-                _ if !ready => slot.barrier = Barrier::Down,
-                Barrier::Down => slot.ask_reconcile(now, now),
-                Barrier::Asked { since_ns, asked_ns } if now - asked_ns >= self.timing.reconcile_retry_ns => {
-                    slot.ask_reconcile(since_ns, now);
-                }
-                Barrier::Done { at_ns } if self.timing.reconcile_ns != 0 && now - at_ns >= self.timing.reconcile_ns => {
-                    slot.ask_reconcile(now, now);
-                }
-                Barrier::Asked { .. } | Barrier::Done { .. } => {}
-            }
-            slot.pass_notice_on();
-        }
-    }
-
-    /// Warm-up ends, a stop goes on.
-    fn step_phase(&mut self, clock: &mut impl TimeSource) {
-        let now = clock.now_ns();
-        match self.phase {
-            Phase::WarmUp => {
-                let age = now.saturating_sub(self.started_ns);
-                let settled = age >= self.timing.warm_up_ns && self.counters.passes >= WARM_UP_PASSES_MIN && self.all_open();
-                if settled || age >= self.timing.warm_up_max_ns {
-                    self.end_warm_up();
-                }
-            }
-            Phase::Stopping => self.step_stopping(now, clock),
-            Phase::Closing => self.step_closing(now),
-            Phase::Starting | Phase::Running | Phase::Ended => {}
-        }
-    }
-
-    fn all_open(&self) -> bool {
-        self.venues.iter().all(|slot| {
-            slot.channels.iter().flatten().all(|c| c.channel.is_open() && !c.channel.is_connecting() && slot.venue.is_ready(c.role))
-        })
-    }
-
-    fn end_warm_up(&mut self) {
-        self.latency.reset();
-        self.board.latency.reset();
-        self.counters.pass_ns_max = 0;
-        self.counters.rehearsal_ns_max = 0;
-        self.accounting.restart();
-        self.warm = true;
-        self.phase = Phase::Running;
-    }
-
-    fn begin_stop(&mut self, clock: &mut impl TimeSource) {
-        if matches!(self.phase, Phase::Stopping | Phase::Closing | Phase::Ended) {
-            return;
-        }
-        let now = clock.now_ns();
-        self.freeze();
-        self.phase = Phase::Stopping;
-        self.winding = Winding { since_ns: now, cancel_again_ns: now + CANCEL_AGAIN_NS, ..Winding::default() };
-        self.side.event(&Event::command(CommandKind::Shutdown, 0, 0, Times { core_ns: now, poll_delay_ns: 0 }));
-    }
-
-    /// Waits for the open orders to be gone; then for a last look at the venues' records.
-    fn step_stopping(&mut self, now: u64, clock: &mut impl TimeSource) {
-        let open = self.side.core().desk().orders().open_len();
-        let waited = now.saturating_sub(self.winding.since_ns);
-        if self.winding.reconciling {
-            let done = self.venues.iter().all(|slot| !matches!(slot.barrier, Barrier::Asked { .. }));
-            if done || waited >= LAST_RECONCILE_NS_MAX {
-                self.close_all(now);
-            }
-            return;
-        }
-        if open > 0 && waited < self.timing.stop_ns {
-            if now >= self.winding.cancel_again_ns {
-                self.winding.cancel_again_ns = now + CANCEL_AGAIN_NS;
-                let times = Times { core_ns: now, poll_delay_ns: 0 };
-                self.side.event(&Event::command(CommandKind::CancelAll, 0, 0, times));
-                self.settle(clock);
-            }
-            return;
-        }
-        if waited < QUIET_NS {
-            return;
-        }
-        self.winding.orders_left = open > 0;
-        self.winding.reconciling = true;
-        self.winding.since_ns = now;
-        for slot in self.venues.iter_mut().filter(|slot| slot.barrier != Barrier::Down) {
-            slot.ask_reconcile(now, now);
-        }
-    }
-
-    fn close_all(&mut self, now: u64) {
-        self.phase = Phase::Closing;
-        self.winding.closing_since_ns = Some(now);
-        for slot in &mut self.venues {
-            slot.last_barrier = slot.barrier;
-            for channel in slot.channels.iter_mut().flatten() {
-                channel.channel.shut_down(&mut self.network, now);
-            }
-        }
-    }
-
-    fn step_closing(&mut self, now: u64) {
-        let closed = self.venues.iter().all(|slot| slot.channels.iter().flatten().all(|c| c.channel.is_closed()));
-        let waited = now.saturating_sub(self.winding.closing_since_ns.unwrap_or(now));
-        if closed || waited >= CLOSE_NS_MAX {
-            self.phase = Phase::Ended;
-        }
-    }
-
     /// A line for the log of one venue.
     pub fn note(&mut self, venue: usize, text: std::fmt::Arguments<'_>) {
         if let Some(slot) = self.venues.get_mut(venue) {
             slot.task(notice(text));
         }
     }
-}
-
-/// The time after `due`, without catching up on what was missed.
-fn next_due(due: u64, interval: u64, now: u64) -> u64 {
-    let next = due + interval;
-    if next > now { next } else { now + interval }
 }

@@ -10,6 +10,8 @@
 //! | `start` | placement, recovery, network, threads |
 //! | `recovery` | ring + journal -> the core as it was |
 //! | `hot_loop` | the loop: frame -> message -> events -> orders -> frames -> kick |
+//! | `upkeep` | what it does besides: timers, commands, results of the cold plane |
+//! | `phases` | its life: warm-up, running, stopping, closing |
 //! | `core_side` | core + ring: everything is recorded before it acts |
 //! | `venue_slot` | one venue as the loop holds it |
 //! | `sending` | from an output of the core to a sealed message |
@@ -29,12 +31,14 @@ mod handle;
 pub mod hot_loop;
 mod init;
 pub mod network;
+mod phases;
 mod publish;
 pub mod recovery;
 pub mod rehearsal;
 mod sending;
 mod start;
 pub mod status;
+mod upkeep;
 mod venue_slot;
 
 pub use accounting::HotUsage;
