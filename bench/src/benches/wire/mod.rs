@@ -34,12 +34,14 @@
 //! | `venue` | the venue's thread, which takes the times |
 //! | `ticks` | what it sends and wants to hear |
 //! | `trader`, `clock` | from tick to order, and the time, for the clients of ours |
+//! | `by_hand` | one turn of a client that drives a stack itself |
 //! | `own`, `kernel` | ours on the stack, and on a kernel socket |
 //! | `smoltcp` | smoltcp's TCP and rustls' records |
 //! | `peer` | tokio |
 //! | `ready` | orders that wait for their ticks |
 //! | `floor` | bare frames |
 
+mod by_hand;
 mod clock;
 mod floor;
 mod kernel;

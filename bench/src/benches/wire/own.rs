@@ -19,7 +19,7 @@ use netstack::websocket::Kind;
 /// Messages dealt with per frame, at most.
 const MESSAGES_MAX: usize = 64;
 /// How often timers are looked at.
-const TIMERS_NS: u64 = 100_000;
+pub(super) const TIMERS_NS: u64 = 100_000;
 
 /// A stack on the left side of a wire.
 pub fn stack<T: TcpSocket>(bed: &Testbed, link: Link, clock: &Clock) -> anyhow::Result<Stack<AnyPort, T>> {

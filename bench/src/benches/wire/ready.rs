@@ -4,6 +4,7 @@
 //! It says how much of each figure belongs to the venue, the wire and TCP: what ours takes beyond this is TLS, WebSocket, codec
 //! and decision.
 
+use super::by_hand::ByHand;
 use super::clock::Clock;
 use super::own::stack;
 use super::ticks::Ticks;
@@ -19,8 +20,6 @@ use netstack::transport::{SocketId, SocketState, Transport};
 use netstack::websocket::{Kind, Upgrade, UpgradeRequest, Utf8Check, WebSocket};
 use std::net::SocketAddrV4;
 
-/// How often timers are looked at.
-const TIMERS_NS: u64 = 100_000;
 const ORDER_MAX: usize = 1_024;
 
 /// See the module's head.
@@ -136,27 +135,6 @@ impl Ready {
         Ok(stack.flush(clock.now_ns())?)
     }
 
-    /// Frames, work on them, timers.
-    #[inline]
-    fn turn(&mut self, mut work: impl FnMut(&mut Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let now_ns = self.clock.now_ns();
-        if self.stack.receive(now_ns) > 0 {
-            while let Some(fed) = self.stack.ingress_next(now_ns) {
-                if fed.is_some() {
-                    work(self)?;
-                }
-            }
-        } else if now_ns >= self.timers_ns {
-            self.timers_ns = now_ns + TIMERS_NS;
-            self.stack.maintain(now_ns);
-            work(self)?;
-        } else {
-            return Ok(());
-        }
-        self.stack.transmit(now_ns);
-        Ok(self.stack.flush(now_ns)?)
-    }
-
     #[inline]
     fn work(&mut self) -> anyhow::Result<()> {
         // A tick is a record, and so short that it comes in one segment.
@@ -172,6 +150,15 @@ impl Ready {
         self.send()?;
         ensure!(came == RECORD_HEADER + length, "not a record a segment: {came} bytes");
         self.prepare()
+    }
+}
+
+impl ByHand for Ready {
+    type Tcp = OwnTcp;
+
+    #[inline]
+    fn parts(&mut self) -> (&mut Stack<AnyPort, OwnTcp>, &Clock, &mut u64) {
+        (&mut self.stack, &self.clock, &mut self.timers_ns)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Our stack's place taken by others' parts: smoltcp's TCP under it, rustls' own record layer over it. The rest is ours:
 //! AF_XDP, WebSocket, codec, prepared messages, the loop. So the difference to ours is what those two parts cost.
 
+use super::by_hand::ByHand;
 use super::clock::Clock;
 use super::own::stack;
 use super::trader::Trader;
@@ -17,8 +18,6 @@ use rustls_pki_types::ServerName;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddrV4;
 
-/// How often timers are looked at.
-const TIMERS_NS: u64 = 100_000;
 /// Ticks, orders and flights of a handshake fit.
 const BUFFER: usize = 16 * 1024;
 const FLIGHT: usize = 2_048;
@@ -145,27 +144,6 @@ impl SmoltcpRustls {
         })
     }
 
-    /// Frames, work on them, timers.
-    #[inline]
-    fn turn(&mut self, mut work: impl FnMut(&mut SmoltcpRustls) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let now_ns = self.clock.now_ns();
-        if self.stack.receive(now_ns) > 0 {
-            while let Some(fed) = self.stack.ingress_next(now_ns) {
-                if fed.is_some() {
-                    work(self)?;
-                }
-            }
-        } else if now_ns >= self.timers_ns {
-            self.timers_ns = now_ns + TIMERS_NS;
-            self.stack.maintain(now_ns);
-            work(self)?;
-        } else {
-            return Ok(());
-        }
-        self.stack.transmit(now_ns);
-        Ok(self.stack.flush(now_ns)?)
-    }
-
     #[inline]
     fn work(&mut self) -> anyhow::Result<()> {
         self.tls.receive(&mut self.stack)?;
@@ -193,6 +171,15 @@ impl SmoltcpRustls {
         self.tls.consume(used);
         ensure!(self.stack.state(self.tls.socket) == SocketState::Open, "the connection is {:?}", self.stack.state(self.tls.socket));
         Ok(())
+    }
+}
+
+impl ByHand for SmoltcpRustls {
+    type Tcp = SmoltcpTcp;
+
+    #[inline]
+    fn parts(&mut self) -> (&mut Stack<AnyPort, SmoltcpTcp>, &Clock, &mut u64) {
+        (&mut self.stack, &self.clock, &mut self.timers_ns)
     }
 }
 
