@@ -18,37 +18,30 @@
 //!   Kraken's bare numbers through `f64`.
 
 use crate::nautilus::precision;
-use crate::{BLOCK, ONE, OURS, SEED};
+use crate::{BLOCK, ONE, SEED};
 use anyhow::{Context, bail, ensure};
 use barter_data::event::MarketIter;
 use barter_data::exchange::binance::spot::l2::{BinanceSpotOrderBookL2Sequencer, BinanceSpotOrderBookL2Update};
 use barter_data::subscription::book::OrderBookEvent;
 use barter_instrument::exchange::ExchangeId;
+use bench::benches::codec::rig::{Feed, Rig, TIMES};
+use bench::benches::codec::typed::{self, BookMessage, DepthUpdate};
 use bench::measure::{Budget, Side, alternate};
 use bench::messages::binance::{self, Depth, Level};
 use bench::messages::{ID_DIGITS, ID_FIRST, Ids, Message, decimal, kraken};
 use bench::random::Random;
 use bench::report::{Report, Target};
-use engine_core::event::{Event, InstrumentStatus, Side as BookSide, Times, flags};
-use engine_core::fixed::{Money, POW10, Price, Qty};
-use engine_core::ids::{InstrumentId, VenueId};
-use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
+use engine_core::event::Side as BookSide;
 use nautilus_core::UnixNanos;
 use nautilus_model::data::Data;
 use nautilus_model::identifiers::InstrumentId as NautilusId;
 use nautilus_okx::websocket::messages::OKXWsFrame;
 use nautilus_okx::websocket::parse::parse_book_msg_vec;
-use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
-use std::fmt;
 use std::hint::black_box;
-use venues::binance::Binance;
-use venues::kraken::Kraken;
 use venues::kraken::book::{Book as KrakenBook, Decimals};
 use venues::kraken::market_data::DEPTH;
 use venues::kraken::message::Row;
-use venues::outbox::Outbox;
-use venues::venue::{Credentials, Encoding, Hosts, Link, MessageKind, Role, Venue, VenueInit, VenueSettings};
+use venues::venue::Encoding;
 
 const BENCH: &str = "codec";
 const SERDE_JSON: &str = "serde_json, typed (same bytes)";
@@ -62,10 +55,6 @@ const FIXTURE: &str = include_str!(env!("OKX_FIXTURE"));
 const LEVELS: usize = 8;
 /// Different messages of each kind.
 const POOL: usize = 256;
-const VENUE: VenueId = VenueId(0);
-const INSTRUMENT: InstrumentId = InstrumentId(0);
-const LINK: Link = Link { role: Role::MarketData, generation: 1 };
-const TIMES: Times = Times { core_ns: 1_767_225_600_000_000_000, poll_delay_ns: 0 };
 
 /// Bids, then asks.
 type Levels = [Vec<Level>; 2];
@@ -85,170 +74,32 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     let messages: Vec<Message> = depths.iter().map(Depth::json).collect();
     let as_okx: Vec<Message> = depths.iter().map(|depth| okx(&depth.sides, binance::PRICE_SCALE, binance::QTY_SCALE)).collect();
     let (compact, as_is) = fixture()?;
-    let mut ours = Ours::binance()?;
+    let mut ours = Rig::binance(Encoding::Json)?;
     let sides = vec![
-        ours.side(&messages),
-        serde_side::<DepthUpdate<'_>>(&messages),
+        ours.side(&messages, Some(2 * LEVELS)),
+        typed::side::<DepthUpdate<'_>>(SERDE_JSON, &messages),
         barter_side(&messages),
         okx_side(OKX_SAME, &as_okx, binance::PRICE_SCALE, binance::QTY_SCALE),
         okx_side(OKX_FIXTURE, &compact, 2, 0),
         okx_side(OKX_FIXTURE_AS_IS, &as_is, 2, 0),
     ];
     let sides = alternate(budget, sides)?;
-    ours.check()?;
+    ours.check("Binance")?;
     let case = format!("JSON depth of 8+8 levels (ours: Binance depthUpdate{})", precision());
     report.add_case_against(BENCH, &case, &sides, target_of);
 
     let stream = KrakenStream::new(&mut random);
-    let mut ours = Ours::kraken(&stream.snapshot)?;
+    let mut ours = Rig::kraken(&stream.snapshot)?;
     let sides = vec![
-        ours.side(&stream.updates),
-        serde_side::<BookMessage<'_>>(&stream.updates),
+        ours.side(&stream.updates, Some(2 * LEVELS)),
+        typed::side::<BookMessage<'_>>(SERDE_JSON, &stream.updates),
         okx_side(OKX_SAME, &stream.as_okx, kraken::PRICE_SCALE, kraken::QTY_SCALE),
     ];
     let sides = alternate(budget, sides)?;
-    ours.check()?;
+    ours.check("Kraken")?;
     let case = format!("JSON depth of 8+8 levels (ours: Kraken book with checksum{})", precision());
     report.add_case_against(BENCH, &case, &sides, target_of);
     Ok(())
-}
-
-/// Messages in an endless stream whose ids grow without a hole.
-struct Feed<'a> {
-    messages: &'a [Message],
-    at: usize,
-    id: u64,
-}
-
-impl<'a> Feed<'a> {
-    fn new(messages: &'a [Message]) -> Feed<'a> {
-        Feed { messages, at: 0, id: ID_FIRST }
-    }
-
-    /// The next message, written into `frame`: it spans a few ids.
-    fn next<'f>(&mut self, frame: &'f mut Vec<u8>) -> &'f [u8] {
-        let message = &self.messages[self.at];
-        self.at = (self.at + 1) % self.messages.len();
-        let first = self.id + 1;
-        self.id = first + 3;
-        message.write(frame, &[first, self.id])
-    }
-}
-
-/// A codec in step with its venue, and what it gave out.
-struct Ours<V> {
-    venue: V,
-    events: Vec<Event>,
-    out: Outbox,
-}
-
-fn settings(hosts: Hosts) -> VenueSettings {
-    let credentials: Option<Credentials> = None;
-    VenueSettings {
-        id: VENUE,
-        hosts,
-        credentials,
-        encoding: Encoding::Json,
-        dead_man_s: 0,
-        cancel_reserve_percent: 20,
-        request_window_ms: 0,
-    }
-}
-
-fn tables(symbol: &str, price_scale: u32, qty_scale: u32) -> anyhow::Result<(InstrumentTable, AssetTable)> {
-    let (mut instruments, mut assets) = (InstrumentTable::new(), AssetTable::new());
-    let (base, quote) = (assets.intern("BTC"), assets.intern("USD"));
-    instruments
-        .add(Instrument {
-            venue: VENUE,
-            symbol: symbol.into(),
-            base,
-            quote,
-            price_scale: price_scale as u8,
-            qty_scale: qty_scale as u8,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
-            maker_fee_ppm: 1_000,
-            taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
-            capabilities: Capabilities { replace: false, reduce: true, post_only: true },
-        })
-        .map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    Ok((instruments, assets))
-}
-
-impl Ours<Binance> {
-    /// Subscribed, with the book in step just before the first id.
-    fn binance() -> anyhow::Result<Ours<Binance>> {
-        let (instruments, assets) = tables(binance::SYMBOL, binance::PRICE_SCALE, binance::QTY_SCALE)?;
-        let settings = settings(venues::binance::default_hosts());
-        let venue = Binance::new(VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 1 })?;
-        let mut ours = Ours::new(venue);
-        // The codec numbers its requests by connection and place: the first of the first.
-        ours.take(br#"{"result":null,"id":65537}"#);
-        for (side, price, mark) in [
-            (BookSide::Buy, binance::BEST_BID, flags::CLEAR | flags::COLD | flags::SNAPSHOT),
-            (BookSide::Sell, binance::BEST_BID + 1, flags::LAST | flags::COLD | flags::SNAPSHOT),
-        ] {
-            let level = Event::book_level(VENUE, INSTRUMENT, side, Price(price), Qty(1), ID_FIRST, TIMES).with(mark);
-            ours.venue.on_cold(&level, TIMES, &mut ours.events, &mut ours.out);
-        }
-        ensure!(ours.events.last().is_some_and(|event| event.has(flags::LAST)), "Binance's codec did not take the snapshot");
-        Ok(ours)
-    }
-}
-
-impl Ours<Kraken> {
-    /// Subscribed, with the stream's window.
-    fn kraken(snapshot: &Message) -> anyhow::Result<Ours<Kraken>> {
-        let (instruments, assets) = tables(kraken::SYMBOL, kraken::PRICE_SCALE, kraken::QTY_SCALE)?;
-        let settings = settings(venues::kraken::default_hosts());
-        let venue = Kraken::new(VenueInit { settings, instruments: &instruments, assets: &assets, epoch: 1 })?;
-        let mut ours = Ours::new(venue);
-        ours.take(&snapshot.bytes);
-        ensure!(ours.venue.is_ready(Role::MarketData), "Kraken's codec did not take the snapshot");
-        Ok(ours)
-    }
-}
-
-impl<V: Venue> Ours<V> {
-    fn new(mut venue: V) -> Ours<V> {
-        let (mut events, mut out) = (Vec::with_capacity(1_024), Outbox::new());
-        venue.on_open(LINK, TIMES, &mut events, &mut out);
-        Ours { venue, events, out }
-    }
-
-    #[inline]
-    fn take(&mut self, bytes: &[u8]) {
-        self.venue.on_message(LINK, MessageKind::Text, bytes, TIMES, &mut self.events, &mut self.out);
-    }
-
-    fn side<'a>(&'a mut self, messages: &'a [Message]) -> Side<'a> {
-        let (mut feed, mut frame) = (Feed::new(messages), Vec::new());
-        Side::new(OURS, ONE, move |meter| {
-            for _ in 0..BLOCK {
-                let bytes = feed.next(&mut frame);
-                self.events.clear();
-                meter.time(0, || self.take(black_box(bytes)));
-                black_box(&*self.events);
-                let whole = self.events.len() == 2 * LEVELS && self.events.last().is_some_and(|event| event.has(flags::LAST));
-                ensure!(whole, "a message of {} levels gave {} events", 2 * LEVELS, self.events.len());
-            }
-            Ok(())
-        })
-    }
-
-    /// What was measured is the way of good messages.
-    fn check(&self) -> anyhow::Result<()> {
-        let c = self.venue.counters();
-        let wrong = c.malformed + c.unknown_messages + c.unknown_symbols + c.gaps + c.checksum_failures + c.stale;
-        ensure!(wrong == 0, "the codec objected to messages: {c:?}");
-        Ok(())
-    }
 }
 
 /// OKX's `books` update that says the same.
@@ -352,123 +203,6 @@ fn barter_side(messages: &[Message]) -> Side<'_> {
     })
 }
 
-/// A message as `serde_json` gives it.
-trait Typed {
-    /// Parses, and frees what it took.
-    fn parse_and_drop(bytes: &[u8]) -> serde_json::Result<()>;
-}
-
-macro_rules! typed {
-    ($($name:ident),*) => {
-        $(impl Typed for $name<'_> {
-            #[inline]
-            fn parse_and_drop(bytes: &[u8]) -> serde_json::Result<()> {
-                let message: $name<'_> = serde_json::from_slice(black_box(bytes))?;
-                black_box(&message);
-                Ok(())
-            }
-        })*
-    };
-}
-
-typed!(DepthUpdate, BookMessage);
-
-fn serde_side<T: Typed>(messages: &[Message]) -> Side<'_> {
-    let (mut feed, mut frame) = (Feed::new(messages), Vec::new());
-    Side::new(SERDE_JSON, ONE, move |meter| {
-        for _ in 0..BLOCK {
-            let bytes = feed.next(&mut frame);
-            meter.time(0, || T::parse_and_drop(bytes)).context("serde_json")?;
-        }
-        Ok(())
-    })
-}
-
-/// A number in a text, at a scale.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Quoted<const SCALE: u8>(i64);
-
-impl<'de, const SCALE: u8> Deserialize<'de> for Quoted<SCALE> {
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text<const SCALE: u8>;
-        impl<const SCALE: u8> Visitor<'_> for Text<SCALE> {
-            type Value = Quoted<SCALE>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a decimal number in a text")
-            }
-
-            #[inline]
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Quoted<SCALE>, E> {
-                Price::parse(text.as_bytes(), SCALE).map(|price| Quoted(price.0)).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-/// A bare number, at a scale.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Bare<const SCALE: u8>(i64);
-
-impl<'de, const SCALE: u8> Deserialize<'de> for Bare<SCALE> {
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = f64::deserialize(deserializer)?;
-        Ok(Bare((value * POW10[SCALE as usize] as f64).round() as i64))
-    }
-}
-
-type BinancePrice = Quoted<{ binance::PRICE_SCALE as u8 }>;
-type BinanceQty = Quoted<{ binance::QTY_SCALE as u8 }>;
-
-#[allow(dead_code, reason = "read to be there, as in the events")]
-#[derive(Deserialize, Debug)]
-struct DepthUpdate<'a> {
-    #[serde(rename = "e")]
-    kind: &'a str,
-    #[serde(rename = "E")]
-    time_us: u64,
-    #[serde(rename = "s")]
-    symbol: &'a str,
-    #[serde(rename = "U")]
-    first: u64,
-    #[serde(rename = "u")]
-    last: u64,
-    #[serde(rename = "b")]
-    bids: Vec<(BinancePrice, BinanceQty)>,
-    #[serde(rename = "a")]
-    asks: Vec<(BinancePrice, BinanceQty)>,
-}
-
-#[allow(dead_code, reason = "read to be there, as in the events")]
-#[derive(Deserialize, Debug)]
-struct KrakenLevel {
-    price: Bare<{ kraken::PRICE_SCALE as u8 }>,
-    qty: Bare<{ kraken::QTY_SCALE as u8 }>,
-}
-
-#[allow(dead_code, reason = "read to be there, as in the events")]
-#[derive(Deserialize, Debug)]
-struct BookData<'a> {
-    symbol: &'a str,
-    bids: Vec<KrakenLevel>,
-    asks: Vec<KrakenLevel>,
-    checksum: u32,
-    timestamp: &'a str,
-}
-
-#[allow(dead_code, reason = "read to be there, as in the events")]
-#[derive(Deserialize, Debug)]
-struct BookMessage<'a> {
-    channel: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(borrow)]
-    data: [BookData<'a>; 1],
-}
-
 /// Kraken's book: each update sets the quantities of the best eight levels of both sides, so the window after it does not
 /// depend on what came before, and the stream can be repeated for ever.
 struct KrakenStream {
@@ -523,7 +257,10 @@ impl KrakenStream {
 mod tests {
     use super::*;
     use crate::nautilus;
+    use bench::benches::codec::typed::{BinancePrice, BinanceQty, KrakenLevel};
+    use engine_core::event::Event;
     use nautilus_model::enums::{BookAction, OrderSide};
+    use venues::venue::Venue;
 
     /// Side, price, quantity.
     type Rows = Vec<(u8, String, String)>;
@@ -536,9 +273,9 @@ mod tests {
         side(BookSide::Buy).chain(side(BookSide::Sell)).collect()
     }
 
-    fn ours_rows<V: Venue>(ours: &mut Ours<V>, bytes: &[u8], price_scale: u32, qty_scale: u32) -> Rows {
+    fn ours_rows<V: Venue>(ours: &mut Rig<V>, bytes: &[u8], price_scale: u32, qty_scale: u32) -> Rows {
         ours.events.clear();
-        ours.take(bytes);
+        ours.text(bytes);
         let row = |e: &Event| (e.side, decimal(e.level_price().0, price_scale), decimal(e.level_qty().0, qty_scale));
         ours.events.iter().map(row).collect()
     }
@@ -561,7 +298,7 @@ mod tests {
         let mut random = Random::new(3);
         let depths: Vec<Depth> = (0..50).map(|_| Depth::new(&mut random, LEVELS)).collect();
         let messages: Vec<Message> = depths.iter().map(Depth::json).collect();
-        let (mut ours, mut barter) = (Ours::binance().unwrap(), Barter::new());
+        let (mut ours, mut barter) = (Rig::binance(Encoding::Json).unwrap(), Barter::new());
         let (mut feed, mut frame) = (Feed::new(&messages), Vec::new());
         let (price_scale, qty_scale) = (binance::PRICE_SCALE, binance::QTY_SCALE);
         for depth in &depths {
@@ -582,13 +319,13 @@ mod tests {
             let okx = okx(&depth.sides, price_scale, qty_scale);
             assert_eq!(okx_rows(&okx, price_scale, qty_scale), expected);
         }
-        ours.check().unwrap();
+        ours.check("ours").unwrap();
     }
 
     #[test]
     fn all_say_the_same_of_every_kraken_message() {
         let stream = KrakenStream::new(&mut Random::new(4));
-        let mut ours = Ours::kraken(&stream.snapshot).unwrap();
+        let mut ours = Rig::kraken(&stream.snapshot).unwrap();
         let (price_scale, qty_scale) = (kraken::PRICE_SCALE, kraken::QTY_SCALE);
         for (message, okx) in stream.updates.iter().zip(&stream.as_okx) {
             let typed: BookMessage<'_> = serde_json::from_slice(&message.bytes).unwrap();
@@ -598,7 +335,7 @@ mod tests {
             assert_eq!(ours_rows(&mut ours, &message.bytes, price_scale, qty_scale), expected);
             assert_eq!(okx_rows(okx, price_scale, qty_scale), expected);
         }
-        ours.check().unwrap();
+        ours.check("ours").unwrap();
     }
 
     #[test]
@@ -614,9 +351,9 @@ mod tests {
         let mut messages = vec![Depth::new(&mut Random::new(1), LEVELS).json()];
         messages[0].bytes.truncate(40);
         messages[0].at.clear();
-        let mut ours = Ours::binance().unwrap();
+        let mut ours = Rig::binance(Encoding::Json).unwrap();
         let budget = Budget::of_seconds(0.001).unwrap();
-        let error = alternate(budget, vec![ours.side(&messages)]).unwrap_err();
+        let error = alternate(budget, vec![ours.side(&messages, Some(2 * LEVELS))]).unwrap_err();
         assert_eq!(error.to_string(), "a message of 16 levels gave 0 events");
     }
 }

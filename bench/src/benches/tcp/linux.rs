@@ -162,7 +162,7 @@ impl Lab {
         let spinning = sched_getcpu().ok();
         let (direction, order) = (task.direction, task.order);
         let total = task.kernels.len() * task.each + task.ours;
-        let listener = self.server.namespace.run(|| TcpListener::bind(SERVER))??;
+        let listener = self.server.namespace.run(listen)??;
         let mut threads = Vec::new();
         let accepting = shared.clone();
         threads.push(self.server.namespace.spawn(move || {
@@ -333,6 +333,17 @@ fn connect(name: &'static str, control: &'static str, direction: Way, order: Opt
         (Way::Up, None) => send(&mut stream, &program, shared),
         (Way::Up, Some(order)) => send_orders(&mut stream, &program, order, shared),
         (Way::Down, _) => receive(&mut stream, &program, None, shared),
+    }
+}
+
+/// A program that another thread is just starting holds the last listener open until it has become that program.
+fn listen() -> std::io::Result<TcpListener> {
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind(SERVER) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < OPENING_MAX => std::thread::sleep(PATIENCE),
+            bound => return bound,
+        }
     }
 }
 
