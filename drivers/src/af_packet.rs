@@ -508,6 +508,15 @@ impl Port for AfPacket {
         true
     }
 
+    fn has_room(&mut self, kept: bool) -> bool {
+        if !self.has_slot() {
+            self.reclaim();
+        }
+        let room = self.has_slot() && (kept || !self.free.is_empty());
+        self.statistics.tx_exhausted += u64::from(!room);
+        room
+    }
+
     fn release(&mut self, frame: TxFrame) {
         if self.kept.release(frame.offset) {
             self.free.give(frame.offset);

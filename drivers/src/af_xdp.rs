@@ -414,6 +414,16 @@ impl Port for AfXdp {
         true
     }
 
+    fn has_room(&mut self, kept: bool) -> bool {
+        // The ring has room for every chunk, so a kept frame always has its place in it.
+        if !kept && self.free.is_empty() {
+            self.reclaim();
+        }
+        let room = kept || !self.free.is_empty();
+        self.statistics.tx_exhausted += u64::from(!room);
+        room
+    }
+
     fn release(&mut self, frame: TxFrame) {
         if self.kept.release(frame.offset) {
             self.free.give(frame.offset);

@@ -450,6 +450,16 @@ impl Port for MemoryPort {
         true
     }
 
+    fn has_room(&mut self, _kept: bool) -> bool {
+        // What leaves is a chunk of its own either way.
+        if self.free.is_empty() {
+            self.reclaim();
+        }
+        let room = !self.free.is_empty();
+        self.statistics.tx_exhausted += u64::from(!room);
+        room
+    }
+
     fn release(&mut self, frame: TxFrame) {
         if self.kept.release(frame.offset) {
             self.free.give(frame.offset);

@@ -181,6 +181,10 @@ pub trait Port {
     /// not done with the last one or has no room.
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool;
 
+    /// True if one more frame could be sent now: a kept one that is at rest, or one that [`Port::allocate`] would give. Counted
+    /// if not.
+    fn has_room(&mut self, kept: bool) -> bool;
+
     /// Gives a kept frame back, also while it is being sent.
     fn release(&mut self, frame: TxFrame);
 
@@ -225,6 +229,9 @@ impl<P: Port + ?Sized> Port for Box<P> {
     }
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
         (**self).commit_kept(frame, start, len)
+    }
+    fn has_room(&mut self, kept: bool) -> bool {
+        (**self).has_room(kept)
     }
     fn release(&mut self, frame: TxFrame) {
         (**self).release(frame);

@@ -254,6 +254,10 @@ impl Port for AnyPort {
         each_port!(self, port => port.commit_kept(frame, start, len))
     }
     #[inline]
+    fn has_room(&mut self, kept: bool) -> bool {
+        each_port!(self, port => port.has_room(kept))
+    }
+    #[inline]
     fn release(&mut self, frame: TxFrame) {
         each_port!(self, port => port.release(frame));
     }

@@ -237,6 +237,10 @@ impl<P: Port> Port for Tap<P> {
         committed
     }
 
+    fn has_room(&mut self, kept: bool) -> bool {
+        self.port.has_room(kept)
+    }
+
     fn release(&mut self, frame: TxFrame) {
         self.port.release(frame);
     }

@@ -19,7 +19,7 @@ use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
 use crate::purpose::Purpose;
-use crate::tcp::{Connection, Kept, Outgoing, Payload, TcpStatistics, Verdict, parse, touched};
+use crate::tcp::{Connection, Kept, Next, Outgoing, Payload, TcpStatistics, Verdict, parse, touched};
 use crate::transport::{CloseReason, SocketState};
 
 /// Where the payload begins in a kept frame: room for the longest headers, and an aligned start.
@@ -226,16 +226,19 @@ impl TcpSocket for OwnTcp {
     fn egress<P: Port>(&mut self, port: &mut P, now_ns: u64) -> Turn {
         let resent = self.connection.retransmissions();
         let mut turn = Turn::default();
-        while self.connection.is_due(now_ns) {
+        loop {
+            let next = self.connection.next(now_ns);
+            if next == Next::Nothing {
+                break;
+            }
             if turn.committed == SEGMENTS_PER_TURN {
                 turn.more = true;
                 break;
             }
-            let Some(frame) = port.allocate() else {
+            if !port.has_room(next == Next::Kept) {
                 (turn.exhausted, turn.more) = (true, true);
                 break;
-            };
-            port.abandon(frame);
+            }
             match self.send_next(port, Purpose::Send, now_ns) {
                 Left::Nothing => break,
                 Left::Committed => turn.committed += 1,

@@ -421,7 +421,7 @@ impl Connection {
     pub fn begin_rehearsal(&self, now_ns: u64, len: u32) -> Option<Rehearsal> {
         let under_way = self.snd.nxt.wrapping_sub(self.snd.una);
         let waits = self.send.count(super::send::Place::Queued) > 0 || self.snd.wnd < under_way.saturating_add(len);
-        if !self.can_keep(len as usize) || self.is_due(now_ns) || waits || len == 0 {
+        if !self.can_keep(len as usize) || self.next(now_ns) != super::output::Next::Nothing || waits || len == 0 {
             return None;
         }
         Some(Rehearsal {
@@ -536,12 +536,6 @@ impl Connection {
     #[inline]
     pub fn timers_due_ns(&self) -> u64 {
         self.timers.first().min(self.owed.at).min(self.times_out_ns())
-    }
-
-    /// True if [`Connection::next_segment`] may have something to send.
-    #[inline]
-    pub fn is_due(&self, now_ns: u64) -> bool {
-        self.timers_due_ns() <= now_ns || self.plan().is_some()
     }
 
     /// When the connection is given up if the peer acknowledges nothing (RFC 9293 section 3.8.3).

@@ -73,6 +73,17 @@ impl Payload {
     }
 }
 
+/// Whether [`Connection::next_segment`] has something to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// No.
+    Nothing,
+    /// A segment whose payload lies in a frame of the caller's.
+    Kept,
+    /// Any other, or a timer that must run before it is known.
+    Other,
+}
+
 /// A segment to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing {
@@ -175,6 +186,17 @@ impl Connection {
         match payload {
             Payload::Buffer { offset, len } => self.send.bytes(offset, len),
             Payload::None | Payload::Kept { .. } => &[],
+        }
+    }
+
+    /// What [`Connection::next_segment`] would give.
+    #[inline]
+    pub fn next(&self, now_ns: u64) -> Next {
+        match self.plan() {
+            Some(Plan::Data { index, .. } | Plan::TailProbe { index, .. }) if self.send.record(index).frame.is_some() => Next::Kept,
+            Some(_) => Next::Other,
+            None if self.timers_due_ns() <= now_ns => Next::Other,
+            None => Next::Nothing,
         }
     }
 

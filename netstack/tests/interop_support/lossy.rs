@@ -77,6 +77,9 @@ impl<P: Port> Port for Lossy<P> {
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
         self.strikes() || self.inner.commit_kept(frame, start, len)
     }
+    fn has_room(&mut self, kept: bool) -> bool {
+        self.inner.has_room(kept)
+    }
     fn release(&mut self, frame: TxFrame) {
         self.inner.release(frame);
     }
