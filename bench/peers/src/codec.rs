@@ -259,6 +259,7 @@ mod tests {
     use crate::nautilus;
     use bench::benches::codec::typed::{BinancePrice, BinanceQty, KrakenLevel};
     use engine_core::event::Event;
+    use engine_core::fixed::Price;
     use nautilus_model::enums::{BookAction, OrderSide};
     use venues::venue::Venue;
 
@@ -313,7 +314,13 @@ mod tests {
             let events = barter.parse(bytes).unwrap().0;
             let Some(Ok(event)) = events.first() else { panic!("{events:?}") };
             let OrderBookEvent::Update(book) = &event.kind else { panic!("{event:?}") };
-            let row = |side: u8| move |level: &barter_data::books::Level| (side, level.price.to_string(), level.amount.to_string());
+            // It keeps the zeros that the text ends with: compared is the number.
+            let number = |text: String, scale: u32| decimal(Price::parse(text.as_bytes(), scale as u8).unwrap().0, scale);
+            let row = |side: u8| {
+                move |level: &barter_data::books::Level| {
+                    (side, number(level.price.to_string(), price_scale), number(level.amount.to_string(), qty_scale))
+                }
+            };
             let book = (book.bids().levels().iter().map(row(1)).chain(book.asks().levels().iter().map(row(2)))).collect::<Rows>();
             assert_eq!(book, expected);
             let okx = okx(&depth.sides, price_scale, qty_scale);
