@@ -4,7 +4,8 @@
 //! fill costs is the [`crate::exchange`]'s business. Every level that changes is noted in order, which
 //! is what market data is made from.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher};
 
 /// Side of an order or of the book.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,19 +42,52 @@ pub struct Resting {
     pub qty: i64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Level {
+    price: i64,
     qty: i64,
     queue: VecDeque<OrderId>,
 }
 
+/// One side's levels, best last: most changes are near the end and move little.
+#[derive(Debug)]
+struct Ladder {
+    side: Side,
+    levels: Vec<Level>,
+}
+
+impl Ladder {
+    fn new(side: Side) -> Ladder {
+        Ladder { side, levels: Vec::new() }
+    }
+
+    /// Where the price is, or where it would go.
+    fn find(&self, price: i64) -> Result<usize, usize> {
+        match self.side {
+            Side::Buy => self.levels.binary_search_by(|level| level.price.cmp(&price)),
+            Side::Sell => self.levels.binary_search_by(|level| price.cmp(&level.price)),
+        }
+    }
+
+    fn get_mut(&mut self, price: i64) -> Option<&mut Level> {
+        let at = self.find(price).ok()?;
+        self.levels.get_mut(at)
+    }
+}
+
 /// One market's book.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Book {
-    bids: BTreeMap<i64, Level>,
-    asks: BTreeMap<i64, Level>,
-    orders: HashMap<OrderId, Resting>,
+    sides: [Ladder; 2],
+    orders: HashMap<OrderId, Resting, IdHash>,
     touched: Vec<(Side, i64)>,
+}
+
+impl Default for Book {
+    fn default() -> Book {
+        let sides = [Ladder::new(Side::Buy), Ladder::new(Side::Sell)];
+        Book { sides, orders: HashMap::default(), touched: Vec::new() }
+    }
 }
 
 impl Book {
@@ -62,51 +96,38 @@ impl Book {
         Book::default()
     }
 
-    fn side(&self, side: Side) -> &BTreeMap<i64, Level> {
-        match side {
-            Side::Buy => &self.bids,
-            Side::Sell => &self.asks,
-        }
+    fn side(&self, side: Side) -> &Ladder {
+        &self.sides[side as usize]
     }
 
-    fn side_mut(&mut self, side: Side) -> &mut BTreeMap<i64, Level> {
-        match side {
-            Side::Buy => &mut self.bids,
-            Side::Sell => &mut self.asks,
-        }
+    fn side_mut(&mut self, side: Side) -> &mut Ladder {
+        &mut self.sides[side as usize]
     }
 
     /// Best price of a side and the quantity there.
     pub fn best(&self, side: Side) -> Option<(i64, i64)> {
-        match side {
-            Side::Buy => self.bids.last_key_value(),
-            Side::Sell => self.asks.first_key_value(),
-        }
-        .map(|(price, level)| (*price, level.qty))
+        self.side(side).levels.last().map(|level| (level.price, level.qty))
     }
 
     /// Quantity at a price, 0 when there is no such level.
     pub fn qty_at(&self, side: Side, price: i64) -> i64 {
-        self.side(side).get(&price).map_or(0, |level| level.qty)
+        let ladder = self.side(side);
+        ladder.find(price).map_or(0, |at| ladder.levels[at].qty)
     }
 
     /// Number of levels of a side.
     pub fn depth(&self, side: Side) -> usize {
-        self.side(side).len()
+        self.side(side).levels.len()
     }
 
     /// Levels `(price, qty)` of a side, best first.
     pub fn levels(&self, side: Side) -> Levels<'_> {
-        Levels { iter: self.side(side).iter(), side }
+        Levels { iter: self.side(side).levels.iter().rev() }
     }
 
     /// The order that a taker of `side.opposite()` meets first.
     pub fn front(&self, side: Side) -> Option<Resting> {
-        let level = match side {
-            Side::Buy => self.bids.last_key_value(),
-            Side::Sell => self.asks.first_key_value(),
-        }?
-        .1;
+        let level = self.side(side).levels.last()?;
         level.queue.front().and_then(|id| self.orders.get(id)).copied()
     }
 
@@ -140,9 +161,14 @@ impl Book {
     /// Puts an order at the back of its level's queue. It must not cross and its id must be new.
     pub fn insert(&mut self, order: Resting) {
         debug_assert!(order.qty > 0 && !self.orders.contains_key(&order.id));
-        let level = self.side_mut(order.side).entry(order.price).or_default();
-        level.qty += order.qty;
-        level.queue.push_back(order.id);
+        let ladder = self.side_mut(order.side);
+        match ladder.find(order.price) {
+            Ok(at) => {
+                ladder.levels[at].qty += order.qty;
+                ladder.levels[at].queue.push_back(order.id);
+            }
+            Err(at) => ladder.levels.insert(at, Level { price: order.price, qty: order.qty, queue: VecDeque::from([order.id]) }),
+        }
         self.orders.insert(order.id, order);
         self.touched.push((order.side, order.price));
     }
@@ -150,14 +176,15 @@ impl Book {
     /// Takes an order out.
     pub fn remove(&mut self, id: OrderId) -> Option<Resting> {
         let order = self.orders.remove(&id)?;
-        let levels = self.side_mut(order.side);
-        if let Some(level) = levels.get_mut(&order.price) {
+        let ladder = self.side_mut(order.side);
+        if let Ok(place) = ladder.find(order.price) {
+            let level = &mut ladder.levels[place];
             level.qty -= order.qty;
             if let Some(at) = level.queue.iter().position(|other| *other == id) {
                 level.queue.remove(at);
             }
             if level.queue.is_empty() {
-                levels.remove(&order.price);
+                ladder.levels.remove(place);
             }
         }
         self.touched.push((order.side, order.price));
@@ -174,7 +201,7 @@ impl Book {
         }
         order.qty -= qty;
         let (left, side, price) = (order.qty, order.side, order.price);
-        if let Some(level) = self.side_mut(side).get_mut(&price) {
+        if let Some(level) = self.side_mut(side).get_mut(price) {
             level.qty -= qty;
         }
         self.touched.push((side, price));
@@ -203,21 +230,69 @@ impl Book {
     }
 }
 
-/// Iterator over a side's levels, best first.
+/// Iterator over a side's levels, best first. What is passed over costs nothing.
 pub struct Levels<'a> {
-    iter: std::collections::btree_map::Iter<'a, i64, Level>,
-    side: Side,
+    iter: std::iter::Rev<std::slice::Iter<'a, Level>>,
+}
+
+fn told(level: &Level) -> (i64, i64) {
+    (level.price, level.qty)
 }
 
 impl Iterator for Levels<'_> {
     type Item = (i64, i64);
 
     fn next(&mut self) -> Option<(i64, i64)> {
-        match self.side {
-            Side::Buy => self.iter.next_back(),
-            Side::Sell => self.iter.next(),
+        self.iter.next().map(told)
+    }
+
+    fn nth(&mut self, n: usize) -> Option<(i64, i64)> {
+        self.iter.nth(n).map(told)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.iter.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Levels<'_> {
+    fn next_back(&mut self) -> Option<(i64, i64)> {
+        self.iter.next_back().map(told)
+    }
+}
+
+impl ExactSizeIterator for Levels<'_> {}
+
+/// Hashes ids that are given out in a row: no two of them collide, and nobody outside chooses them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdHash;
+
+impl BuildHasher for IdHash {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher(0)
+    }
+}
+
+/// See [`IdHash`].
+#[derive(Clone, Copy, Debug)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
         }
-        .map(|(price, level)| (*price, level.qty))
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // An odd factor is a bijection of the low bits, which pick the bucket; the high ones get their share.
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

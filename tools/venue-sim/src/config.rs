@@ -27,7 +27,8 @@ pub struct SimConfig {
     /// How often the market moves on and what it said is sent, microseconds: the shorter, the smaller the
     /// bursts and the more processor time is spent.
     pub tick_us: u32,
-    /// Write each market-data message to the socket by itself instead of once per tick.
+    /// Write each market-data message to the socket by itself instead of once per tick, as long as the simulator
+    /// keeps up with the rate ([`crate::SimHandle::written_together`] says whether it did).
     pub flush_each: bool,
     /// CPU to pin the simulator's thread to.
     pub cpu: Option<usize>,

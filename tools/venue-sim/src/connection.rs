@@ -87,7 +87,7 @@ async fn exchange_messages(
     loop {
         let next = tokio::select! {
             action = receiver.queue.recv() => match action {
-                Some(action) => write_batch(&mut socket, &mut receiver, action, flush_each).await,
+                Some(action) => write_batch(&mut socket, &mut receiver, action, slot, flush_each).await,
                 None => Next::End,
             },
             message = socket.next() => match message {
@@ -129,10 +129,12 @@ async fn exchange_messages(
     }
 }
 
-/// Writes `first` and what else is queued, each message as its own frame, and flushes.
-async fn write_batch(socket: &mut WebSocket, receiver: &mut Receiver, first: Action, flush_each: bool) -> Next {
+/// Writes `first` and what else is queued, each message as its own frame, and flushes: after each message, if
+/// asked for and unless the market is under pressure.
+async fn write_batch(socket: &mut WebSocket, receiver: &mut Receiver, first: Action, slot: &VenueSlot, flush_each: bool) -> Next {
+    let by_itself = flush_each && !slot.pressure().is_on();
     let mut action = first;
-    for left in (0..BATCH_MAX).rev() {
+    for count in 1..=BATCH_MAX {
         receiver.waiting.fetch_sub(1, Ordering::Relaxed);
         let message = match action {
             Action::Send(Payload::Text(text)) => Message::Text(text),
@@ -141,16 +143,18 @@ async fn write_batch(socket: &mut WebSocket, receiver: &mut Receiver, first: Act
             Action::Abort => return Next::End,
             Action::Freeze => return Next::Freeze,
         };
-        if socket.feed(message).await.is_err() || (flush_each && socket.flush().await.is_err()) {
+        if socket.feed(message).await.is_err() || (by_itself && socket.flush().await.is_err()) {
             return Next::End;
         }
         // What is taken out of the queue here must be written.
-        if left == 0 {
-            break;
-        }
-        match receiver.queue.try_recv() {
-            Ok(more) => action = more,
-            Err(_) => break,
+        match if count < BATCH_MAX { receiver.queue.try_recv().ok() } else { None } {
+            Some(more) => action = more,
+            None => {
+                if flush_each && !by_itself && count > 1 {
+                    slot.pressure().count_together(count as u64);
+                }
+                break;
+            }
         }
     }
     if socket.flush().await.is_ok() { Next::Continue } else { Next::End }

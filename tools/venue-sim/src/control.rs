@@ -5,7 +5,7 @@
 //! | `GET /sim/account[?venue=V][&key=K]` | list of account records (all, or those asked for) |
 //! | `POST /sim/fault` with a [`Fault`] and optional `"venue"` | `{"ok":true}`; without a venue it hits all |
 //! | `POST /sim/deposit` with `venue`, `key`, `asset`, `amount` | `{"ok":true}` |
-//! | `GET /sim/stats` | market-data messages sent, per venue |
+//! | `GET /sim/stats` | per venue: market-data messages sent, and what became of those that were due |
 
 use std::sync::Arc;
 
@@ -72,8 +72,10 @@ async fn deposit(State(slots): State<Slots>, Json(body): Json<Deposit>) -> Resul
 }
 
 async fn stats(State(slots): State<Slots>) -> Json<Value> {
-    let counts: serde_json::Map<String, Value> =
-        slots.iter().map(|slot| (slot.name.as_str().to_owned(), json!({ "market_messages": slot.market_messages() }))).collect();
+    let counts: serde_json::Map<String, Value> = slots
+        .iter()
+        .map(|slot| (slot.name.as_str().to_owned(), json!({ "market_messages": slot.market_messages(), "flow": slot.flow() })))
+        .collect();
     Json(Value::Object(counts))
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::book::{Book, OrderId, Resting, Side};
+use crate::book::{Book, IdHash, OrderId, Resting, Side};
 use crate::decimal::{Amount, Rounding};
 use crate::ledger::{AccountId, AssetId, Ledger};
 pub use crate::orders::*;
@@ -57,7 +57,7 @@ pub struct Market {
 #[derive(Debug, Default)]
 struct CrowdOrders {
     ids: [Vec<OrderId>; 2],
-    position: HashMap<OrderId, usize>,
+    position: HashMap<OrderId, usize, IdHash>,
 }
 
 impl CrowdOrders {
@@ -155,6 +155,12 @@ impl Exchange {
     /// What happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Changes the events' memory for that of a list that has been read, which is emptied.
+    pub fn swap_events(&mut self, read: &mut Vec<Event>) {
+        read.clear();
+        std::mem::swap(&mut self.events, read);
     }
 
     /// An account's order, open or done.

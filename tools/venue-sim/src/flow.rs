@@ -8,6 +8,8 @@
 //! Floating point is used for the price walk only, without libm, so a seed gives the same market on
 //! every run; every order is rounded to whole ticks and lots before it reaches the exchange.
 
+use serde::Serialize;
+
 use crate::book::Side;
 use crate::exchange::Exchange;
 use crate::random::Random;
@@ -209,14 +211,15 @@ impl Crowd {
     fn act_on_stale(&mut self, exchange: &mut Exchange, now_ns: u64, market: usize) -> bool {
         let fair = self.strays[market].fair;
         for side in [Side::Buy, Side::Sell] {
-            let Some(front) = exchange.markets[market].book.front(side) else { continue };
-            let stale = match side {
-                Side::Buy => front.price as f64 > fair,
-                Side::Sell => (front.price as f64) < fair,
+            let book = &exchange.markets[market].book;
+            let is_stale = |(price, _): (i64, i64)| match side {
+                Side::Buy => price as f64 > fair,
+                Side::Sell => (price as f64) < fair,
             };
-            if !stale {
+            if !book.best(side).is_some_and(is_stale) {
                 continue;
             }
+            let Some(front) = book.front(side) else { continue };
             if exchange.is_crowd(market, front.id) && !self.random.one_in(3) {
                 // A quote that moves: the side keeps its depth however far the price jumps.
                 exchange.crowd_cancel(market, front.id);
@@ -286,18 +289,46 @@ impl Crowd {
     }
 }
 
-/// Spreads a rate of messages evenly over ticks: how many are due by now.
+/// What became of the messages that were due: all of them are made, given up, unheard or still owed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct FlowCount {
+    /// Messages asked for so far: rate times time.
+    pub due: u64,
+    /// Distinct messages made.
+    pub made: u64,
+    /// Messages given up because the venue was too far behind its clock.
+    pub given_up: u64,
+    /// Steps of the market that were due while nobody listened.
+    pub unheard: u64,
+}
+
+/// Spreads a rate of messages evenly over ticks: how many are due by now, and what became of the others.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     credit: f64,
+    due: f64,
+    given_up: f64,
+    made: u64,
+    unheard: u64,
 }
 
 impl Pace {
     /// Adds `elapsed_us` worth of `rate_per_s`. At most a quarter of a second is ever owed, so a host
-    /// that stalls does not cause a flood.
+    /// that stalls does not cause a flood; what is beyond that is given up.
     pub fn earn(&mut self, rate_per_s: u32, elapsed_us: u64) {
         let rate = f64::from(rate_per_s);
-        self.credit = (self.credit + rate * elapsed_us as f64 / 1e6).min(rate / 4.0 + 1.0);
+        let earned = rate * elapsed_us as f64 / 1e6;
+        let owed = self.credit + earned;
+        self.credit = owed.min(rate / 4.0 + 1.0);
+        self.given_up += owed - self.credit;
+        self.due += earned;
+    }
+
+    /// Gives up `elapsed_us` worth of `rate_per_s`.
+    pub fn give_up(&mut self, rate_per_s: u32, elapsed_us: u64) {
+        let messages = f64::from(rate_per_s) * elapsed_us as f64 / 1e6;
+        self.due += messages;
+        self.given_up += messages;
     }
 
     /// True while something is due.
@@ -305,9 +336,21 @@ impl Pace {
         self.credit >= 1.0
     }
 
-    /// Pays for `messages`.
+    /// Pays for `messages` that were made.
     pub fn spend(&mut self, messages: u64) {
         self.credit -= messages as f64;
+        self.made += messages;
+    }
+
+    /// Pays for a step that nobody heard of.
+    pub fn spend_unheard(&mut self) {
+        self.credit -= 1.0;
+        self.unheard += 1;
+    }
+
+    /// What became of the messages that were due.
+    pub fn count(&self) -> FlowCount {
+        FlowCount { due: self.due as u64, made: self.made, given_up: self.given_up as u64, unheard: self.unheard }
     }
 }
 
@@ -394,5 +437,24 @@ mod tests {
             burst += 1;
         }
         assert!(burst <= 5_002);
+    }
+
+    #[test]
+    fn messages_that_were_due_are_made_given_up_unheard_or_owed() {
+        let mut pace = Pace::default();
+        pace.earn(1_000, 2_000_000);
+        let after_a_stall = FlowCount { due: 2_000, given_up: 1_749, ..FlowCount::default() };
+        assert_eq!(pace.count(), after_a_stall, "a quarter of a second and one stay");
+        pace.spend(3);
+        pace.spend_unheard();
+        pace.give_up(1_000, 500_000);
+        assert_eq!(pace.count(), FlowCount { due: 2_500, made: 3, given_up: 2_249, unheard: 1 });
+        let mut owed = 0;
+        while pace.due() {
+            pace.spend(1);
+            owed += 1;
+        }
+        assert_eq!(owed, 247);
+        assert_eq!(pace.count().due, pace.count().made + pace.count().given_up + pace.count().unheard);
     }
 }

@@ -12,6 +12,7 @@
 //! | [`binance`], [`kraken`] | the dialects: REST, WebSocket, signatures, limits, error texts, checksums |
 //! | [`fault`] | what can be made to go wrong on command |
 //! | [`server`], `connection`, `control` | sockets, one connection's life, the control interface |
+//! | `arrears` | what happens when the market is behind the clock |
 //!
 //! ```no_run
 //! use venue_sim::{Sim, config::SimConfig, fault::Fault, venue::VenueName};
@@ -24,6 +25,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod arrears;
 pub mod binance;
 pub mod book;
 mod buffered;

@@ -2,7 +2,8 @@
 //!
 //! One thread with one single-threaded runtime runs all venues. A tick (ten a millisecond, unless
 //! configured otherwise) moves the market on; whatever a tick or a request leaves in a venue's outbox is
-//! handed to the connections' queues at once.
+//! handed to the connections' queues at once. Connections and requests have a turn after each tick, however
+//! far the market is behind ([`crate::arrears`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -27,14 +28,16 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::SimError;
+use crate::arrears::{Arrears, Pressure};
 use crate::binance::Binance;
+use crate::book::IdHash;
 use crate::buffered::BufferedTcp;
 use crate::certificate;
 use crate::config::{SimConfig, VenueConfig};
 use crate::connection::{self, Sender};
 use crate::control;
 use crate::fault::Fault;
-use crate::flow::References;
+use crate::flow::{FlowCount, References};
 use crate::kraken::Kraken;
 use crate::ticker::Ticker;
 use crate::venue::{AccountRecord, Upgrade, Venue, VenueName, account_record, reference_prices};
@@ -42,6 +45,10 @@ use crate::wire::{Action, ConnId, HttpRequest};
 
 /// Largest REST body and WebSocket message from a client.
 const REQUEST_MAX: usize = 1 << 20;
+/// Read from a client at a time: requests are short, and what is read into is cleared each time.
+const READ_SIZE: usize = 4 << 10;
+/// Messages that are written together fill a TLS record up to here: with one more, it fits into a segment.
+const RECORD_FILL: usize = 1_000;
 /// A TLS handshake or an HTTP request head may take this long.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -50,10 +57,11 @@ pub struct VenueSlot {
     /// Which venue.
     pub name: VenueName,
     venue: Mutex<Box<dyn Venue>>,
-    senders: Mutex<HashMap<ConnId, Sender>>,
+    senders: Mutex<HashMap<ConnId, Sender, IdHash>>,
     clock_offset_ms: AtomicI64,
     next_conn: AtomicU64,
     runtime: Handle,
+    pressure: Arc<Pressure>,
 }
 
 /// A panic elsewhere must not take the venue with it.
@@ -129,6 +137,16 @@ impl VenueSlot {
     pub fn market_messages(&self) -> u64 {
         self.with(|venue, _| venue.outbox().market_messages)
     }
+
+    /// What became of the market-data messages that were due.
+    pub fn flow(&self) -> FlowCount {
+        self.with(|venue, _| venue.flow())
+    }
+
+    /// Whether messages may be written together.
+    pub(crate) fn pressure(&self) -> &Pressure {
+        &self.pressure
+    }
 }
 
 /// Where a venue listens.
@@ -184,6 +202,18 @@ impl SimHandle {
     /// Market-data messages that a venue has sent, each subscriber counted.
     pub fn market_messages(&self, venue: VenueName) -> u64 {
         self.slot(venue).map_or(0, |slot| slot.market_messages())
+    }
+
+    /// What became of the market-data messages that were due at a venue.
+    pub fn flow(&self, venue: VenueName) -> FlowCount {
+        self.slot(venue).map_or_else(FlowCount::default, |slot| slot.flow())
+    }
+
+    /// Messages of all venues that were written together with others, because the simulator could not keep up
+    /// with the rate otherwise. 0: each was written by itself when it happened (with
+    /// [`SimConfig::flush_each`]).
+    pub fn written_together(&self) -> u64 {
+        self.slots.first().map_or(0, |slot| slot.pressure.together())
     }
 
     /// Blocks the caller for as long as the simulation runs, which is until the process ends.
@@ -256,12 +286,13 @@ fn run(config: SimConfig, stopped: watch::Receiver<bool>, started: &mpsc::Sender
         Ok(runtime) => runtime,
         Err(error) => return report(Err(SimError::Io("cannot make the runtime".into(), error))),
     };
+    let tick_us = u64::from(config.tick_us);
     runtime.block_on(async {
         match serve(config).await {
             Ok((ready, references, ticker)) => {
                 let slots = ready.slots.clone();
                 report(Ok(ready));
-                tick_until(stopped, &slots, references, ticker).await;
+                tick_until(stopped, &slots, references, ticker, Arrears::new(Instant::now(), tick_us)).await;
             }
             Err(error) => report(Err(error)),
         }
@@ -314,6 +345,7 @@ async fn serve(config: SimConfig) -> Result<(Started, References, Ticker), SimEr
         }
     }
     let references = References::new(config.seed, &config.flow, prices);
+    let pressure = Arc::new(Pressure::default());
     let mut venues = Vec::new();
     let mut slots = Vec::new();
     for (name, venue_config) in venue_configs {
@@ -329,10 +361,11 @@ async fn serve(config: SimConfig) -> Result<(Started, References, Ticker), SimEr
         let slot = Arc::new(VenueSlot {
             name,
             venue: Mutex::new(venue),
-            senders: Mutex::new(HashMap::new()),
+            senders: Mutex::default(),
             clock_offset_ms: AtomicI64::new(0),
             next_conn: AtomicU64::new(1),
             runtime: Handle::current(),
+            pressure: pressure.clone(),
         });
         let (main, main_address) = bind(venue_config.listen).await?;
         let second = venue_config.listen_second.unwrap_or_else(|| {
@@ -359,26 +392,46 @@ async fn serve(config: SimConfig) -> Result<(Started, References, Ticker), SimEr
 }
 
 /// Moves the market on each tick until told to stop.
-async fn tick_until(mut stopped: watch::Receiver<bool>, slots: &[Arc<VenueSlot>], mut references: References, ticker: Ticker) {
-    let mut last = Instant::now();
+async fn tick_until(
+    mut stopped: watch::Receiver<bool>,
+    slots: &[Arc<VenueSlot>],
+    mut references: References,
+    ticker: Ticker,
+    mut arrears: Arrears,
+) {
+    let pressure = slots.first().map_or_else(Arc::default, |slot| slot.pressure.clone());
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
             ticked = ticker.tick() => if ticked.is_err() { return },
         }
-        let elapsed_us = u64::try_from(last.elapsed().as_micros()).unwrap_or(u64::MAX).min(1_000_000);
-        if elapsed_us == 0 {
-            continue;
-        }
-        last += Duration::from_micros(elapsed_us);
-        if last.elapsed() > Duration::from_secs(1) {
-            last = Instant::now();
-        }
-        references.advance(elapsed_us);
-        for slot in slots {
-            slot.with(|venue, now_ns| venue.tick(now_ns, elapsed_us, &references));
+        while let Some(step) = arrears.step(Instant::now(), thread_time_ns, &pressure) {
+            if step.skip_us > 0 {
+                references.advance(step.skip_us);
+                for slot in slots {
+                    slot.with(|venue, _| venue.skip(step.skip_us, &references));
+                }
+            }
+            references.advance(step.slice_us);
+            for slot in slots {
+                slot.with(|venue, now_ns| venue.tick(now_ns, step.slice_us, &references));
+            }
+            // Everyone else's turn: connections write and read, handshakes go on.
+            tokio::task::yield_now().await;
+            if *stopped.borrow() {
+                return;
+            }
+            if !step.more {
+                break;
+            }
         }
     }
+}
+
+/// Processor time of this thread, ns.
+fn thread_time_ns() -> u64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, slot: Arc<VenueSlot>, second_port: bool, flush_each: bool) {
@@ -485,7 +538,8 @@ async fn upgrade(parts: &mut hyper::http::request::Parts, request: HttpRequest, 
         Ok(lifetime) => {
             let failed = slot.clone();
             upgrade
-                .write_buffer_size(0)
+                .read_buffer_size(READ_SIZE)
+                .write_buffer_size(RECORD_FILL)
                 .max_message_size(REQUEST_MAX)
                 .on_failed_upgrade(move |_| failed.closed(conn))
                 .on_upgrade(move |socket| connection::serve(socket, receiver, slot, conn, lifetime, client.flush_each))

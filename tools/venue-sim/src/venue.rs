@@ -11,7 +11,7 @@ use crate::credentials::ApiKey;
 use crate::decimal::{Amount, parse_fixed};
 use crate::exchange::{Exchange, FeeAsset, FeePolicy};
 use crate::fault::Fault;
-use crate::flow::References;
+use crate::flow::{FlowCount, References};
 use crate::ledger::AccountId;
 use crate::wire::{ConnId, HttpReply, HttpRequest, Outbox};
 
@@ -70,6 +70,11 @@ pub trait Venue: Send {
     fn http(&mut self, now_ns: u64, peer: IpAddr, request: &HttpRequest) -> HttpReply;
     /// `elapsed_us` have passed: flow, timers, heartbeats.
     fn tick(&mut self, now_ns: u64, elapsed_us: u64, references: &References);
+    /// `elapsed_us` have passed for which the venue is too late: prices move on, and the messages that it
+    /// should have made are given up.
+    fn skip(&mut self, elapsed_us: u64, references: &References);
+    /// What became of the market-data messages that were due.
+    fn flow(&self) -> FlowCount;
     /// A fault on command. The clock jump is the shell's.
     fn inject(&mut self, now_ns: u64, fault: &Fault);
     /// A deposit (or, negative, a withdrawal): changes the balance and tells the account's streams.

@@ -199,8 +199,21 @@ impl Outbox {
             }
             Class::Ack | Class::Control => {}
         }
-        for _ in 0..copies {
+        for _ in 1..copies {
             self.ready.push(Output { conn, action: Action::Send(payload.clone()), due_ns });
+        }
+        self.ready.push(Output { conn, action: Action::Send(payload), due_ns });
+    }
+
+    /// Sends a message to several connections; the last one gets the message itself.
+    pub fn send_all(&mut self, now_ns: u64, conns: impl Iterator<Item = ConnId>, class: Class, payload: Payload) {
+        let mut conns = conns.peekable();
+        let mut payload = Some(payload);
+        while let Some(conn) = conns.next() {
+            let next = if conns.peek().is_some() { payload.clone() } else { payload.take() };
+            if let Some(next) = next {
+                self.send(now_ns, conn, class, next);
+            }
         }
     }
 
@@ -290,6 +303,12 @@ pub fn push_i64(out: &mut Vec<u8>, value: i64) {
 /// Appends a JSON string with its quotes, escaped.
 pub fn push_json_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    // Nearly all text is names that need no escape.
+    if text.bytes().all(|c| c >= 0x20 && c != b'"' && c != b'\\') {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.extend_from_slice(b"\\\""),

@@ -1,12 +1,15 @@
 //! The simulator on real sockets: TLS, HTTP and WebSocket with a client stack that is not ours, and the
 //! faults that only a socket shows.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -58,6 +61,12 @@ impl Rig {
         name: &str,
         versions: &[&'static SupportedProtocolVersion],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
+        self.connector(versions).connect(ServerName::try_from(name.to_owned()).expect("name"), tcp).await
+    }
+
+    /// Makes clients that trust the simulation.
+    fn connector(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.sim.ca_pem.as_bytes()).expect("PEM")).expect("a CA");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -66,8 +75,7 @@ impl Rig {
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name.to_owned()).expect("name"), tcp).await
+        TlsConnector::from(Arc::new(config))
     }
 
     async fn connect(&self, venue: VenueName, second: bool, host: &str, path: &str, key: Option<&str>) -> Result<Socket, Error> {
@@ -168,6 +176,139 @@ fn no_message_is_lost_however_many_wait() {
                     trades += 1;
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn clients_connect_and_get_snapshots_from_a_venue_that_cannot_keep_up_and_what_it_gives_up_is_counted() {
+    run(async {
+        // No machine makes that many.
+        let rig = rig(|config| {
+            config.flush_each = true;
+            config.binance.as_mut().expect("configured").venue.messages_per_s = 50_000_000;
+            config.kraken.as_mut().expect("configured").venue.messages_per_s = 50_000_000;
+        });
+        let given_up = |venue| rig.sim.flow(venue).given_up;
+        let subscribe = r#"{"method":"subscribe","params":{"channel":"book","symbol":["BTC/USDT"]},"req_id":1}"#;
+        let mut kraken = rig.connect(VenueName::Kraken, false, "ws.kraken.com", "/v2", None).await.expect("connects");
+        kraken.send(Message::text(subscribe)).await.expect("sends");
+        // With a listener, and then for those who come later.
+        for _ in 0..3 {
+            let address = rig.sim.address(VenueName::Binance).expect("simulated").main;
+            let mut rest = rig.tls(address.port(), "api.binance.com").await.expect("a handshake");
+            let request = "GET /api/v3/depth?symbol=BTCUSDT&limit=5 HTTP/1.1\r\nHost: api.binance.com\r\nConnection: close\r\n\r\n";
+            rest.write_all(request.as_bytes()).await.expect("writes");
+            let mut text = String::new();
+            timeout(PATIENCE, rest.read_to_string(&mut text)).await.expect("an answer within the patience").expect("reads");
+            assert!(text.starts_with("HTTP/1.1 200") && text.contains("lastUpdateId"), "{text}");
+            let mut kraken = rig.connect(VenueName::Kraken, false, "ws.kraken.com", "/v2", None).await.expect("connects");
+            kraken.send(Message::text(subscribe)).await.expect("sends");
+            let mut kinds = Vec::new();
+            while kinds.len() < 3 {
+                let message = next_json(&mut kraken).await;
+                kinds.extend(message["channel"].as_str().or(message["method"].as_str()).map(str::to_owned));
+            }
+            assert_eq!(kinds, ["status", "subscribe", "book"]);
+        }
+        for venue in [VenueName::Binance, VenueName::Kraken] {
+            let flow = rig.sim.flow(venue);
+            assert!(flow.given_up > flow.due / 2, "{flow:?}");
+            assert!(flow.made + flow.given_up + flow.unheard <= flow.due + 1, "nothing is counted twice: {flow:?}");
+        }
+        let before = given_up(VenueName::Kraken);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(given_up(VenueName::Kraken) > before, "it goes on");
+        let (_, body) = rig.control("GET", "/sim/stats", "").await;
+        let stats = serde_json::from_str::<Value>(&body).expect("JSON");
+        assert!(stats["kraken"]["flow"]["given_up"].as_u64().is_some_and(|count| count > before), "{body}");
+        assert!(rig.sim.written_together() > 0);
+        rig.sim.stop();
+    });
+}
+
+/// A TCP stream that counts the TLS records of application data that come in.
+struct RecordCounter {
+    tcp: TcpStream,
+    header: Vec<u8>,
+    left: usize,
+    records: Arc<AtomicU64>,
+}
+
+impl RecordCounter {
+    fn count(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                self.header.push(bytes[0]);
+                bytes = &bytes[1..];
+                if let [kind, _, _, high, low] = self.header[..] {
+                    self.records.fetch_add(u64::from(kind == 23), Ordering::Relaxed);
+                    self.left = usize::from(high) << 8 | usize::from(low);
+                    self.header.clear();
+                }
+            } else {
+                let passed = self.left.min(bytes.len());
+                (self.left, bytes) = (self.left - passed, &bytes[passed..]);
+            }
+        }
+    }
+}
+
+impl AsyncRead for RecordCounter {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.tcp).poll_read(cx, into);
+        self.count(&into.filled()[before..]);
+        polled
+    }
+}
+
+impl AsyncWrite for RecordCounter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn each_message_has_a_record_of_its_own_unless_the_venue_cannot_keep_up() {
+    run(async {
+        for (rate, keeps_up) in [(2_000, true), (50_000_000, false)] {
+            let rig = rig(|config| {
+                config.flush_each = true;
+                config.binance.as_mut().expect("configured").venue.messages_per_s = rate;
+                config.kraken = None;
+            });
+            let port = rig.sim.address(VenueName::Binance).expect("simulated").main.port();
+            let tcp = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+            let records = Arc::new(AtomicU64::new(0));
+            let counter = RecordCounter { tcp, header: Vec::new(), left: 0, records: records.clone() };
+            let name = ServerName::try_from("stream.binance.com").expect("a name");
+            let tls = rig.connector(rustls::DEFAULT_VERSIONS).connect(name, counter).await.expect("a handshake");
+            let url = "wss://stream.binance.com/stream?streams=btcusdt@depth@100ms/btcusdt@trade/btcusdt@bookTicker";
+            let (mut socket, _) = tokio_tungstenite::client_async(url, tls).await.expect("connects");
+            // Until it is known that it cannot keep up, each is written by itself.
+            let started = std::time::Instant::now();
+            while rig.sim.written_together() == 0 && !keeps_up {
+                assert!(started.elapsed() < PATIENCE, "never under pressure");
+                socket.next().await.expect("flows").expect("whole");
+            }
+            let (before, count) = (records.load(Ordering::Relaxed), 2_000);
+            for _ in 0..count {
+                assert!(socket.next().await.expect("flows").expect("whole").is_text());
+            }
+            let came = records.load(Ordering::Relaxed) - before;
+            // Some have been read ahead of the first message, and some are read ahead of the next.
+            assert_eq!(came > count * 9 / 10, keeps_up, "{came} records for {count} messages at {rate}/s");
+            assert_eq!(rig.sim.written_together() == 0, keeps_up);
+            rig.sim.stop();
         }
     });
 }

@@ -5,9 +5,10 @@
 //! Loads take turns, round by round, each round with an engine and venues of its own. Orders are few, some eight a
 //! second, as the venues' limits have it: a p99 of a short run is one of its worst two or three.
 //!
-//! A load that the simulated venues cannot make is not left out in silence: what came of it is a ratio of the report, and
-//! standard error says what happened.
+//! A load that the simulated venues cannot make is not left out in silence: what was received a second, what came of what was
+//! asked for, and what got lost are ratios of the report, and standard error says what happened.
 
+use crate::demo::flow::{Flow, Meter, is_ready};
 use crate::demo::stage::{self, Stage, StageOptions};
 use crate::launch::{Launch, launch, open_log};
 use ::bench::measure::{Budget, Measured};
@@ -17,7 +18,7 @@ use anyhow::Context;
 use engine_core::event::FeedState;
 use nix::sched::CpuSet;
 use nix::unistd::Pid;
-use runtime::engine::{EngineHandle, LoopTiming, Phase, Status};
+use runtime::engine::{EngineHandle, LoopTiming};
 use runtime::latency::{Latency, Stage as Part};
 use runtime::report::Report as RunReport;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ const SBE_P50_MAX: f64 = 800.0;
 const PARTS_MAX: f64 = 2.5;
 /// Of the messages that are asked for.
 const CAME_MIN: f64 = 0.9;
+/// Frames, gaps, resyncs, connections, events of the journal.
+const LOST_MAX: f64 = 0.0;
 
 /// A load, and the encoding of Binance's market data (Kraken has JSON alone).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,18 +144,8 @@ struct Unreached(String);
 /// What one round of one load gave.
 struct Round {
     report: RunReport,
-    /// Messages a second that came while it was measured.
-    rate: f64,
-}
-
-fn messages(status: &Status) -> u64 {
-    status.venues().iter().map(|venue| venue.messages).sum()
-}
-
-fn is_ready(status: &Status) -> bool {
-    let up = |state| state == FeedState::Up;
-    let connected = status.venues().iter().all(|venue| up(venue.market_data()) && up(venue.order_entry()));
-    status.phase() == Phase::Running && !status.venues().is_empty() && connected
+    /// Market data while it was measured.
+    flow: Flow,
 }
 
 /// Sets the stage, trades for so long, and takes everything down again.
@@ -176,11 +169,11 @@ fn trade(load: Load, length: Duration, link: &str) -> anyhow::Result<Round> {
         running
     })?;
     let running = running.map_err(|error| Unreached(format!("the engine did not start: {error:#}")))?;
-    let rate = wait_and_watch(&running.handle, length);
+    let flow = wait_and_watch(&stage, &running.handle, length);
     let report = running.handle.stop();
     drop(running.relay);
     drop(stage);
-    let rate = rate.map_err(|venues| {
+    let flow = flow.map_err(|venues| {
         let down: Vec<&str> = venues.iter().filter_map(|&at| report.venues.get(at)).map(|venue| venue.name.as_str()).collect();
         let (who, within) = (if down.is_empty() { "the engine".to_owned() } else { down.join(", ") }, READY_WITHIN.as_secs());
         Unreached(format!("not ready within {within} s: {who} (the simulated venues cannot keep up with this load on this machine)"))
@@ -188,11 +181,12 @@ fn trade(load: Load, length: Duration, link: &str) -> anyhow::Result<Round> {
     for failure in &report.failures {
         eprintln!("peregrine: t2o, {}: {failure}", load.name());
     }
-    Ok(Round { report, rate })
+    eprint!("{}", flow.text(&report));
+    Ok(Round { report, flow })
 }
 
-/// Messages a second over `length`, once all is ready; the venues that were not, if it never was.
-fn wait_and_watch(handle: &EngineHandle, length: Duration) -> Result<f64, Vec<usize>> {
+/// Market data over `length`, once all is ready; the venues that were not, if it never was.
+fn wait_and_watch(stage: &Stage, handle: &EngineHandle, length: Duration) -> Result<Flow, Vec<usize>> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         let status = handle.status();
@@ -208,11 +202,9 @@ fn wait_and_watch(handle: &EngineHandle, length: Duration) -> Result<f64, Vec<us
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let before = handle.status();
+    let meter = Meter::start(stage, &handle.status());
     std::thread::sleep(length);
-    let after = handle.status();
-    let seconds = after.now_ns.saturating_sub(before.now_ns) as f64 / 1e9;
-    Ok(messages(&after).saturating_sub(messages(&before)) as f64 / seconds.max(f64::MIN_POSITIVE))
+    Ok(meter.read(stage, &handle.status()))
 }
 
 /// The rounds of a load together.
@@ -222,6 +214,7 @@ struct Tally {
     sums: Vec<Measured>,
     driver: String,
     rates: Vec<f64>,
+    lost: u64,
     bytes_in: u64,
     messages: u64,
     bytes_out: u64,
@@ -259,12 +252,13 @@ fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
 impl Tally {
     fn new(load: Load) -> Tally {
         let (sums, driver, rates) = (Vec::new(), String::new(), Vec::new());
-        Tally { load, sums, driver, rates, bytes_in: 0, messages: 0, bytes_out: 0, requests: 0 }
+        Tally { load, sums, driver, rates, lost: 0, bytes_in: 0, messages: 0, bytes_out: 0, requests: 0 }
     }
 
     fn add(&mut self, round: Round) {
-        let Round { report, rate } = round;
-        self.rates.push(rate);
+        let Round { report, flow } = round;
+        self.rates.push(flow.received_per_s());
+        self.lost += flow.losses(report.link.rx_dropped);
         self.bytes_in += report.link.tcp.bytes_in;
         self.bytes_out += report.link.tcp.bytes_out;
         self.messages += report.venues.iter().map(|venue| venue.messages).sum::<u64>();
@@ -289,8 +283,10 @@ impl Tally {
         let came = self.rates.iter().fold(0.0, |sum, rate| sum + rate) / self.rates.len().max(1) as f64;
         let asked = f64::from(self.load.rate);
         report.add_ratio(Ratio::new(BENCH, format!("{name}: messages that came / asked for"), came / asked, Target::AtLeast(CAME_MIN)));
-        if came < asked * CAME_MIN && came > 0.0 {
-            eprintln!("peregrine: t2o, {name}: the simulated venues made {came:.0} messages/s on this machine");
+        if !self.rates.is_empty() {
+            let lost = "frames, gaps, resyncs, connections and journalled events lost";
+            report.add_ratio(Ratio::new(BENCH, format!("{name}: messages received a second"), came, Target::None));
+            report.add_ratio(Ratio::new(BENCH, format!("{name}: {lost}"), self.lost as f64, Target::AtMost(LOST_MAX)));
         }
         let Some(whole) = self.sums.first().filter(|whole| !whole.histogram.is_empty()) else {
             eprintln!("peregrine: t2o, {name}: no tick caused an order; there are no figures");
@@ -345,11 +341,12 @@ mod tests {
         let venue = |name: &str| runtime::report::VenueReport { name: name.into(), messages: 100, requests: 10, ..Default::default() };
         let run = RunReport { venues: vec![venue("binance"), venue("kraken")], latency: Some(Arc::new(latency)), ..RunReport::default() };
         let mut tally = Tally::new(LOADS[1]);
-        for rate in [19_000.0, 20_000.0] {
+        for rate in [19_000, 20_000] {
             let mut report = run.clone();
             (report.link.tcp.bytes_in, report.link.tcp.bytes_out) = (60_000, 5_000);
             report.link.driver = "memory".into();
-            tally.add(Round { report, rate });
+            let flow = Flow { seconds: 2.0, received: 2 * rate, gaps: 3, ..Flow::default() };
+            tally.add(Round { report, flow });
         }
         assert_eq!((tally.messages, tally.requests, tally.bytes_in), (400, 40, 120_000));
         let mut report = Report::new(Machine::read());
@@ -361,6 +358,8 @@ mod tests {
         assert_eq!((report.rows[0].count, report.rows[7].count), (200, 100), "two rounds, two venues");
         let value = |name: &str| report.ratios.iter().find(|ratio| ratio.name.ends_with(name)).map(|ratio| (ratio.value, ratio.met));
         assert_eq!(value("messages that came / asked for"), Some((0.975, Some(true))));
+        assert_eq!(value("messages received a second"), Some((19_500.0, None)));
+        assert_eq!(value("journalled events lost"), Some((6.0, Some(false))), "gaps are losses");
         assert_eq!(value(": nanoseconds, p99").map(|(value, met)| (value > 400.0, met)), Some((true, Some(true))));
         assert!(value("unavoidable parts, p50").is_some_and(|(value, _)| value > 0.0));
         let bar = tally.bar().expect("measured");

@@ -6,18 +6,20 @@
 //! venues' own records.
 
 pub mod config;
+pub mod flow;
 pub mod records;
 pub mod stage;
 
 use crate::launch::{Launch, Running, launch, open_log};
 use crate::live::LiveLine;
-use crate::run::write_report;
 use crate::{signals, summary};
+use anyhow::Context;
+use flow::{Flow, Meter};
 use runtime::config::units::Span;
 use runtime::engine::LoopTiming;
 use runtime::report::Report;
 use stage::{Stage, StageOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,29 +95,51 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let running = stage
         .wire
         .on_engine_side(|| launch(Launch { document: &stage.document, log, stop: Arc::clone(&stop), verify_replay: true, timing }))??;
-    trade(&running, &stop, Duration::from_secs(arguments.seconds));
+    let flow = trade(&running, &stage, &stop, Duration::from_secs(arguments.seconds));
     let mut report = running.handle.stop();
     drop(running.relay);
     compare(&mut report, &stage);
     expect_trading(&mut report, arguments.seconds);
     summary::print(&report);
+    if let Some(flow) = &flow {
+        print!("\n{}", flow.text(&report));
+    }
     if !report.failures.is_empty() && !stage.place.keep {
         println!("(repeat with --keep DIRECTORY to keep the journal and the log)");
     }
     if let Some(path) = &arguments.report {
-        write_report(&report, path)?;
+        write_report(&report, flow.as_ref(), path)?;
     }
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn trade(running: &Running, stop: &AtomicBool, length: Duration) {
+/// Lets it trade; returns what flowed since all was connected, if it ever was.
+fn trade(running: &Running, stage: &Stage, stop: &AtomicBool, length: Duration) -> Option<Flow> {
     let mut live = LiveLine::new(running.venues.clone(), running.reporting.clone(), false);
+    let mut meter = None;
     let deadline = Instant::now() + length;
     while !stop.load(Ordering::Acquire) && Instant::now() < deadline && running.handle.is_running() {
         std::thread::sleep(Duration::from_millis(50));
         live.show(&running.handle);
+        if meter.is_none() {
+            let status = running.handle.status();
+            meter = flow::is_ready(&status).then(|| Meter::start(stage, &status));
+        }
     }
     live.end();
+    meter.map(|meter| meter.read(stage, &running.handle.status()))
+}
+
+/// Writes the summary as JSON, with `flow` in it, whole or not at all.
+fn write_report(report: &Report, flow: Option<&Flow>, path: &Path) -> anyhow::Result<()> {
+    let failed = || format!("writing the report {}", path.display());
+    let mut json = serde_json::to_value(report).with_context(failed)?;
+    if let (Some(members), Some(flow)) = (json.as_object_mut(), flow) {
+        members.insert("flow".into(), flow.to_json());
+    }
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, serde_json::to_vec_pretty(&json).with_context(failed)?).with_context(failed)?;
+    std::fs::rename(&temporary, path).with_context(failed)
 }
 
 /// The engine's record against the venues' own.

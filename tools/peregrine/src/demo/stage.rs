@@ -85,6 +85,10 @@ impl Stage {
         {
             (venue.maker_ppm, venue.taker_ppm) = (MAKER_FEE_PPM, TAKER_FEE_PPM);
         }
+        if let Some(kraken) = &mut simulation.kraken {
+            // Only what is traded here: a market that nobody listens to takes the processor's time all the same.
+            kraken.venue.markets.retain(|market| market.quote == "USDT");
+        }
         let sim = wire.on_venues_side(|| start_venues(simulation))?.context("starting the simulated venues")?;
         let (binance_keys, kraken_keys) = accounts.write_key_files(&place.path)?;
         let ring = place.ring();
@@ -109,6 +113,16 @@ impl Stage {
         std::fs::write(&config, config::text(&settings)).with_context(|| format!("writing {}", config.display()))?;
         let document = Document::read(&config)?;
         Ok(Stage { sim, accounts, wire, place, config, document })
+    }
+
+    /// Segments that the venues' kernel has sent again; `None` if the venues have no network of their own.
+    pub fn venues_retransmissions(&self) -> Option<u64> {
+        if matches!(self.wire, Wire::InProcess) {
+            return None;
+        }
+        // The namespace is the thread's, not the process's.
+        let read = || std::fs::read_to_string("/proc/thread-self/net/snmp");
+        super::flow::retransmissions(&self.wire.on_venues_side(read).ok()?.ok()?)
     }
 }
 

@@ -37,7 +37,7 @@ use crate::credentials::{ApiKey, Secret};
 use crate::decimal::Amount;
 use crate::exchange::{Event, Exchange, FeeAsset, Fill, Order, OrderChange};
 use crate::fault::{Fault, Scope};
-use crate::flow::{Crowd, Pace, References};
+use crate::flow::{Crowd, FlowCount, Pace, References};
 use crate::json::{Object, array};
 use crate::ledger::{AccountId, AssetId};
 use crate::random::Random;
@@ -478,15 +478,19 @@ impl Venue for Binance {
         self.crowd.advance(&self.exchange, references, elapsed_us);
         self.pace.earn(self.config.venue.messages_per_s, elapsed_us);
         let mut fruitless = 0u32;
+        let heard = self.streams.is_heard();
         while self.pace.due() {
             self.crowd.act(&mut self.exchange, now_ns);
             let messages = self.publish(now_ns);
             // With nobody listening the market moves on at the same pace.
             fruitless = if messages == 0 { fruitless + 1 } else { 0 };
-            let silent = self.connections.is_empty() || fruitless >= ACTIONS_PER_MESSAGE_MAX;
-            self.pace.spend(if silent { messages.max(1) } else { messages });
+            let silent = !heard || fruitless >= ACTIONS_PER_MESSAGE_MAX;
+            self.pace.spend(messages);
             if silent {
                 fruitless = 0;
+                if messages == 0 {
+                    self.pace.spend_unheard();
+                }
             }
         }
         let messages = self.streams.tick(now_ns, &self.exchange, &mut self.outbox);
@@ -502,6 +506,15 @@ impl Venue for Binance {
             self.next_life_check_ns = now_ns + 50_000_000;
             self.check_lives(now_ns);
         }
+    }
+
+    fn skip(&mut self, elapsed_us: u64, references: &References) {
+        self.crowd.advance(&self.exchange, references, elapsed_us);
+        self.pace.give_up(self.config.venue.messages_per_s, elapsed_us);
+    }
+
+    fn flow(&self) -> FlowCount {
+        self.pace.count()
     }
 
     fn inject(&mut self, now_ns: u64, fault: &Fault) {

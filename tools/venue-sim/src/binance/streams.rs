@@ -4,8 +4,6 @@
 //! message before it, so the venue's continuity rule holds by construction at any interval. A message is
 //! built once per stream (and once more in the combined wrapper, if someone wants that) and shared.
 
-use std::collections::HashMap;
-
 use super::sbe;
 use crate::book::{Book, Side};
 use crate::decimal::push_padded;
@@ -97,6 +95,28 @@ struct Feed {
     touched: Vec<(Side, i64)>,
 }
 
+/// The feeds of a market by stream: a handful, looked through one by one.
+#[derive(Debug, Default)]
+struct Feeds(Vec<(Stream, Feed)>);
+
+impl Feeds {
+    fn get(&self, stream: Stream) -> Option<&Feed> {
+        self.0.iter().find(|(known, _)| *known == stream).map(|(_, feed)| feed)
+    }
+
+    fn get_mut(&mut self, stream: Stream) -> Option<&mut Feed> {
+        self.0.iter_mut().find(|(known, _)| *known == stream).map(|(_, feed)| feed)
+    }
+
+    fn get_or_insert(&mut self, stream: Stream) -> &mut Feed {
+        let at = self.0.iter().position(|(known, _)| *known == stream).unwrap_or_else(|| {
+            self.0.push((stream, Feed::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+}
+
 /// One market as the streams see it.
 #[derive(Debug)]
 struct MarketFeed {
@@ -104,7 +124,7 @@ struct MarketFeed {
     scales: sbe::Scales,
     update_id: u64,
     top: [(i64, i64); 2],
-    feeds: HashMap<Stream, Feed>,
+    feeds: Feeds,
     uncross: Vec<(Side, i64)>,
 }
 
@@ -129,7 +149,7 @@ impl Streams {
                 scales: sbe::Scales { price: market.spec.price_scale, qty: market.spec.qty_scale },
                 update_id: 54_321_000_000,
                 top: [(0, 0); 2],
-                feeds: HashMap::new(),
+                feeds: Feeds::default(),
                 uncross: Vec::new(),
             })
             .collect();
@@ -156,7 +176,7 @@ impl Streams {
     pub fn subscribe(&mut self, conn: ConnId, name: &str, sbe: bool, combined: bool) -> Result<(), MalformedName> {
         let (market, stream) = self.resolve(name, sbe)?;
         let Some(market) = market else { return Ok(()) };
-        let feed = self.markets[market].feeds.entry(stream).or_default();
+        let feed = self.markets[market].feeds.get_or_insert(stream);
         if feed.name.is_empty() {
             feed.name = name.to_owned();
         }
@@ -169,7 +189,7 @@ impl Streams {
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, conn: ConnId, name: &str, sbe: bool) -> Result<(), MalformedName> {
         let (market, stream) = self.resolve(name, sbe)?;
-        if let Some(feed) = market.and_then(|market| self.markets[market].feeds.get_mut(&stream)) {
+        if let Some(feed) = market.and_then(|market| self.markets[market].feeds.get_mut(stream)) {
             feed.subscribers.retain(|subscriber| subscriber.conn != conn);
         }
         Ok(())
@@ -177,14 +197,19 @@ impl Streams {
 
     /// Ends all subscriptions of a connection.
     pub fn drop_connection(&mut self, conn: ConnId) {
-        for feed in self.markets.iter_mut().flat_map(|market| market.feeds.values_mut()) {
+        for feed in self.markets.iter_mut().flat_map(|market| market.feeds.0.iter_mut().map(|(_, feed)| feed)) {
             feed.subscribers.retain(|subscriber| subscriber.conn != conn);
         }
     }
 
+    /// True when anyone subscribes to anything.
+    pub fn is_heard(&self) -> bool {
+        self.markets.iter().any(|market| market.feeds.0.iter().map(|(_, feed)| feed).any(|feed| !feed.subscribers.is_empty()))
+    }
+
     /// Switches the combined wrapper of a connection.
     pub fn set_combined(&mut self, conn: ConnId, combined: bool) {
-        for feed in self.markets.iter_mut().flat_map(|market| market.feeds.values_mut()) {
+        for feed in self.markets.iter_mut().flat_map(|market| market.feeds.0.iter_mut().map(|(_, feed)| feed)) {
             for subscriber in feed.subscribers.iter_mut().filter(|subscriber| subscriber.conn == conn) {
                 subscriber.combined = combined;
             }
@@ -255,7 +280,7 @@ impl Streams {
             for stream in [Stream::Depth, Stream::DepthFast, Stream::SbeDepth] {
                 let json = feed.diff_json(now_ns, ids, &[(price, qty)], &[]);
                 let binary = sbe::depth_diff(&feed.symbol, feed.scales, now_ns / 1_000, ids, &[(price, qty)], &[]);
-                if let Some(entry) = feed.feeds.get(&stream).filter(|entry| entry.touched.is_empty()) {
+                if let Some(entry) = feed.feeds.get(stream).filter(|entry| entry.touched.is_empty()) {
                     match stream {
                         Stream::SbeDepth => entry.send_binary(now_ns, binary, outbox),
                         _ => entry.send_text(now_ns, json, outbox),
@@ -272,7 +297,7 @@ impl Streams {
             let ids = (market.update_id, market.update_id);
             let json = push_diff("NOSUCHUSDT", market.scales, now_ns, ids, &[(1, 1)], &[]);
             let binary = sbe::depth_diff("NOSUCHUSDT", market.scales, now_ns / 1_000, ids, &[(1, 1)], &[]);
-            for (stream, feed) in &market.feeds {
+            for (stream, feed) in &market.feeds.0 {
                 match stream {
                     Stream::SbeDepth => feed.send_binary(now_ns, binary.clone(), outbox),
                     Stream::Depth | Stream::DepthFast => feed.send_text(now_ns, json.clone(), outbox),
@@ -285,7 +310,7 @@ impl Streams {
     /// Fault: an event of a kind nobody knows, to every text stream.
     pub fn unknown_event(&mut self, now_ns: u64, outbox: &mut Outbox) {
         for market in &self.markets {
-            for (stream, feed) in &market.feeds {
+            for (stream, feed) in &market.feeds.0 {
                 if matches!(stream, Stream::Depth | Stream::DepthFast | Stream::Trade | Stream::BookTicker) {
                     let mut out = Vec::new();
                     Object::new(&mut out).str("e", "mysteryEvent").u64("E", now_ns / 1_000_000).str("s", &market.symbol).end();
@@ -298,41 +323,35 @@ impl Streams {
 
 impl Feed {
     fn send_text(&self, now_ns: u64, raw: Vec<u8>, outbox: &mut Outbox) {
-        let wrapped = self.subscribers.iter().any(|subscriber| subscriber.combined).then(|| {
+        let of = |combined: bool| self.subscribers.iter().filter(move |subscriber| subscriber.combined == combined).map(|s| s.conn);
+        if of(true).next().is_some() {
             let mut out = Vec::with_capacity(raw.len() + self.name.len() + 24);
             out.extend_from_slice(b"{\"stream\":");
             push_json_str(&mut out, &self.name);
             out.extend_from_slice(b",\"data\":");
             out.extend_from_slice(&raw);
             out.push(b'}');
-            Payload::text(out)
-        });
-        let raw = Payload::text(raw);
-        for subscriber in &self.subscribers {
-            let payload = match &wrapped {
-                Some(wrapped) if subscriber.combined => wrapped.clone(),
-                _ => raw.clone(),
-            };
-            outbox.send(now_ns, subscriber.conn, Class::Market, payload);
+            outbox.send_all(now_ns, of(true), Class::Market, Payload::text(out));
+        }
+        if of(false).next().is_some() {
+            outbox.send_all(now_ns, of(false), Class::Market, Payload::text(raw));
         }
     }
 
     fn send_binary(&self, now_ns: u64, message: Vec<u8>, outbox: &mut Outbox) {
-        let payload = Payload::Binary(Bytes::from(message));
-        for subscriber in &self.subscribers {
-            outbox.send(now_ns, subscriber.conn, Class::Market, payload.clone());
-        }
+        let conns = self.subscribers.iter().map(|subscriber| subscriber.conn);
+        outbox.send_all(now_ns, conns, Class::Market, Payload::Binary(Bytes::from(message)));
     }
 }
 
 impl MarketFeed {
     fn live(&self, stream: Stream) -> Option<&Feed> {
-        self.feeds.get(&stream).filter(|feed| !feed.subscribers.is_empty())
+        self.feeds.get(stream).filter(|feed| !feed.subscribers.is_empty())
     }
 
     /// Notes changed levels, whose ids begin at `first`, for every diff stream.
     fn note(&mut self, first: u64, touched: &[(Side, i64)]) {
-        for feed in self.feeds.values_mut() {
+        for feed in self.feeds.0.iter_mut().map(|(_, feed)| feed) {
             if feed.touched.is_empty() {
                 feed.first_id = first;
             }
@@ -383,7 +402,7 @@ impl MarketFeed {
     fn publish_due(&mut self, now_ns: u64, book: &Book, forced: Option<u32>, skip: &mut u32, outbox: &mut Outbox) -> u64 {
         let mut messages = 0;
         let (update_id, scales) = (self.update_id, self.scales);
-        for (stream, feed) in &mut self.feeds {
+        for (stream, feed) in &mut self.feeds.0 {
             if feed.touched.is_empty() {
                 continue;
             }

@@ -8,7 +8,7 @@
 use crate::book::{Book, Side};
 use crate::decimal::push_fixed;
 use crate::json::{Object, array};
-use crate::wire::{ConnId, push_rfc3339_us, push_u64};
+use crate::wire::{ConnId, push_rfc3339_us};
 
 /// Depths that can be subscribed to.
 pub const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1000];
@@ -53,13 +53,13 @@ impl BookFeed {
     }
 
     /// Rows that bring the subscribers' windows from before the touched changes to the book as it is now:
-    /// bids, asks.
-    pub fn rows(&mut self, book: &Book, depth: usize, touched: &[(Side, i64)]) -> [Rows; 2] {
-        [Side::Buy, Side::Sell].map(|side| {
+    /// bids, asks. `rows` is emptied first.
+    pub fn rows(&mut self, book: &Book, depth: usize, touched: &[(Side, i64)], rows: &mut [Rows; 2]) {
+        for (side, rows) in [Side::Buy, Side::Sell].into_iter().zip(rows) {
             let old_edge = self.edge[side as usize];
             let new_edge = edge_of(book, side, depth);
             self.edge[side as usize] = new_edge;
-            let mut rows = Rows::new();
+            rows.clear();
             for (_, price) in touched.iter().filter(|(s, _)| *s == side) {
                 let qty = book.qty_at(side, *price);
                 let told = if qty > 0 { within(side, *price, new_edge) } else { within(side, *price, old_edge) };
@@ -67,26 +67,34 @@ impl BookFeed {
                     rows.push((*price, qty));
                 }
             }
-            if let Some(old_edge) = old_edge {
-                for (price, qty) in book.levels(side).take(depth) {
-                    if !within(side, price, Some(old_edge)) && !touched.contains(&(side, price)) {
+            if old_edge.is_some() {
+                // What the old window did not hold is at the end of the new one.
+                let held = depth.min(book.depth(side));
+                let refill = book.levels(side).take(held).rev().take_while(|(price, _)| !within(side, *price, old_edge)).count();
+                for (price, qty) in book.levels(side).skip(held - refill).take(refill) {
+                    if !touched.contains(&(side, price)) {
                         rows.push((price, qty));
                     }
                 }
             }
-            rows
-        })
+        }
     }
 }
 
 /// The checksum of a book's ten best levels, given best first.
 pub fn checksum(bids: impl Iterator<Item = (i64, i64)>, asks: impl Iterator<Item = (i64, i64)>) -> u32 {
-    let mut text = Vec::with_capacity(20 * 24);
+    // Two integers a level, of at most 20 digits.
+    let mut text = [0u8; 2 * CHECKSUM_DEPTH * 40];
+    let mut at = 0;
     for (price, qty) in asks.take(CHECKSUM_DEPTH).chain(bids.take(CHECKSUM_DEPTH)) {
-        push_u64(&mut text, price.unsigned_abs());
-        push_u64(&mut text, qty.unsigned_abs());
+        for value in [price, qty] {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(value.unsigned_abs()).as_bytes();
+            text[at..at + digits.len()].copy_from_slice(digits);
+            at += digits.len();
+        }
     }
-    crc32fast::hash(&text)
+    crc32fast::hash(&text[..at])
 }
 
 /// The checksum of a book.
@@ -208,7 +216,8 @@ mod tests {
                 book.take_touched(&mut touched);
                 touched.sort_unstable();
                 touched.dedup();
-                let rows = feed.rows(&book, depth, &touched);
+                let mut rows = [vec![(1, 1)], Vec::new()];
+                feed.rows(&book, depth, &touched, &mut rows);
                 for (side, rows) in [Side::Buy, Side::Sell].into_iter().zip(&rows) {
                     let held = &mut held[side as usize];
                     for (price, qty) in rows {

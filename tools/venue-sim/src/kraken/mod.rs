@@ -21,7 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use book_feed::{BookFeed, Scales};
+use book_feed::{BookFeed, Rows, Scales};
 use instruments::PairNames;
 use limits::Limits;
 use public_ws::Channel;
@@ -31,9 +31,9 @@ use crate::book::Side;
 use crate::config::KrakenConfig;
 use crate::credentials::ApiKey;
 use crate::decimal::Amount;
-use crate::exchange::{EndReason, Exchange, FeeAsset, Fill};
+use crate::exchange::{EndReason, Event, Exchange, FeeAsset, Fill};
 use crate::fault::{Fault, Scope};
-use crate::flow::{Crowd, Pace, References};
+use crate::flow::{Crowd, FlowCount, Pace, References};
 use crate::json::{Object, array};
 use crate::ledger::AccountId;
 use crate::random::Random;
@@ -94,6 +94,8 @@ struct MarketFeeds {
     /// Tickers triggered by trades, and by the best bid and offer.
     tickers: [Vec<ConnId>; 2],
     top: [Option<(i64, i64)>; 2],
+    /// Since the last message about it.
+    traded: bool,
 }
 
 /// The public subscribers.
@@ -115,6 +117,15 @@ impl Feeds {
             Channel::Ticker(market, bbo) => gone(&mut self.markets[market].tickers[usize::from(bbo)]),
             Channel::Instrument => {}
         }
+    }
+
+    /// True when anyone subscribes to anything that the crowd moves.
+    fn is_heard(&self) -> bool {
+        self.markets.iter().any(|market| {
+            !market.trade.is_empty()
+                || market.tickers.iter().any(|subscribers| !subscribers.is_empty())
+                || market.books.values().any(|feed| !feed.subscribers.is_empty())
+        })
     }
 
     fn book_subscribers(&self) -> BTreeSet<ConnId> {
@@ -146,6 +157,8 @@ pub struct Kraken {
     next_amend: u64,
     next_check_ns: u64,
     scratch: Vec<(Side, i64)>,
+    rows: [Rows; 2],
+    events: Vec<Event>,
 }
 
 impl Kraken {
@@ -165,7 +178,8 @@ impl Kraken {
         let mut feeds = Feeds::default();
         for market in &mut exchange.markets {
             market.book.take_touched(&mut Vec::new());
-            feeds.markets.push(MarketFeeds::default());
+            let top = [market.book.best(Side::Buy), market.book.best(Side::Sell)];
+            feeds.markets.push(MarketFeeds { top, ..MarketFeeds::default() });
         }
         Ok(Kraken {
             limits: Limits::new(&config),
@@ -188,6 +202,8 @@ impl Kraken {
             next_amend: seed,
             next_check_ns: 0,
             scratch: Vec::new(),
+            rows: Default::default(),
+            events: Vec::new(),
             config,
         })
     }
@@ -324,15 +340,19 @@ impl Venue for Kraken {
         self.crowd.advance(&self.exchange, references, elapsed_us);
         self.pace.earn(self.config.venue.messages_per_s, elapsed_us);
         let mut fruitless = 0u32;
+        let heard = self.feeds.is_heard();
         // In maintenance the market stands still.
         while self.pace.due() && self.system != "maintenance" {
             self.crowd.act(&mut self.exchange, now_ns);
             let messages = self.publish(now_ns);
             fruitless = if messages == 0 { fruitless + 1 } else { 0 };
-            let silent = self.connections.is_empty() || fruitless >= ACTIONS_PER_MESSAGE_MAX;
-            self.pace.spend(if silent { messages.max(1) } else { messages });
+            let silent = !heard || fruitless >= ACTIONS_PER_MESSAGE_MAX;
+            self.pace.spend(messages);
             if silent {
                 fruitless = 0;
+                if messages == 0 {
+                    self.pace.spend_unheard();
+                }
             }
         }
         self.outbox.release(now_ns);
@@ -340,6 +360,15 @@ impl Venue for Kraken {
             self.next_check_ns = now_ns + 50_000_000;
             self.check_timers(now_ns);
         }
+    }
+
+    fn skip(&mut self, elapsed_us: u64, references: &References) {
+        self.crowd.advance(&self.exchange, references, elapsed_us);
+        self.pace.give_up(self.config.venue.messages_per_s, elapsed_us);
+    }
+
+    fn flow(&self) -> FlowCount {
+        self.pace.count()
     }
 
     fn inject(&mut self, now_ns: u64, fault: &Fault) {

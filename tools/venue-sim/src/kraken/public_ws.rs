@@ -9,7 +9,7 @@ use super::instruments::push_instruments;
 use super::{Kraken, PrivateFeed};
 use crate::book::Side;
 use crate::decimal::push_trimmed;
-use crate::exchange::PublicTrade;
+use crate::exchange::{Event, PublicTrade};
 use crate::json::{Object, array};
 use crate::venue::side_text;
 use crate::wire::{Class, ConnId, Params, Payload, params_from_json};
@@ -343,40 +343,50 @@ impl Kraken {
     /// Publishes everything that happened in the exchange. Returns the number of distinct market-data
     /// messages.
     pub(super) fn publish(&mut self, now_ns: u64) -> u64 {
-        let events = self.exchange.take_events();
+        let mut events = std::mem::take(&mut self.events);
+        self.exchange.swap_events(&mut events);
         let mut messages = 0;
-        let mut traded = vec![false; self.exchange.markets.len()];
-        for event in events {
+        for event in &events {
             match event {
-                crate::exchange::Event::Trade(trade) => {
-                    traded[trade.market] = true;
+                Event::Trade(trade) => {
+                    self.feeds.markets[trade.market].traded = true;
                     let feed = std::mem::take(&mut self.feeds.markets[trade.market].trade);
                     if !feed.is_empty() {
-                        let out = self.trade_message("update", trade.market, &[trade]);
+                        let out = self.trade_message("update", trade.market, &[*trade]);
                         self.broadcast(now_ns, &feed, out);
                         messages += 1;
                     }
                     self.feeds.markets[trade.market].trade = feed;
                 }
-                crate::exchange::Event::Order(order, change) => self.report(now_ns, &order, &change),
+                Event::Order(order, change) => self.report(now_ns, order, change),
             }
         }
-        for (market, traded) in traded.into_iter().enumerate() {
-            messages += self.publish_market(now_ns, market, traded);
+        self.events = events;
+        for market in 0..self.exchange.markets.len() {
+            messages += self.publish_market(now_ns, market);
         }
         messages
     }
 
-    fn publish_market(&mut self, now_ns: u64, market: usize, traded: bool) -> u64 {
+    fn publish_market(&mut self, now_ns: u64, market: usize) -> u64 {
         let mut touched = std::mem::take(&mut self.scratch);
         touched.clear();
         self.exchange.markets[market].book.take_touched(&mut touched);
+        let traded = std::mem::take(&mut self.feeds.markets[market].traded);
         let mut messages = 0;
         if !touched.is_empty() {
             touched.sort_unstable();
             touched.dedup();
             messages += self.publish_books(now_ns, market, &touched);
+            messages += self.publish_tickers(now_ns, market, traded);
         }
+        self.scratch = touched;
+        messages
+    }
+
+    /// A trade and a change of the top touch a level, so tickers are due only when levels were touched.
+    fn publish_tickers(&mut self, now_ns: u64, market: usize, traded: bool) -> u64 {
+        let mut messages = 0;
         let book = &self.exchange.markets[market].book;
         let top = [book.best(Side::Buy), book.best(Side::Sell)];
         let moved = top != self.feeds.markets[market].top;
@@ -390,12 +400,12 @@ impl Kraken {
             }
             self.feeds.markets[market].tickers[usize::from(bbo)] = subscribers;
         }
-        self.scratch = touched;
         messages
     }
 
     fn publish_books(&mut self, now_ns: u64, market: usize, touched: &[(Side, i64)]) -> u64 {
         let mut books = std::mem::take(&mut self.feeds.markets[market].books);
+        let mut rows = std::mem::take(&mut self.rows);
         let mut checksum = None;
         let mut messages = 0;
         for (depth, feed) in &mut books {
@@ -403,7 +413,7 @@ impl Kraken {
                 continue;
             }
             let book = &self.exchange.markets[market].book;
-            let rows = feed.rows(book, *depth, touched);
+            feed.rows(book, *depth, touched, &mut rows);
             if rows[0].is_empty() && rows[1].is_empty() {
                 continue;
             }
@@ -421,6 +431,7 @@ impl Kraken {
             messages += 1;
         }
         self.feeds.markets[market].books = books;
+        self.rows = rows;
         messages
     }
 
@@ -477,13 +488,12 @@ impl Kraken {
 
     /// Sends one message to many.
     pub(super) fn broadcast(&mut self, now_ns: u64, subscribers: &[ConnId], message: Vec<u8>) {
-        let payload = Payload::text(message);
         for conn in subscribers {
             if let Some(connection) = self.connections.get_mut(conn) {
                 connection.sent_ns = now_ns;
             }
-            self.outbox.send(now_ns, *conn, Class::Market, payload.clone());
         }
+        self.outbox.send_all(now_ns, subscribers.iter().copied(), Class::Market, Payload::text(message));
     }
 
     /// Sends one message to one connection.
