@@ -1,6 +1,6 @@
 //! `core`: the trading core, from an input to its outputs.
 //!
-//! Each figure is one call of [`Core::apply`] (a fill: two, with its fee), with everything that belongs to it: the book's
+//! Each figure is one call of [`Core::apply`] (a fill and its fee are two inputs), with everything that belongs to it: the book's
 //! change, the strategy, all risk checks, the order's state, positions, profit and loss, outputs. Nothing is taken off
 //! for the strategy, which is as small as one can be, or for the book; how much the book alone is, the row without an
 //! order says.
@@ -27,16 +27,24 @@ use engine_core::state_hash::StateHasher;
 use engine_core::strategy::{Context, NewOrder, PublicTrade, Strategy};
 
 const BENCH: &str = "core";
-const OPERATIONS: [&str; 6] =
-    ["book change, no order", "book change, order placed", "order accepted", "fill and fee", "trade, order cancelled", "cancel confirmed"];
+const OPERATIONS: [&str; 7] = [
+    "book change, no order",
+    "book change, order placed",
+    "order accepted",
+    "fee of a fill",
+    "fill",
+    "trade, order cancelled",
+    "cancel confirmed",
+];
 const QUIET: usize = 0;
 const PLACE: usize = 1;
 const ACCEPT: usize = 2;
-const FILL: usize = 3;
-const CANCEL: usize = 4;
-const CANCELED: usize = 5;
+const FEE: usize = 3;
+const FILL: usize = 4;
+const CANCEL: usize = 5;
+const CANCELED: usize = 6;
 /// Operations that are order state and risk: those with targets.
-const ORDER_OPERATIONS: [usize; 5] = [PLACE, ACCEPT, FILL, CANCEL, CANCELED];
+const ORDER_OPERATIONS: [usize; 6] = [PLACE, ACCEPT, FEE, FILL, CANCEL, CANCELED];
 /// Nanoseconds at the median.
 const P50_MAX: f64 = 100.0;
 /// Nanoseconds at 999 of 1000.
@@ -321,7 +329,8 @@ impl Rig {
         if self.cycles.is_multiple_of(2) {
             let fee = Event::fill_fee(VENUE, TRADED, order, self.trade_id, USDT, Money(1_000), times);
             let fill = Event::fill(VENUE, TRADED, order, side, price, Qty(ORDER_QTY), self.trade_id, times);
-            meter.time(FILL, || self.core.apply(&fee).len() + self.core.apply(&fill).len());
+            meter.time(FEE, || self.core.apply(&fee).len());
+            meter.time(FILL, || self.core.apply(&fill).len());
         } else {
             let trade = Event::trade(VENUE, TRADED, side, price, Qty(1_000), self.trade_id, times).with(flags::LAST);
             meter.time(CANCEL, || self.core.apply(&trade).len());

@@ -5,8 +5,8 @@
 //! venue's TCP segments do, only not through TCP (this is what ours is held against, as the venue has no other network
 //! either), or AF_XDP, the shortest way there is.
 
-use super::venue::{ConnectionId, Patience, Running, Slice, Venue};
-use super::{Client, ORDER_FRAME, TICK_FRAME, VENUE_ADDRESS, clock::Clock};
+use super::venue::{Patience, Running, Slice, Venue};
+use super::{Client, ORDER_FRAME, TICK_FRAME, VENUE_ADDRESS, Wired, clock::Clock};
 use anyhow::{Context, ensure};
 use drivers::filter::Filter;
 use drivers::port::{Burst, Port};
@@ -17,8 +17,11 @@ use std::net::Ipv4Addr;
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;
 
-/// An IPv4 packet of a protocol that nobody speaks (RFC 3692: 253 is for experiments), in a frame of `len` bytes.
-fn frame(len: usize, (from_mac, from): ([u8; 6], Ipv4Addr), (to_mac, to): ([u8; 6], Ipv4Addr)) -> Vec<u8> {
+/// What nobody speaks (RFC 3692: for experiments).
+const NOBODYS: u8 = 253;
+
+/// An IPv4 packet of this protocol in a frame of `len` bytes.
+pub fn frame(len: usize, protocol: u8, (from_mac, from): ([u8; 6], Ipv4Addr), (to_mac, to): ([u8; 6], Ipv4Addr)) -> Vec<u8> {
     let mut frame = Vec::with_capacity(len);
     frame.extend_from_slice(&to_mac);
     frame.extend_from_slice(&from_mac);
@@ -27,7 +30,7 @@ fn frame(len: usize, (from_mac, from): ([u8; 6], Ipv4Addr), (to_mac, to): ([u8; 
     frame.extend_from_slice(&[0x45, 0]);
     frame.extend_from_slice(&packet.to_be_bytes());
     // Don't fragment; 64 hops; the checksum follows.
-    frame.extend_from_slice(&[0, 0, 0x40, 0, 64, 253, 0, 0]);
+    frame.extend_from_slice(&[0, 0, 0x40, 0, 64, protocol, 0, 0]);
     frame.extend_from_slice(&from.octets());
     frame.extend_from_slice(&to.octets());
     let sum: u32 = frame[ETHERNET..].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
@@ -107,7 +110,7 @@ pub struct Floor {
 
 impl Floor {
     /// A link with the venue's end on this driver.
-    pub fn open(venue: &Venue, link: Link) -> anyhow::Result<(ConnectionId, Floor)> {
+    pub fn open(venue: &Venue, link: Link) -> anyhow::Result<(Wired, Floor)> {
         // No kernel has an address here: none answers.
         let bed = Testbed::create(TestbedConfig { left: None, right: None, ..TestbedConfig::default() })?;
         let near = LinkConfig::new(Link::AfXdp, bed.left_interface(), Filter::Address(ENGINE_ADDRESS));
@@ -115,10 +118,10 @@ impl Floor {
         let near = bed.left().run(|| select::open(&near))??.port;
         let far = bed.right().run(|| select::open(&far))??.port;
         let (us, them) = ((near.info().mac, ENGINE_ADDRESS), (far.info().mac, VENUE_ADDRESS));
-        let (order, tick) = (frame(ORDER_FRAME, us, them), frame(TICK_FRAME, them, us));
+        let (order, tick) = (frame(ORDER_FRAME, NOBODYS, us, them), frame(TICK_FRAME, NOBODYS, them, us));
         let raw = RawVenue { end: End { port: far, burst: Burst::new(), sends: tick, awaits: ORDER_FRAME } };
         let end = End { port: near, burst: Burst::new(), sends: order, awaits: TICK_FRAME };
-        Ok((venue.adopt(raw)?, Floor { end, clock: Clock::new(), _bed: bed }))
+        Ok((Wired { connection: venue.adopt(raw)?, tap: None }, Floor { end, clock: Clock::new(), _bed: bed }))
     }
 }
 
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn frames_are_sound_ipv4() {
-        let bytes = frame(100, ([2; 6], ENGINE_ADDRESS), ([4; 6], VENUE_ADDRESS));
+        let bytes = frame(100, NOBODYS, ([2; 6], ENGINE_ADDRESS), ([4; 6], VENUE_ADDRESS));
         assert_eq!((bytes.len(), &bytes[..6]), (100, &[4; 6][..]));
         let sum: u32 = bytes[14..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the header's checksum");

@@ -13,13 +13,21 @@
 //! | `ours on a kernel socket` | kernel | our records | ours | ours | spins |
 //! | `tokio` | kernel | rustls | tungstenite | serde_json | epoll |
 //! | `order ready, AF_XDP` | ours | sealed before | before | before | spins |
-//! | `floor, ..` | none | none | none | none | spins |
+//! | `floor, ..` | none (UDP at the venue's end of one) | none | none | none | spins |
 //!
-//! A time is taken by the venue, from when the tick is *to be sent* (sealed by then, so the write is in it) to when the
-//! order is decrypted. A tick that is late because the order before it was late counts from when it was to be sent: no
-//! omission is coordinated. So each figure holds the venue's own network (write, kernel TCP, read, decryption) and the
-//! wire's two crossings, the same for all sides but the floor, which is the bare link: see `floor`. How much that is, the side
-//! with orders that are ready before their ticks says: see `ready`.
+//! There are two measures, of different ticks:
+//!
+//! - *From socket to socket.* The venue takes the time, from when the tick is *to be sent* (sealed by then, so the write is in it)
+//!   to when the order is decrypted. A tick that is late because the order before it was late counts from when it was to be sent:
+//!   no omission is coordinated. So each figure holds the venue's own network (write, kernel TCP, read, decryption) and the
+//!   wire's two crossings, the same for all sides but the floor, which is the bare link: see `floor`. How much that is, the side
+//!   with orders that are ready before their ticks says: see `ready`.
+//! - *Wire to wire*, as the field measures tick to trade: a tap notes when the tick leaves the venue's network interface and
+//!   when the order arrives there: see `tap`. The venue's sockets, TCP and TLS are outside of it. What the client's kernel does
+//!   is in it, and that is where veth, which has no hardware, receives on the sender's CPU. A tick counts from when it
+//!   really left. The floor here is the bare echo of AF_XDP: see `echo`. Each order is matched to its tick by TCP's numbers; one
+//!   that cannot be is an error. What else passes the tap shows as frames for a tick: one each way is the tick and its order, more
+//!   are bare acknowledgements and what was sent again.
 //!
 //! Sides take turns in slices of some tens of milliseconds; the first ticks of a slice, on caches that the side before has
 //! left, do not count. A thread that loses its CPU falls behind by milliseconds, and with it all ticks that were due
@@ -39,16 +47,19 @@
 //! | `smoltcp` | smoltcp's TCP and rustls' records |
 //! | `peer` | tokio |
 //! | `ready` | orders that wait for their ticks |
-//! | `floor` | bare frames |
+//! | `floor`, `echo` | bare frames, and datagrams that the tap sees |
+//! | `tap` | when frames pass the venue's interface |
 
 mod by_hand;
 mod clock;
+mod echo;
 mod floor;
 mod kernel;
 mod own;
 mod peer;
 mod ready;
 mod smoltcp;
+mod tap;
 mod ticks;
 mod trader;
 mod venue;
@@ -72,6 +83,7 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
+use tap::Tap;
 use venue::{Accepting, ConnectionId, PATIENCE, Running, Slice, Venue};
 
 const BENCH: &str = "wire";
@@ -95,27 +107,55 @@ const TOKIO: &str = "tokio";
 const READY: &str = "order ready, AF_XDP";
 const FLOOR: &str = "floor, AF_PACKET venue";
 const FLOOR_XDP: &str = "floor, AF_XDP venue";
+const ECHO: &str = "floor, UDP venue";
 
 /// As in the report.
 #[cfg(test)]
-const SIDES: [&str; 8] = [OWN, OWN_PACKET, SMOLTCP, KERNEL, TOKIO, READY, FLOOR, FLOOR_XDP];
+const SIDES: [&str; 9] = [OWN, OWN_PACKET, SMOLTCP, KERNEL, TOKIO, READY, ECHO, FLOOR, FLOOR_XDP];
+/// Those with a tap, which come first.
+#[cfg(test)]
+const TAPPED: usize = 7;
 
-/// Side, what it is compared with, percentile, target. Values are `side / compared`.
-const RATIOS: [(&str, &str, f64, &str, Target); 13] = [
-    (OWN, FLOOR, 0.5, "p50", Target::AtMost(1.5)),
-    (OWN, FLOOR, 0.99, "p99", Target::None),
-    (OWN, FLOOR_XDP, 0.5, "p50", Target::None),
-    (OWN, READY, 0.5, "p50", Target::None),
-    (OWN_PACKET, OWN, 0.5, "p50", Target::None),
-    (SMOLTCP, OWN, 0.5, "p50", Target::None),
-    (SMOLTCP, OWN, 0.99, "p99", Target::None),
-    (KERNEL, OWN, 0.5, "p50", Target::AtLeast(1.8)),
-    (KERNEL, OWN, 0.99, "p99", Target::None),
-    (TOKIO, OWN, 0.5, "p50", Target::AtLeast(10.0)),
-    (TOKIO, OWN, 0.99, "p99", Target::AtLeast(10.0)),
-    (TOKIO, OWN, 0.999, "p99.9", Target::None),
-    (TOKIO, KERNEL, 0.5, "p50", Target::None),
+/// What is measured of a side: from socket to socket; and if it has a tap, from wire to wire, and what passes from a tick to the
+/// next.
+const OPERATIONS: [&str; 4] = ["", "wire to wire", "frames to the venue for a tick", "frames from the venue for a tick"];
+const SOCKET: usize = 0;
+const WIRE: usize = 1;
+const FRAMES: usize = 2;
+const VENUE_FRAMES: usize = 3;
+
+/// Measure, side, what it is compared with, percentile, target. Values are `side / compared`.
+const RATIOS: [(usize, &str, &str, Percentile, Target); 23] = [
+    (SOCKET, OWN, FLOOR, P50, Target::AtMost(1.5)),
+    (SOCKET, OWN, FLOOR, P99, Target::None),
+    (SOCKET, OWN, FLOOR_XDP, P50, Target::None),
+    (SOCKET, OWN, READY, P50, Target::None),
+    (SOCKET, OWN_PACKET, OWN, P50, Target::None),
+    (SOCKET, SMOLTCP, OWN, P50, Target::None),
+    (SOCKET, SMOLTCP, OWN, P99, Target::None),
+    (SOCKET, KERNEL, OWN, P50, Target::AtLeast(1.8)),
+    (SOCKET, KERNEL, OWN, P99, Target::None),
+    (SOCKET, TOKIO, OWN, P50, Target::AtLeast(10.0)),
+    (SOCKET, TOKIO, OWN, P99, Target::AtLeast(10.0)),
+    (SOCKET, TOKIO, OWN, P999, Target::None),
+    (SOCKET, TOKIO, KERNEL, P50, Target::None),
+    (WIRE, OWN, ECHO, P50, Target::AtMost(1.5)),
+    (WIRE, OWN, ECHO, P99, Target::None),
+    (WIRE, OWN, READY, P50, Target::None),
+    (WIRE, OWN_PACKET, OWN, P50, Target::None),
+    (WIRE, SMOLTCP, OWN, P50, Target::None),
+    (WIRE, KERNEL, OWN, P50, Target::AtLeast(1.8)),
+    (WIRE, KERNEL, OWN, P99, Target::None),
+    (WIRE, TOKIO, OWN, P50, Target::AtLeast(10.0)),
+    (WIRE, TOKIO, OWN, P99, Target::AtLeast(10.0)),
+    (WIRE, TOKIO, KERNEL, P50, Target::None),
 ];
+
+/// A quantile and its name.
+type Percentile = (f64, &'static str);
+const P50: Percentile = (0.5, "p50");
+const P99: Percentile = (0.99, "p99");
+const P999: Percentile = (0.999, "p99.9");
 
 /// Apart enough that no side but a sleeping one is saturated, near enough that nothing falls asleep.
 const CASES: [(&str, Slice); 2] = [
@@ -143,6 +183,7 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     let mut kernel = own::OwnOnKernel::open(&rig).context(KERNEL)?;
     let mut tokio = peer::Tokio::open(&rig).context(TOKIO)?;
     let mut ready = ready::Ready::open(&rig).context(READY)?;
+    let mut echo = echo::Echo::open(&rig).context(ECHO)?;
     let mut floor = floor::Floor::open(&rig.venue, Link::AfPacket).context(FLOOR)?;
     let mut floor_xdp = floor::Floor::open(&rig.venue, Link::AfXdp).context(FLOOR_XDP)?;
     for (case, slice) in CASES {
@@ -154,22 +195,31 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
             side(KERNEL, venue, slice, &disturbance, &mut kernel),
             side(TOKIO, venue, slice, &disturbance, &mut tokio),
             side(READY, venue, slice, &disturbance, &mut ready),
+            side(ECHO, venue, slice, &disturbance, &mut echo),
             side(FLOOR, venue, slice, &disturbance, &mut floor),
             side(FLOOR_XDP, venue, slice, &disturbance, &mut floor_xdp),
         ];
         let measured: Vec<Measured> = alternate(budget, sides)?.into_iter().flatten().collect();
-        for (side, compared, quantile, percentile, target) in RATIOS {
+        for (measure, side, compared, (quantile, percentile), target) in RATIOS {
+            let operation = OPERATIONS[measure];
             let value = |name: &str| {
-                let side = measured.iter().find(|side| side.side == name).context("every side is measured")?;
+                let side = measured.iter().find(|side| side.side == name && side.operation == operation);
+                let side = side.with_context(|| format!("{name} has no measure `{operation}`"))?;
                 anyhow::Ok(side.histogram.value_at_quantile(quantile).max(1) as f64)
             };
-            let name = format!("{case}: {side} / {compared}, {percentile}");
+            let title = if measure == SOCKET { case.to_owned() } else { format!("{case} {operation}") };
+            let name = format!("{title}: {side} / {compared}, {percentile}");
             report.add_ratio(Ratio::new(BENCH, name, value(side)? / value(compared)?, target));
         }
         let disturbed = format!("{case}: slices in which venue or client lost its CPU, of 100");
         report.add_ratio(Ratio::new(BENCH, disturbed, disturbance.percent(), Target::None));
-        for side in measured {
-            report.add_case(BENCH, case, &[vec![side]], Target::None);
+        for (measure, operation) in OPERATIONS.into_iter().enumerate() {
+            for side in measured.iter().filter(|side| side.operation == operation) {
+                match measure {
+                    FRAMES | VENUE_FRAMES => report.add_figure(BENCH, &format!("{case} {operation}"), "frames", side),
+                    _ => report.add_case(BENCH, case, &[vec![side.clone()]], Target::None),
+                }
+            }
         }
     }
     Ok(())
@@ -177,6 +227,26 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
 
 /// Ours on the stack.
 type Own = own::Own<OwnTcp>;
+
+/// A connection to the venue, and the tap on its wire.
+pub struct Wired {
+    connection: ConnectionId,
+    tap: Option<Tap>,
+}
+
+/// A connection that is being accepted, likewise.
+#[must_use]
+pub struct Arriving {
+    accepting: Accepting,
+    tap: Tap,
+}
+
+impl Arriving {
+    /// Waits until it is.
+    fn finish(self) -> anyhow::Result<Wired> {
+        Ok(Wired { connection: self.accepting.finish()?, tap: Some(self.tap) })
+    }
+}
 
 /// What answers the venue.
 trait Client {
@@ -207,9 +277,9 @@ fn side<'a>(
     venue: &'a Venue,
     slice: Slice,
     disturbance: &'a Disturbance,
-    (connection, client): &'a mut (ConnectionId, impl Client),
+    (Wired { connection, tap }, client): &'a mut (Wired, impl Client),
 ) -> Side<'a> {
-    Side::new(name, ONE, move |meter| {
+    let mut slices = move || {
         let before = ThreadUsage::now();
         let running = venue.begin(*connection, slice)?;
         let answered = client.answer(slice, &running);
@@ -218,7 +288,20 @@ fn side<'a>(
         let measured = running.finish().with_context(|| format!("the venue of {name}"))?;
         let preemptions = measured.preemptions + ThreadUsage::now().since(before).involuntary_switches;
         disturbance.note(preemptions > 0);
-        measured.times_ns.into_iter().for_each(|ns| meter.record(0, ns));
+        anyhow::Ok(measured.times_ns)
+    };
+    let operations = if tap.is_some() { &OPERATIONS[..] } else { ONE };
+    Side::new(name, operations, move |meter| {
+        slices()?.into_iter().for_each(|ns| meter.record(SOCKET, ns));
+        // The tap costs a little, so it has slices of its own.
+        if let Some(tap) = tap {
+            let listening = tap.listen()?;
+            slices()?;
+            let pairs = tap::pair(&listening.taken()?, slice.whole()).with_context(|| format!("the wire of {name}"))?;
+            for (measure, values) in [(WIRE, &pairs.times_ns), (FRAMES, &pairs.frames), (VENUE_FRAMES, &pairs.venue_frames)] {
+                values[slice.warm_up..].iter().for_each(|value| meter.record(measure, *value));
+            }
+        }
         Ok(())
     })
 }
@@ -259,12 +342,19 @@ impl Rig {
     }
 
     /// A wire with the venue listening at its right end, for one client.
-    fn wire(&self, transmit_offload: bool) -> anyhow::Result<(Testbed, Accepting)> {
-        let bed = Testbed::create(TestbedConfig { transmit_offload, ..TestbedConfig::default() })?;
+    fn wire(&self, transmit_offload: bool) -> anyhow::Result<(Testbed, Arriving)> {
+        let (bed, tap) = tapped(transmit_offload)?;
         let listener = bed.right().run(|| TcpListener::bind((VENUE_ADDRESS, PORT)))??;
         let accepting = self.venue.accept(listener)?;
-        Ok((bed, accepting))
+        Ok((bed, Arriving { accepting, tap }))
     }
+}
+
+/// A wire and its tap.
+fn tapped(transmit_offload: bool) -> anyhow::Result<(Testbed, Tap)> {
+    let bed = Testbed::create(TestbedConfig { transmit_offload, ..TestbedConfig::default() })?;
+    let tap = Tap::new(&bed)?;
+    Ok((bed, tap))
 }
 
 /// A CPU for the venue that is not the clients', on another core if there is one.
@@ -321,9 +411,16 @@ mod tests {
         let mut report = Report::new(Machine::read());
         run(Budget::of_seconds(0.001).unwrap(), &mut report).unwrap();
         let curves: Vec<&str> = report.rows.iter().map(|row| row.curve).collect();
-        assert_eq!(curves, [SIDES, SIDES].concat());
-        for (rows, (_, slice)) in report.rows.chunks(SIDES.len()).zip(CASES) {
-            assert!(rows.iter().all(|row| row.count == 2 * slice.ticks as u64 && row.p50 > 500), "{rows:?}");
+        let case = [&SIDES[..], &SIDES[..TAPPED], &SIDES[..TAPPED], &SIDES[..TAPPED]].concat();
+        assert_eq!(curves, [&case[..], &case[..]].concat());
+        for (rows, (_, slice)) in report.rows.chunks(case.len()).zip(CASES) {
+            assert!(rows.iter().all(|row| row.count == 2 * slice.ticks as u64), "{rows:?}");
+            let (socket, tapped) = rows.split_at(SIDES.len());
+            let (wire, frames) = tapped.split_at(TAPPED);
+            assert!(socket.iter().chain(wire).all(|row| row.p50 > 500 && row.unit == "ns"), "{rows:?}");
+            assert!(frames.iter().all(|row| row.p50 >= 1 && row.unit == "frames"), "{frames:?}");
+            // What the tap sees is a part of what the venue sees, though not of the same ticks.
+            assert!(socket.iter().zip(wire).all(|(socket, wire)| wire.p50 < 2 * socket.p50), "{rows:?}");
         }
         assert_eq!(report.ratios.len(), CASES.len() * (RATIOS.len() + 1));
         // A slice in which a thread lost its core can make a ratio so small that it is kept as zero.
@@ -343,7 +440,7 @@ mod tests {
             }
         }
         let rig = Rig::new(None).unwrap();
-        let (connection, client) = own::OwnOnKernel::open(&rig).unwrap();
+        let (Wired { connection, .. }, client) = own::OwnOnKernel::open(&rig).unwrap();
         let slice = Slice { interval_ns: 1_000_000, warm_up: 2, ticks: 20 };
         let running = rig.venue.begin(connection, slice).unwrap();
         Late(client).answer(slice, &running).unwrap();

@@ -4,8 +4,8 @@
 use super::clock::Clock;
 use super::kernel::KernelTransport;
 use super::trader::Trader;
-use super::venue::{ConnectionId, Running, Slice};
-use super::{Client, PATH, PORT, Rig, SERVER_NAME, VENUE_ADDRESS, connected};
+use super::venue::{Running, Slice};
+use super::{Client, PATH, PORT, Rig, SERVER_NAME, VENUE_ADDRESS, Wired, connected};
 use anyhow::bail;
 use drivers::filter::Filter;
 use drivers::select::{self, AnyPort, Link, LinkConfig};
@@ -114,7 +114,7 @@ pub struct Own<T: TcpSocket> {
 
 impl<T: TcpSocket> Own<T> {
     /// Connects.
-    pub fn open(rig: &Rig, link: Link) -> anyhow::Result<(ConnectionId, Own<T>)> {
+    pub fn open(rig: &Rig, link: Link) -> anyhow::Result<(Wired, Own<T>)> {
         let (bed, accepting) = rig.wire(false)?;
         let clock = Clock::new();
         let (stack, desk) = (stack(&bed, link, &clock)?, Desk::new(&rig.own_tls, &clock)?);
@@ -171,7 +171,7 @@ pub struct OwnOnKernel {
 
 impl OwnOnKernel {
     /// Connects.
-    pub fn open(rig: &Rig) -> anyhow::Result<(ConnectionId, OwnOnKernel)> {
+    pub fn open(rig: &Rig) -> anyhow::Result<(Wired, OwnOnKernel)> {
         let (bed, accepting) = rig.wire(true)?;
         let transport = KernelTransport::new(super::dial(&bed)?)?;
         let mut own = OwnOnKernel { transport, desk: Desk::new(&rig.own_tls, &Clock::new())?, _bed: bed };

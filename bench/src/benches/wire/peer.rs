@@ -4,8 +4,8 @@
 //! Prices and quantities become fixed-point integers by our own parser, the quickest there is to hand.
 
 use super::ticks::ORDER_QTY;
-use super::venue::{ConnectionId, Running, SLICE_PATIENCE, Slice};
-use super::{Client, PATH, Rig, SERVER_NAME};
+use super::venue::{Running, SLICE_PATIENCE, Slice};
+use super::{Client, PATH, Rig, SERVER_NAME, Wired};
 use crate::messages::binance::{PRICE_SCALE, QTY_SCALE};
 use crate::messages::decimal;
 use anyhow::{Context, bail};
@@ -109,7 +109,7 @@ pub struct Tokio {
 
 impl Tokio {
     /// Connects.
-    pub fn open(rig: &Rig) -> anyhow::Result<(ConnectionId, Tokio)> {
+    pub fn open(rig: &Rig) -> anyhow::Result<(Wired, Tokio)> {
         let (bed, accepting) = rig.wire(true)?;
         let stream = super::dial(&bed)?;
         stream.set_nodelay(true)?;

@@ -9,8 +9,8 @@ use super::clock::Clock;
 use super::own::stack;
 use super::ticks::Ticks;
 use super::trader::Trader;
-use super::venue::{ConnectionId, Running, Slice};
-use super::{Client, PATH, PORT, Rig, SERVER_NAME, VENUE_ADDRESS, connected};
+use super::venue::{Running, Slice};
+use super::{Client, PATH, PORT, Rig, SERVER_NAME, VENUE_ADDRESS, Wired, connected};
 use anyhow::{bail, ensure};
 use drivers::select::{AnyPort, Link};
 use drivers::testbed::Testbed;
@@ -42,7 +42,7 @@ pub struct Ready {
 
 impl Ready {
     /// Connects.
-    pub fn open(rig: &Rig) -> anyhow::Result<(ConnectionId, Ready)> {
+    pub fn open(rig: &Rig) -> anyhow::Result<(Wired, Ready)> {
         let (bed, accepting) = rig.wire(false)?;
         let clock = Clock::new();
         let mut stack: Stack<AnyPort, OwnTcp> = stack(&bed, Link::AfXdp, &clock)?;

@@ -5,8 +5,8 @@ use super::by_hand::ByHand;
 use super::clock::Clock;
 use super::own::stack;
 use super::trader::Trader;
-use super::venue::{ConnectionId, Running, Slice};
-use super::{Client, PATH, PORT, Rig, SERVER_NAME, VENUE_ADDRESS, connected};
+use super::venue::{Running, Slice};
+use super::{Client, PATH, PORT, Rig, SERVER_NAME, VENUE_ADDRESS, Wired, connected};
 use anyhow::{Context, bail, ensure};
 use drivers::select::{AnyPort, Link};
 use drivers::testbed::Testbed;
@@ -99,7 +99,7 @@ pub struct SmoltcpRustls {
 
 impl SmoltcpRustls {
     /// Connects.
-    pub fn open(rig: &Rig) -> anyhow::Result<(ConnectionId, SmoltcpRustls)> {
+    pub fn open(rig: &Rig) -> anyhow::Result<(Wired, SmoltcpRustls)> {
         let (bed, accepting) = rig.wire(false)?;
         let clock = Clock::new();
         let mut stack: Stack<AnyPort, SmoltcpTcp> = stack(&bed, Link::AfXdp, &clock)?;

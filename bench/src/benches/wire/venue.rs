@@ -7,6 +7,7 @@
 //!
 //! The thread sleeps while nothing is measured. It ends with the [`Venue`], in bounded time whatever the clients do.
 
+use super::echo::DatagramVenue;
 use super::floor::RawVenue;
 use super::ticks::{Ticks, check};
 use crate::timer::Timer;
@@ -66,7 +67,7 @@ pub struct ConnectionId(usize);
 
 enum Command {
     Accept { listener: TcpListener, answer: Sender<anyhow::Result<ConnectionId>> },
-    Adopt { raw: Box<RawVenue>, answer: Sender<anyhow::Result<ConnectionId>> },
+    Adopt { end: End, answer: Sender<anyhow::Result<ConnectionId>> },
     Measure { connection: ConnectionId, slice: Slice, answer: Sender<anyhow::Result<Measured>> },
 }
 
@@ -154,10 +155,10 @@ impl Venue {
         Ok(Accepting(receiver))
     }
 
-    /// Takes over the venue's end of a bare link.
-    pub fn adopt(&self, raw: RawVenue) -> anyhow::Result<ConnectionId> {
+    /// Takes over the venue's end of a floor.
+    pub fn adopt(&self, end: impl Into<End>) -> anyhow::Result<ConnectionId> {
         let (answer, receiver) = channel();
-        self.command(Command::Adopt { raw: Box::new(raw), answer })?;
+        self.command(Command::Adopt { end: end.into(), answer })?;
         Accepting(receiver).finish()
     }
 
@@ -190,9 +191,26 @@ impl Drop for OverAtLast {
     }
 }
 
-enum End {
+/// The venue's end of something.
+pub enum End {
+    /// Of a connection.
     Connection(Box<Connection>),
+    /// Of a bare link.
     Raw(Box<RawVenue>),
+    /// Of datagrams.
+    Datagrams(Box<DatagramVenue>),
+}
+
+impl From<RawVenue> for End {
+    fn from(end: RawVenue) -> End {
+        End::Raw(Box::new(end))
+    }
+}
+
+impl From<DatagramVenue> for End {
+    fn from(end: DatagramVenue) -> End {
+        End::Datagrams(Box::new(end))
+    }
 }
 
 /// The thread's own.
@@ -214,8 +232,8 @@ impl Work {
                     let accepted = self.accept(&listener);
                     let _ = answer.send(accepted.map(|connection| self.keep(End::Connection(Box::new(connection)))));
                 }
-                Command::Adopt { raw, answer } => {
-                    let _ = answer.send(Ok(self.keep(End::Raw(raw))));
+                Command::Adopt { end, answer } => {
+                    let _ = answer.send(Ok(self.keep(end)));
                 }
                 Command::Measure { connection, slice, answer } => {
                     let times = self.measure(connection, slice);
@@ -257,6 +275,7 @@ impl Work {
             let done_ns = match end {
                 End::Connection(connection) => connection.exchange(due_ns, &patience),
                 End::Raw(raw) => raw.exchange(due_ns, &patience),
+                End::Datagrams(datagrams) => datagrams.exchange(due_ns, &patience),
             };
             times.push(done_ns.with_context(|| format!("tick {tick} of a slice"))?.saturating_sub(due_ns));
             patience.check_slice(&slice)?;
@@ -309,7 +328,7 @@ impl Patience<'_> {
 }
 
 /// The venue's end of a connection.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     tls: ServerConnection,
     ticks: Ticks,
