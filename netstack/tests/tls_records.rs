@@ -6,11 +6,14 @@ mod tls_support;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use netstack::purpose::Purpose;
 use netstack::tls::{Alert, KeySchedule, RecordBuffer, RecordLayer, SealError, Suite, TlsError, TrafficKeys, Version, Versions};
 use proptest::prelude::*;
 use rustls::{ClientConnection, ConnectionTrafficSecrets};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tls_support::*;
+
+const SUITES: [Suite; 3] = [Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
 
 /// One thing that happens on an established connection.
 #[derive(Clone, Debug)]
@@ -293,6 +296,62 @@ fn padding_is_removed_whatever_its_length() {
     assert_eq!(feed(&mut layer, &[record]).unwrap(), [1, 0, 0]);
     let record = forge.record(DATA, b"fill", 16_384 - 3);
     assert_eq!(feed(&mut layer, &[record]), Err(TlsError::RecordOverflow { length: 16_386, limit: 16_385 }));
+}
+
+/// Both ways make the record of a number, whatever was rehearsed before, and touch no byte beside it.
+#[test]
+fn sealing_in_place_and_from_elsewhere_make_the_same_record() {
+    const BESIDE: u8 = 0xb5;
+    for (version, suite) in
+        [Version::Tls12, Version::Tls13].into_iter().flat_map(|version| SUITES.into_iter().map(move |suite| (version, suite)))
+    {
+        for length in [0, 1, 14, 15, 16, 17, 300, 16_384] {
+            let layer = || RecordLayer::new(version, &Known::keys(suite, 1), &Known::keys(suite, 1), Known { suite, tickets: 0 }).unwrap();
+            let (mut elsewhere, mut in_place) = (layer(), layer());
+            let (before, behind) = (elsewhere.header_room(), elsewhere.trailer_room());
+            let plaintext: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let needed = before + length + behind;
+
+            let mut out = vec![BESIDE; needed + 7];
+            let mut small = out[..needed - 1].to_vec();
+            assert_eq!(elsewhere.seal(&plaintext, &mut small), Err(SealError::BufferTooSmall { needed }));
+            assert!(small.iter().all(|byte| *byte == BESIDE), "no plaintext where there is no record");
+            assert_eq!(elsewhere.seal(&plaintext, &mut out), Ok(needed));
+            assert!(out[needed..].iter().all(|byte| *byte == BESIDE), "{version:?} {suite:?} {length}");
+
+            let mut frame = vec![BESIDE; 9 + needed + 7];
+            let at = 9 + before..9 + before + length;
+            frame[at.clone()].copy_from_slice(&plaintext);
+            let mut rehearsal = frame.clone();
+            assert_eq!(in_place.seal_in_place(Purpose::Rehearse, &mut rehearsal, at.clone()), Ok(9..9 + needed));
+            assert_eq!(in_place.seal_in_place(Purpose::Send, &mut frame, at), Ok(9..9 + needed));
+            assert!(frame[9..9 + needed] == out[..needed], "{version:?} {suite:?} {length}");
+            assert!(rehearsal[9..9 + needed] != out[..needed], "a number of its own");
+            for frame in [&frame, &rehearsal] {
+                assert!(frame[..9].iter().chain(&frame[9 + needed..]).all(|byte| *byte == BESIDE), "{version:?} {suite:?} {length}");
+            }
+            assert_eq!((in_place.statistics().records_out, elsewhere.statistics().records_out), (1, 1));
+        }
+    }
+}
+
+#[test]
+fn all_of_a_records_number_is_in_its_nonce() {
+    for sequence in [1, 0xff, 1 << 31, u64::from(u32::MAX), 1 << 32, 0x0123_4567_89ab_cdef] {
+        for suite in SUITES {
+            let (key, iv) = ([3; 32], [0x5a; 12]);
+            let keys = TrafficKeys::new(suite, &key[..suite.key_len()], iv, sequence).unwrap();
+            let mut layer = RecordLayer::new(Version::Tls13, &keys, &keys, Known { suite, tickets: 0 }).unwrap();
+            let mut forge = Forge::new(Version::Tls13, suite, &key[..suite.key_len()], iv, sequence);
+            let records = [forge.record(DATA, b"one", 0), forge.record(DATA, b"two", 0)];
+            assert_eq!(feed(&mut layer, &records).unwrap(), b"onetwo");
+            if sequence < suite.record_limit() - 4 {
+                let mut out = [0; 64];
+                let length = layer.seal(b"one", &mut out).unwrap();
+                assert_eq!(out[..length], records[0]);
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,14 +6,22 @@
 //! `process_tls_records` and `next_record`; the further call by which a caller learns that there is no more is left out.
 //!
 //! Records are sealed by one end and opened by the other end of the same connection, in the memory where they lie.
+//!
+//! Then the ciphers alone, with aws-lc-rs and with ring: which of the two is to seal small records. Each does it in the
+//! leanest way that it has, in place, with the additional data of a record. Hot is many in a row, timed together (one is
+//! not much longer than a step of some counters). Cold is one after a walk over more memory than the second-level cache
+//! of most machines holds, which throws key and, where that cache has a say over the first, machine code out. Records of
+//! a connection that waits for the market lie between the two.
 
 use super::{BLOCK, OURS, SEED};
 use crate::measure::{Budget, Meter, Side, alternate};
 use crate::random::Random;
 use crate::report::{Report, Target};
+use ::aws_lc_rs::aead as aws_lc_aead;
 use anyhow::{Context, anyhow, bail, ensure};
 use netstack::tls::{Event, KeySchedule, MAX_OVERHEAD, RecordBuffer, RecordLayer, Suite, TlsError, TrafficKeys, Version};
 use rcgen::{CertificateParams, KeyPair};
+use ring::aead as ring_aead;
 use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::UnbufferedServerConnection;
@@ -33,13 +41,34 @@ const OPEN: usize = 1;
 const SIZES: [usize; 3] = [200, 400, 1_400];
 /// Records of one connection: far below what one key may seal, so that no key is changed while measuring.
 const RECORDS_MAX: u64 = 1 << 20;
+const SUITES: [(Suite, &str); 3] =
+    [(Suite::Aes128Gcm, "aes-128-gcm"), (Suite::Aes256Gcm, "aes-256-gcm"), (Suite::ChaCha20Poly1305, "chacha20-poly1305")];
+
+const RING: &str = "ring";
+const AWS_LC: &str = "aws-lc";
+/// What a cipher alone does: records in a row, and single ones that find nothing in the caches.
+const CIPHER_OPERATIONS: [&str; 4] = ["16 sealed in a row", "16 opened in a row", "sealed cold", "opened cold"];
+const SEALS: usize = 0;
+const OPENS: usize = 1;
+const SEAL_COLD: usize = 2;
+const OPEN_COLD: usize = 3;
+const ROW: usize = 16;
+/// Bytes of text for a cipher alone.
+const CIPHER_SIZES: [usize; 4] = [100, 200, 400, 1_000];
+/// Rows, and cold records, in a block: as many as make up for a walk's length.
+const CIPHER_BLOCK: usize = BLOCK / 2;
+/// Bytes that are walked over before a cold operation: twice a second-level cache of today's servers.
+const WALK: usize = 2 << 20;
+const CACHE_LINE: usize = 64;
+const TAG: usize = 16;
+const NONCE: usize = 12;
+/// A record's header, which is TLS 1.3's additional data.
+const HEADER: [u8; 5] = [23, 3, 3, 1, 0];
 
 /// Measures.
 pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     let authority = Authority::new()?;
-    for (suite, name) in
-        [(Suite::Aes128Gcm, "aes-128-gcm"), (Suite::Aes256Gcm, "aes-256-gcm"), (Suite::ChaCha20Poly1305, "chacha20-poly1305")]
-    {
+    for (suite, name) in SUITES {
         for size in SIZES {
             let plaintext = plaintext(size);
             let mut ours = Renewed::new(|| Ours::new(suite));
@@ -57,7 +86,152 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
             report.add_case(BENCH, &format!("{name}, {size} bytes,"), &alternate(budget, sides)?, Target::None);
         }
     }
+    for (suite, name) in SUITES {
+        for size in CIPHER_SIZES {
+            let (mut ring, mut aws_lc) = (Cipher::<RingKey>::new(suite, size)?, Cipher::<AwsLcKey>::new(suite, size)?);
+            let sides = vec![
+                Side::new(RING, &CIPHER_OPERATIONS, |meter| ring.block(meter)),
+                Side::new(AWS_LC, &CIPHER_OPERATIONS, |meter| aws_lc.block(meter)),
+            ];
+            report.add_case(BENCH, &format!("{name} alone, {size} bytes,"), &alternate(budget, sides)?, Target::None);
+        }
+    }
     Ok(())
+}
+
+/// A key of a cipher library. False: refused.
+trait CipherKey: Sized {
+    fn new(suite: Suite, key: &[u8]) -> anyhow::Result<Self>;
+    fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool;
+    fn open(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &[u8; TAG]) -> bool;
+}
+
+struct AwsLcKey(aws_lc_aead::LessSafeKey);
+
+impl CipherKey for AwsLcKey {
+    fn new(suite: Suite, key: &[u8]) -> anyhow::Result<AwsLcKey> {
+        let algorithm = match suite {
+            Suite::Aes128Gcm => &aws_lc_aead::AES_128_GCM,
+            Suite::Aes256Gcm => &aws_lc_aead::AES_256_GCM,
+            Suite::ChaCha20Poly1305 => &aws_lc_aead::CHACHA20_POLY1305,
+        };
+        let key = aws_lc_aead::UnboundKey::new(algorithm, key).map_err(|_| anyhow!("aws-lc refused its key"))?;
+        Ok(AwsLcKey(aws_lc_aead::LessSafeKey::new(key)))
+    }
+
+    #[inline]
+    fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool {
+        let nonce = aws_lc_aead::Nonce::assume_unique_for_key(nonce);
+        self.0.seal_in_place_scatter(nonce, aws_lc_aead::Aad::from(HEADER), text, &[], tag).is_ok()
+    }
+
+    #[inline]
+    fn open(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &[u8; TAG]) -> bool {
+        let nonce = aws_lc_aead::Nonce::assume_unique_for_key(nonce);
+        self.0.open_in_place_separate_tag(nonce, aws_lc_aead::Aad::from(HEADER), tag, text).is_ok()
+    }
+}
+
+struct RingKey(ring_aead::LessSafeKey);
+
+impl CipherKey for RingKey {
+    fn new(suite: Suite, key: &[u8]) -> anyhow::Result<RingKey> {
+        let algorithm = match suite {
+            Suite::Aes128Gcm => &ring_aead::AES_128_GCM,
+            Suite::Aes256Gcm => &ring_aead::AES_256_GCM,
+            Suite::ChaCha20Poly1305 => &ring_aead::CHACHA20_POLY1305,
+        };
+        let key = ring_aead::UnboundKey::new(algorithm, key).map_err(|_| anyhow!("ring refused its key"))?;
+        Ok(RingKey(ring_aead::LessSafeKey::new(key)))
+    }
+
+    #[inline]
+    fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool {
+        let nonce = ring_aead::Nonce::assume_unique_for_key(nonce);
+        let sealed = self.0.seal_in_place_separate_tag(nonce, ring_aead::Aad::from(HEADER), text);
+        sealed.is_ok_and(|sealed| {
+            tag.copy_from_slice(sealed.as_ref());
+            true
+        })
+    }
+
+    #[inline]
+    fn open(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &[u8; TAG]) -> bool {
+        let nonce = ring_aead::Nonce::assume_unique_for_key(nonce);
+        self.0.open_in_place_separate_tag(nonce, ring_aead::Aad::from(HEADER), (*tag).into(), text, 0..).is_ok()
+    }
+}
+
+fn nonce(number: u64) -> [u8; NONCE] {
+    let mut nonce = [0; NONCE];
+    nonce[NONCE - 8..].copy_from_slice(&number.to_be_bytes());
+    nonce
+}
+
+/// A cipher at work on one text.
+struct Cipher<K> {
+    key: K,
+    number: u64,
+    plaintext: Vec<u8>,
+    text: Vec<u8>,
+    tags: [[u8; TAG]; ROW],
+    walk: Vec<u8>,
+}
+
+impl<K: CipherKey> Cipher<K> {
+    fn new(suite: Suite, size: usize) -> anyhow::Result<Cipher<K>> {
+        let plaintext = plaintext(size);
+        Ok(Cipher {
+            key: K::new(suite, &vec![1; suite.key_len()])?,
+            number: 0,
+            text: plaintext.clone(),
+            plaintext,
+            tags: [[0; TAG]; ROW],
+            walk: vec![1; WALK],
+        })
+    }
+
+    fn block(&mut self, meter: &mut Meter) -> anyhow::Result<()> {
+        for _ in 0..CIPHER_BLOCK {
+            let right = self.row(meter);
+            ensure!(right && self.text == self.plaintext, "what was opened is not what was sealed");
+        }
+        for _ in 0..CIPHER_BLOCK {
+            let right = self.cold(meter);
+            ensure!(right && self.text == self.plaintext, "what was opened is not what was sealed");
+        }
+        Ok(())
+    }
+
+    /// Seals what was sealed before, again and again, and opens it in the opposite order.
+    fn row(&mut self, meter: &mut Meter) -> bool {
+        let Cipher { key, number, text, tags, .. } = self;
+        let sealed = meter.time(SEALS, || {
+            (*number..).zip(tags.iter_mut()).fold(true, |right, (number, tag)| right & key.seal(nonce(number), black_box(text), tag))
+        });
+        let opened = meter.time(OPENS, || {
+            tags.iter().enumerate().rev().fold(true, |right, (at, tag)| right & key.open(nonce(*number + at as u64), black_box(text), tag))
+        });
+        *number += ROW as u64;
+        sealed && opened
+    }
+
+    fn cold(&mut self, meter: &mut Meter) -> bool {
+        let Cipher { key, number, text, tags, walk, .. } = self;
+        let nonce = nonce(*number);
+        *number += 1;
+        walk_over(walk);
+        let sealed = meter.time(SEAL_COLD, || key.seal(nonce, black_box(text), &mut tags[0]));
+        walk_over(walk);
+        let opened = meter.time(OPEN_COLD, || key.open(nonce, black_box(text), &tags[0]));
+        sealed && opened
+    }
+}
+
+/// Reads each cache line; gives how many.
+fn walk_over(memory: &[u8]) -> usize {
+    let lines = black_box(memory).chunks(CACHE_LINE);
+    black_box(lines.fold(0, |sum, line| sum + usize::from(line[0])))
 }
 
 fn plaintext(size: usize) -> Vec<u8> {
@@ -314,7 +488,70 @@ mod tests {
     fn every_suite_and_size_is_measured_on_both_sides() {
         let mut report = Report::new(Machine::read());
         run(Budget::of_seconds(0.001).unwrap(), &mut report).unwrap();
-        assert_eq!((report.rows.len(), report.ratios.len()), (3 * 3 * 2 * 2, 3 * 3 * 2 * 2));
-        assert!(report.rows.iter().all(|row| row.count >= 2 * BLOCK as u64 && row.p50 > 0));
+        let alone = |name: &str| name.contains(" alone, ");
+        let rows = report.rows.iter().filter(|row| !alone(&row.name));
+        assert_eq!(
+            (rows.clone().count(), report.ratios.iter().filter(|ratio| !alone(&ratio.name)).count()),
+            (3 * 3 * 2 * 2, 3 * 3 * 2 * 2)
+        );
+        assert!(rows.clone().all(|row| row.count >= 2 * BLOCK as u64 && row.p50 > 0));
+        let rows = report.rows.iter().filter(|row| alone(&row.name));
+        assert_eq!((rows.clone().count(), report.ratios.iter().filter(|ratio| alone(&ratio.name)).count()), (3 * 4 * 4 * 2, 3 * 4 * 4 * 2));
+        assert!(rows.clone().all(|row| row.count >= 2 * CIPHER_BLOCK as u64 && row.p50 > 0));
+        let ratios = report.ratios.iter().filter(|ratio| alone(&ratio.name));
+        assert!(ratios.clone().all(|ratio| ratio.name.contains(": aws-lc / ring, p")), "above 1 where ring is the quicker one");
+    }
+
+    /// A record of each library; the other one opens it.
+    #[test]
+    fn both_libraries_make_the_same_records() {
+        for (suite, name) in SUITES {
+            for size in [0, 1, 15, 16, 17].into_iter().chain(CIPHER_SIZES) {
+                let key = vec![7; suite.key_len()];
+                let (ring, aws_lc) = (RingKey::new(suite, &key).unwrap(), AwsLcKey::new(suite, &key).unwrap());
+                let (mut one, mut other) = ((plaintext(size), [0; TAG]), (plaintext(size), [0; TAG]));
+                assert!(ring.seal(nonce(9), &mut one.0, &mut one.1) && aws_lc.seal(nonce(9), &mut other.0, &mut other.1));
+                assert_eq!(one, other, "{name}, {size} bytes");
+                assert!(size < 15 || one.0 != plaintext(size), "{name}: nothing was sealed");
+                assert!(!ring.open(nonce(8), &mut one.0.clone(), &one.1), "{name}: another record's number");
+                assert!(!aws_lc.open(nonce(8), &mut one.0.clone(), &one.1), "{name}: another record's number");
+                assert!(ring.open(nonce(9), &mut other.0, &other.1) && aws_lc.open(nonce(9), &mut one.0, &one.1));
+                assert_eq!((one.0, other.0), (plaintext(size), plaintext(size)));
+            }
+        }
+    }
+
+    /// Opens what it has not sealed.
+    struct Forgetful(AwsLcKey);
+
+    impl CipherKey for Forgetful {
+        fn new(suite: Suite, key: &[u8]) -> anyhow::Result<Forgetful> {
+            AwsLcKey::new(suite, key).map(Forgetful)
+        }
+
+        fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool {
+            self.0.seal(nonce, text, tag)
+        }
+
+        fn open(&self, _: [u8; NONCE], _: &mut [u8], _: &[u8; TAG]) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_cipher_that_does_not_give_the_text_back_is_noticed() {
+        let measure = |block: &mut dyn FnMut(&mut Meter) -> anyhow::Result<()>| {
+            alternate(Budget::of_seconds(0.000_1).unwrap(), vec![Side::new("side", &CIPHER_OPERATIONS, block)]).map(drop)
+        };
+        let mut forgetful = Cipher::<Forgetful>::new(Suite::Aes256Gcm, 100).unwrap();
+        assert!(measure(&mut |meter| forgetful.block(meter)).unwrap_err().to_string().contains("not what was sealed"));
+        let mut sound = Cipher::<RingKey>::new(Suite::Aes256Gcm, 100).unwrap();
+        measure(&mut |meter| sound.block(meter)).unwrap();
+        assert_eq!(sound.number % (ROW + 1) as u64, 0, "no number twice: as many for each row, one for each cold record");
+    }
+
+    #[test]
+    fn a_walk_reads_each_line() {
+        assert_eq!((walk_over(&vec![1; WALK]), walk_over(&[1; CACHE_LINE + 1])), (WALK / CACHE_LINE, 2));
     }
 }

@@ -219,24 +219,20 @@ impl RecordKey {
 
     /// iv XOR sequence (RFC 8446 section 5.3; also our choice of TLS 1.2's explicit nonce).
     #[inline]
-    fn nonce(&self) -> [u8; NONCE_LEN] {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= number;
-        }
+    fn nonce(&self, sequence: u64) -> [u8; NONCE_LEN] {
+        // Written in the pieces in which it is copied next: a read that spans two writes has to wait for both.
+        let [a, b, c, d, e, f, g, h, tail @ ..] = self.iv;
+        let head = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (sequence >> 32);
+        let tail = u32::from_be_bytes(tail) ^ sequence as u32;
+        let mut nonce = [0; NONCE_LEN];
+        nonce[..8].copy_from_slice(&head.to_be_bytes());
+        nonce[8..].copy_from_slice(&tail.to_be_bytes());
         nonce
     }
 
-    /// Additional data of TLS 1.2 (RFC 5246 section 6.2.3.3).
-    #[inline]
-    fn additional_data_tls12(&self, content_type: u8, length: usize) -> [u8; 13] {
-        let mut data = [0; 13];
-        data[..8].copy_from_slice(&self.sequence.to_be_bytes());
-        data[8] = content_type;
-        data[9] = 3;
-        data[10] = 3;
-        data[11..].copy_from_slice(&(length as u16).to_be_bytes());
-        data
+    #[cold]
+    fn bad_mac(&self) -> TlsError {
+        TlsError::BadRecordMac { sequence: self.sequence }
     }
 
     /// Opens a whole record (header included) in place.
@@ -246,23 +242,23 @@ impl RecordKey {
             Version::Tls13 => self.open_tls13(record)?,
             Version::Tls12 => self.open_tls12(record)?,
         };
-        self.sequence = self.sequence.checked_add(1).ok_or(TlsError::Internal("the receive sequence number is used up"))?;
+        let next = self.sequence.checked_add(1);
+        self.sequence = next.ok_or_else(|| TlsError::Internal("the receive sequence number is used up"))?;
         Ok(opened)
     }
 
     #[inline]
     fn open_tls13(&mut self, record: &mut [u8]) -> Result<Opened, TlsError> {
-        let bad_mac = TlsError::BadRecordMac { sequence: self.sequence };
         let Some((header, body)) = record.split_first_chunk_mut::<RECORD_HEADER>() else {
             return Err(TlsError::Malformed("a record without a header"));
         };
         let Some(length) = body.len().checked_sub(TAG) else {
-            return Err(bad_mac);
+            return Err(self.bad_mac());
         };
         let (text, tag) = body.split_at_mut(length);
-        let nonce = Nonce::assume_unique_for_key(self.nonce());
+        let nonce = Nonce::assume_unique_for_key(self.nonce(self.sequence));
         if self.key.open_in_place_separate_tag(nonce, Aad::from(*header), tag, text).is_err() {
-            return Err(bad_mac);
+            return Err(self.bad_mac());
         }
         if length > MAX_PLAINTEXT + 1 {
             return Err(TlsError::RecordOverflow { length, limit: MAX_PLAINTEXT + 1 });
@@ -276,28 +272,27 @@ impl RecordKey {
 
     #[inline]
     fn open_tls12(&mut self, record: &mut [u8]) -> Result<Opened, TlsError> {
-        let bad_mac = TlsError::BadRecordMac { sequence: self.sequence };
         let Some((header, body)) = record.split_first_chunk_mut::<RECORD_HEADER>() else {
             return Err(TlsError::Malformed("a record without a header"));
         };
         let content_type = header[0];
         let explicit = self.explicit_nonce();
         let Some(length) = body.len().checked_sub(explicit + TAG) else {
-            return Err(bad_mac);
+            return Err(self.bad_mac());
         };
         if length > MAX_PLAINTEXT {
             return Err(TlsError::RecordOverflow { length, limit: MAX_PLAINTEXT });
         }
         let (carried, body) = body.split_at_mut(explicit);
         let (text, tag) = body.split_at_mut(length);
-        let mut nonce = self.nonce();
+        let mut nonce = self.nonce(self.sequence);
         if explicit > 0 {
             nonce[..NONCE_LEN - EXPLICIT_NONCE].copy_from_slice(&self.iv[..NONCE_LEN - EXPLICIT_NONCE]);
             nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(carried);
         }
-        let data = Aad::from(self.additional_data_tls12(content_type, length));
+        let data = Aad::from(additional_data_tls12(self.sequence, content_type, length));
         if self.key.open_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, tag, text).is_err() {
-            return Err(bad_mac);
+            return Err(self.bad_mac());
         }
         let start = RECORD_HEADER + explicit;
         Ok(Opened { content_type, plaintext: start..start + length })
@@ -317,19 +312,13 @@ impl RecordKey {
             return Err(SealError::TooLong { length });
         }
         let needed = self.sealed_len(length);
+        let start = self.header_room();
         let record = out.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
-        let nonce = self.nonce();
-        let header = self.write_header(content_type, length, &nonce, record);
-        let (text, tail) = record[self.header_room()..].split_at_mut(length);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let result = match self.version {
-            Version::Tls13 => self.key.seal_out_of_place_scatter(nonce, Aad::from(header), plaintext, text, &[content_type], tail),
-            Version::Tls12 => {
-                let data = Aad::from(self.additional_data_tls12(content_type, length));
-                self.key.seal_out_of_place_scatter(nonce, data, plaintext, text, &[], tail)
-            }
-        };
-        self.finish_seal(result.is_ok(), needed)
+        let next = self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?;
+        record[start..start + length].copy_from_slice(plaintext);
+        self.protect(self.sequence, content_type, length, record)?;
+        self.sequence = next;
+        Ok(needed)
     }
 
     /// Seals the plaintext that lies in `out[plaintext]` where it lies; the record is
@@ -350,50 +339,52 @@ impl RecordKey {
         let needed = self.sealed_len(length);
         let start = plaintext.start.checked_sub(self.header_room()).ok_or(SealError::BufferTooSmall { needed })?;
         let record = out.get_mut(start..).and_then(|out| out.get_mut(..needed)).ok_or(SealError::BufferTooSmall { needed })?;
-        let sequence = self.sequence;
-        if purpose == Purpose::Rehearse {
-            self.sequence = REHEARSAL_SEQUENCE;
-        }
-        let nonce = self.nonce();
-        let header = self.write_header(content_type, length, &nonce, record);
-        let (text, tail) = record[self.header_room()..].split_at_mut(length);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let result = match self.version {
-            Version::Tls13 => self.key.seal_in_place_scatter(nonce, Aad::from(header), text, &[content_type], tail),
+        let (sequence, next) = match purpose {
+            Purpose::Send => (self.sequence, self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?),
+            Purpose::Rehearse => (REHEARSAL_SEQUENCE, self.sequence),
+        };
+        self.protect(sequence, content_type, length, record)?;
+        self.sequence = next;
+        Ok(start..start + needed)
+    }
+
+    /// Makes a record of `record`, in which `length` bytes of plaintext lie where they belong.
+    #[inline]
+    fn protect(&self, sequence: u64, content_type: u8, length: usize, record: &mut [u8]) -> Result<(), SealError> {
+        let nonce = self.nonce(sequence);
+        let (header, body) = record.split_first_chunk_mut::<RECORD_HEADER>().ok_or(SealError::Cipher)?;
+        let [high, low] = (body.len() as u16).to_be_bytes();
+        let sealed = match self.version {
+            Version::Tls13 => {
+                let data = [APPLICATION_DATA, 3, 3, high, low];
+                *header = data;
+                // The content type becomes part of the text: to give it to the cipher as input of its own costs a second
+                // pass with the start and the end of one.
+                let (text, tag) = body.split_at_mut(length + 1);
+                text[length] = content_type;
+                self.key.seal_in_place_scatter(Nonce::assume_unique_for_key(nonce), Aad::from(data), text, &[], tag)
+            }
             Version::Tls12 => {
-                let data = Aad::from(self.additional_data_tls12(content_type, length));
-                self.key.seal_in_place_scatter(nonce, data, text, &[], tail)
+                *header = [content_type, 3, 3, high, low];
+                let (explicit, body) = body.split_at_mut(self.explicit_nonce());
+                explicit.copy_from_slice(&nonce[NONCE_LEN - explicit.len()..]);
+                let (text, tag) = body.split_at_mut(length);
+                let data = Aad::from(additional_data_tls12(sequence, content_type, length));
+                self.key.seal_in_place_scatter(Nonce::assume_unique_for_key(nonce), data, text, &[], tag)
             }
         };
-        let finished = self.finish_seal(result.is_ok(), needed);
-        if purpose == Purpose::Rehearse {
-            self.sequence = sequence;
-        }
-        finished.map(|length| start..start + length)
+        sealed.map_err(|_| SealError::Cipher)
     }
+}
 
-    /// Writes header and explicit nonce at the front of `record`; returns the header.
-    #[inline]
-    fn write_header(&self, content_type: u8, length: usize, nonce: &[u8; NONCE_LEN], record: &mut [u8]) -> [u8; RECORD_HEADER] {
-        let explicit = self.explicit_nonce();
-        let outer_type = match self.version {
-            Version::Tls12 => content_type,
-            Version::Tls13 => APPLICATION_DATA,
-        };
-        let body = (explicit + length + self.trailer_room()) as u16;
-        let [high, low] = body.to_be_bytes();
-        let header = [outer_type, 3, 3, high, low];
-        record[..RECORD_HEADER].copy_from_slice(&header);
-        record[RECORD_HEADER..RECORD_HEADER + explicit].copy_from_slice(&nonce[NONCE_LEN - explicit..]);
-        header
-    }
-
-    #[inline]
-    fn finish_seal(&mut self, sealed: bool, length: usize) -> Result<usize, SealError> {
-        if !sealed {
-            return Err(SealError::Cipher);
-        }
-        self.sequence = self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?;
-        Ok(length)
-    }
+/// Additional data of TLS 1.2 (RFC 5246 section 6.2.3.3).
+#[inline]
+fn additional_data_tls12(sequence: u64, content_type: u8, length: usize) -> [u8; 13] {
+    let mut data = [0; 13];
+    data[..8].copy_from_slice(&sequence.to_be_bytes());
+    data[8] = content_type;
+    data[9] = 3;
+    data[10] = 3;
+    data[11..].copy_from_slice(&(length as u16).to_be_bytes());
+    data
 }

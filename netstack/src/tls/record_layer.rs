@@ -536,8 +536,8 @@ impl<S: KeySchedule> RecordLayer<S> {
         self.sealer.trailer_room()
     }
 
-    /// Seals `plaintext` (at most 16384 bytes) as one record at the front of `out`, reading the one and
-    /// writing the other once; returns the record's length.
+    /// Seals `plaintext` (at most 16384 bytes) as one record at the front of `out`: copied there, then sealed where it
+    /// lies. Returns the record's length.
     #[inline]
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         self.may_seal()?;
