@@ -31,6 +31,7 @@ mod ladder;
 
 use crate::event::{BookInvalid, Event, EventKind, Side, VALUE_MAX, flags};
 use crate::fixed::{Price, Qty};
+use crate::prefetch::prefetch_lines;
 use crate::state_hash::StateHasher;
 use ladder::{Ladder, Walk};
 
@@ -378,6 +379,19 @@ impl Book {
             return self.quote.sides[side.index()].filter(|level| !level.qty.is_zero()).unwrap_or(Level::NONE);
         }
         self.ladders[side.index()].best()
+    }
+
+    /// Asks for what every message reads of the book.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch_lines(self, 3);
+        self.ladders.iter().for_each(Ladder::prefetch);
+    }
+
+    /// Asks for what a change of this level reads.
+    #[inline]
+    pub(crate) fn prefetch_level(&self, side: Side, price: Price) {
+        self.ladders[side.index()].prefetch_level(price);
     }
 
     /// Whether the book may be used.

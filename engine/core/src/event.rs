@@ -467,6 +467,15 @@ pub struct Times {
 pub trait EventSink {
     /// Takes one event.
     fn event(&mut self, event: &Event);
+
+    /// A market-data message of this instrument is being read: its events will follow. Changes nothing; what takes the events can
+    /// have its memory at hand by then.
+    #[inline]
+    fn upcoming(&mut self, _instrument: InstrumentId) {}
+
+    /// Changes of these levels of its book will follow at once. As [`EventSink::upcoming`], which comes first.
+    #[inline]
+    fn upcoming_levels(&mut self, _instrument: InstrumentId, _levels: impl Iterator<Item = (Side, Price)>) {}
 }
 
 impl EventSink for Vec<Event> {

@@ -7,17 +7,19 @@
 //!
 //! Reading order: `fixed` (numbers), `event` (the language every room speaks), `instrument`,
 //! `book`, `order` (the order state table), `risk`, `position`, `strategy`, `core`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod book;
 pub mod config;
 pub mod core;
 pub mod event;
 pub mod fixed;
+mod id_set;
 pub mod ids;
 pub mod instrument;
 pub mod order;
 pub mod position;
+pub mod prefetch;
 pub mod risk;
 pub mod signals;
 pub mod sizing;

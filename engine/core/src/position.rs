@@ -21,8 +21,10 @@
 
 use crate::event::{Side, VALUE_MAX};
 use crate::fixed::{Money, POW10, Price, Qty, product};
+use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
+use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
 
 /// Why a fill, fee or balance was not booked. Nothing changed.
@@ -524,6 +526,21 @@ impl Pnl {
     }
 }
 
+/// Where profit and loss may come from. Everything else is zero and need not be looked at.
+#[derive(Clone, Debug)]
+struct Traded {
+    /// Instruments with fills.
+    instruments: IdSet,
+    /// Assets in which fees were paid.
+    fees: IdSet,
+}
+
+impl Traded {
+    fn new(instruments: usize, assets: usize) -> Traded {
+        Traded { instruments: IdSet::new(instruments), fees: IdSet::new(assets) }
+    }
+}
+
 /// All positions, fees, marks and accounts. Fixed size after construction.
 #[derive(Clone, Debug)]
 pub struct Positions {
@@ -540,6 +557,9 @@ pub struct Positions {
     fees: Vec<Money>,
     /// By instrument: the last mark price.
     marks: Vec<Option<Price>>,
+    /// What there is to sum up, of all strategies and of each.
+    traded: Traded,
+    traded_by_strategy: Vec<Traded>,
     /// Accounts by venue and asset.
     pub ledger: Ledger,
     /// Values of assets in the reporting currency.
@@ -558,6 +578,8 @@ impl Positions {
             fees_by_strategy: vec![Money::ZERO; strategies * assets],
             fees: vec![Money::ZERO; assets],
             marks: vec![None; instruments],
+            traded: Traded::new(instruments, assets),
+            traded_by_strategy: vec![Traded::new(instruments, assets); strategies],
             ledger: Ledger::new(venues, assets),
             rates: Rates::new(assets, reporting),
         }
@@ -612,8 +634,10 @@ impl Positions {
         let quote = Money(if side == Side::Buy { -booked.notional.0 } else { booked.notional.0 });
         self.ledger.trade(instrument, base, quote)?;
         self.totals[id.index()] = total;
-        if let Some((at, position)) = own {
+        self.traded.instruments.insert(id.index());
+        if let (Some((at, position)), Some(strategy)) = (own, strategy) {
             self.by_strategy[at] = position;
+            self.traded_by_strategy[strategy.index()].instruments.insert(id.index());
         }
         Ok(booked)
     }
@@ -633,8 +657,10 @@ impl Positions {
         };
         self.ledger.fee(venue, asset, amount)?;
         self.fees[asset.index()] = Money(sum);
-        if let Some((at, own)) = own {
+        self.traded.fees.insert(asset.index());
+        if let (Some((at, own)), Some(strategy)) = (own, strategy) {
             self.fees_by_strategy[at] = Money(own);
+            self.traded_by_strategy[strategy.index()].fees.insert(asset.index());
         }
         Ok(())
     }
@@ -660,6 +686,14 @@ impl Positions {
         true
     }
 
+    /// Asks for what a new mid of an instrument reads.
+    #[inline]
+    pub(crate) fn prefetch(&self, id: InstrumentId) {
+        if let Some(mark) = self.marks.get(id.index()) {
+            prefetch(mark);
+        }
+    }
+
     /// The last mark of an instrument.
     #[inline]
     pub fn mark(&self, instrument: InstrumentId) -> Option<Price> {
@@ -679,9 +713,9 @@ impl Positions {
         black_box(self.ledger.totals.iter().take(most).fold(0, |sum, total| sum ^ total.0));
     }
 
-    /// Profit and loss of everything, in the reporting currency. Walks all instruments and assets: not for every event.
+    /// Profit and loss of everything, in the reporting currency. Walks what was ever traded: not for every event.
     pub fn pnl(&self, instruments: &InstrumentTable) -> Pnl {
-        self.sum_pnl(instruments, &self.totals, &self.fees)
+        self.sum_pnl(instruments, &self.traded, &self.totals, &self.fees)
     }
 
     /// Profit and loss of one strategy, in the reporting currency. Zero for a strategy out of range.
@@ -693,14 +727,16 @@ impl Positions {
         let fees = strategy.index() * self.assets;
         self.sum_pnl(
             instruments,
+            &self.traded_by_strategy[strategy.index()],
             &self.by_strategy[positions..positions + self.instruments],
             &self.fees_by_strategy[fees..fees + self.assets],
         )
     }
 
-    fn sum_pnl(&self, instruments: &InstrumentTable, positions: &[Position], fees: &[Money]) -> Pnl {
+    fn sum_pnl(&self, instruments: &InstrumentTable, traded: &Traded, positions: &[Position], fees: &[Money]) -> Pnl {
         let mut pnl = Pnl::default();
-        for (at, position) in positions.iter().enumerate() {
+        for at in traded.instruments.iter() {
+            let position = &positions[at];
             if position.qty.is_zero() && position.realised == Money::ZERO {
                 continue;
             }
@@ -716,8 +752,8 @@ impl Positions {
                 }
             }
         }
-        for (asset, &fee) in fees.iter().enumerate().filter(|(_, fee)| **fee != Money::ZERO) {
-            pnl.add(&self.rates, AssetId(asset as u16), Some(fee), |pnl| &mut pnl.fees);
+        for asset in traded.fees.iter().filter(|&asset| fees[asset] != Money::ZERO) {
+            pnl.add(&self.rates, AssetId(asset as u16), Some(fees[asset]), |pnl| &mut pnl.fees);
         }
         pnl
     }

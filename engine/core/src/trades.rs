@@ -114,6 +114,12 @@ impl TradeStream {
         }
     }
 
+    /// When the oldest trade leaves the window; `None` without trades.
+    #[inline]
+    pub fn oldest_leaves_ns(&self) -> Option<u64> {
+        (self.len > 0).then(|| self.ring[self.head].time_ns.saturating_add(self.window_ns).saturating_add(1))
+    }
+
     #[inline]
     fn place(&self, nth: usize) -> usize {
         let at = self.head + nth;
@@ -199,9 +205,9 @@ impl TradeStream {
     }
 
     /// Writes the state that decides the answers: the sums and the ends of the window (the ring in between follows from them
-    /// and the journal).
-    pub fn hash_state(&self, hasher: &mut StateHasher) {
-        hasher.write_u64(self.now_ns);
+    /// and the journal). `now_ns`: up to when nothing has left the window that is still in it.
+    pub fn hash_state(&self, hasher: &mut StateHasher, now_ns: u64) {
+        hasher.write_u64(self.now_ns.max(now_ns));
         hasher.write_u64(self.total);
         hasher.write_u64(self.truncated);
         hasher.write_usize(self.len);

@@ -249,6 +249,10 @@ proptest! {
                 prop_assert!(is_edge(state(event.b), state(event.c)), "{:?}", event);
             }
             model.check();
+            let desk = model.bench.desk();
+            // Without orders to be placed on the way, values are those that the timer left.
+            desk.gate().exposure.check(desk.positions(), matches!(step, Step::Timer));
+            desk.check_due();
         }
     }
 

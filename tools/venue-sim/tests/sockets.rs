@@ -183,11 +183,11 @@ fn no_message_is_lost_however_many_wait() {
 #[test]
 fn clients_connect_and_get_snapshots_from_a_venue_that_cannot_keep_up_and_what_it_gives_up_is_counted() {
     run(async {
-        // No machine makes that many.
+        // More than a machine makes.
         let rig = rig(|config| {
             config.flush_each = true;
-            config.binance.as_mut().expect("configured").venue.messages_per_s = 50_000_000;
-            config.kraken.as_mut().expect("configured").venue.messages_per_s = 50_000_000;
+            config.binance.as_mut().expect("configured").venue.messages_per_s = 10_000_000;
+            config.kraken.as_mut().expect("configured").venue.messages_per_s = 10_000_000;
         });
         let given_up = |venue| rig.sim.flow(venue).given_up;
         let subscribe = r#"{"method":"subscribe","params":{"channel":"book","symbol":["BTC/USDT"]},"req_id":1}"#;
@@ -217,8 +217,11 @@ fn clients_connect_and_get_snapshots_from_a_venue_that_cannot_keep_up_and_what_i
             assert!(flow.made + flow.given_up + flow.unheard <= flow.due + 1, "nothing is counted twice: {flow:?}");
         }
         let before = given_up(VenueName::Kraken);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(given_up(VenueName::Kraken) > before, "it goes on");
+        let since = std::time::Instant::now();
+        while given_up(VenueName::Kraken) <= before {
+            assert!(since.elapsed() < PATIENCE, "it does not go on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let (_, body) = rig.control("GET", "/sim/stats", "").await;
         let stats = serde_json::from_str::<Value>(&body).expect("JSON");
         assert!(stats["kraken"]["flow"]["given_up"].as_u64().is_some_and(|count| count > before), "{body}");

@@ -559,10 +559,19 @@ mod tests {
         let mut lab = Lab::new().expect("namespaces");
         for (direction, order) in [(Way::Up, None), (Way::Down, None), (Way::Up, Some(200))] {
             let path = if order.is_some() { Path { loss: 0, late: 0, ..path } } else { path };
-            let task = Task { path, direction, kernels: &kernels, each: 2, ours: 2, order, time: Duration::from_millis(800), seed: 3 };
-            let outcome = lab.run(&task).expect("it runs");
-            let sides = ["Linux", OURS].map(|side| outcome.of(side).collect::<Vec<_>>());
-            assert!(sides.iter().all(|values| values.len() >= 2 && values.iter().all(|&value| value > 0)), "{direction:?} {sides:?}");
+            // On a machine that does much else, nothing may have arrived when the time is over: then more of it.
+            let run = |lab: &mut Lab, time| {
+                let task = Task { path, direction, kernels: &kernels, each: 2, ours: 2, order, time, seed: 3 };
+                let outcome = lab.run(&task).expect("it runs");
+                ["Linux", OURS].map(|side| outcome.of(side).collect::<Vec<_>>())
+            };
+            let complete = |sides: &[Vec<u64>; 2]| sides.iter().all(|values| values.len() >= 2 && values.iter().all(|&value| value > 0));
+            let mut sides = run(&mut lab, Duration::from_millis(800));
+            if !complete(&sides) {
+                eprintln!("within 800 ms: {sides:?}; once more, with 8 s");
+                sides = run(&mut lab, Duration::from_secs(8));
+            }
+            assert!(complete(&sides), "{direction:?} {sides:?}");
             if order.is_some() {
                 assert!(sides[1].iter().all(|&ns| ns >= 3_000_000), "an order's first packet is lost: {:?}", sides[1]);
             }

@@ -22,6 +22,7 @@
 use super::Level;
 use crate::event::{Side, VALUE_MAX};
 use crate::fixed::{Price, Qty};
+use crate::prefetch::{prefetch, prefetch_lines};
 
 /// Slots of the window.
 const WINDOW: usize = 4_096;
@@ -179,6 +180,20 @@ impl Ladder {
         self.len = 0;
         self.far.clear();
         self.far_best_first = loading;
+    }
+
+    /// Asks for what every change reads.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch_lines(self, 2);
+    }
+
+    /// Asks for what a change of this level reads.
+    #[inline]
+    pub fn prefetch_level(&self, price: Price) {
+        let slot = slot(self.key(price));
+        prefetch(&self.quantities[slot]);
+        prefetch(&self.used[slot / 64]);
     }
 
     /// Ends the loading order. Returns at once if it has ended.

@@ -4,10 +4,12 @@
 //! [`crate::core::Core::desk`].
 
 use super::counters::Counters;
+use super::due::DueQueue;
 use crate::book::Book;
 use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Anomaly, Event, EventKind, FeedState, HaltReason, Times};
 use crate::fixed::Money;
+use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, OrderId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::{Order, OrderTable, Slot};
@@ -112,6 +114,14 @@ pub struct Desk {
     pub(super) differences: Vec<Money>,
     pub(super) pending_fee: Option<PendingFee>,
     pub(super) losses_seen_ns: u64,
+    /// The time of the last timer event.
+    pub(super) timer_ns: u64,
+    /// Instruments with public trades: when the oldest leaves the window.
+    pub(super) trades_due: DueQueue,
+    /// Valid books: when they would be stale, by what was known when they came here.
+    pub(super) books_due: DueQueue,
+    /// Books that were stale at the last look.
+    pub(super) stale_books: IdSet,
     /// Orders being walked over; empty between uses.
     pub(super) walk: Vec<Slot>,
     pub(super) config: CoreConfig,
@@ -199,6 +209,10 @@ impl Desk {
             differences: vec![Money::ZERO; venues * assets],
             pending_fee: None,
             losses_seen_ns: 0,
+            timer_ns: 0,
+            trades_due: DueQueue::new(instruments),
+            books_due: DueQueue::new(instruments),
+            stale_books: IdSet::new(instruments),
             counters: Counters::default(),
             outputs: Vec::with_capacity(outputs_max),
             outputs_max,
@@ -482,7 +496,7 @@ impl Desk {
             hasher.write_money(instrument.notional_min);
             hasher.write_u64(u64::from(instrument.status as u32) << 32 | u64::from(instrument.epoch));
             market.book.hash_state(hasher);
-            market.trades.hash_state(hasher);
+            market.trades.hash_state(hasher, self.timer_ns);
             hasher.write_bool(guard.stale_told);
             hasher.write_u64(market.resync_ns);
             hasher.write_u64(guard.overflowed);

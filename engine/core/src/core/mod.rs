@@ -11,6 +11,7 @@
 //! | `transitions` | the one place where an order changes |
 //! | `control` | session, connections, reconciliation, balances, commands, halts |
 //! | `watch` | time: overdue answers, stale books, losses |
+//! | `due` | what is to be looked at when |
 //! | `counters` | what happened |
 //!
 //! All memory is taken by [`Core::new`]; [`Core::apply`] allocates nothing, and reads no clock.
@@ -18,6 +19,7 @@
 mod control;
 pub mod counters;
 mod desk;
+mod due;
 mod reports;
 mod requests;
 mod transitions;
@@ -28,9 +30,10 @@ pub use desk::Desk;
 
 use crate::book::BookChange;
 use crate::config::{ConfigError, CoreConfig};
-use crate::event::{Anomaly, BookInvalid, Event, EventKind, flags};
+use crate::event::{Anomaly, BookInvalid, Event, EventKind, Side, flags};
 use crate::fixed::Price;
 use crate::ids::{InstrumentId, StrategyId, VenueId};
+use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
 use crate::strategy::{Context, PublicTrade, Strategy};
 use desk::{Guard, Notice};
@@ -114,6 +117,26 @@ impl Core {
             }
         }
         &self.desk.outputs
+    }
+
+    /// A market-data message of this instrument is being read: asks for the memory that it will need. Changes nothing.
+    #[inline]
+    pub fn upcoming(&self, instrument: InstrumentId) {
+        let at = instrument.index();
+        if let (Some(guard), Some(market), Some(from)) = (self.desk.guards.get(at), self.desk.markets.get(at), self.subscriptions.get(at)) {
+            prefetch(guard);
+            prefetch(from);
+            market.book.prefetch();
+            self.desk.positions.prefetch(instrument);
+        }
+    }
+
+    /// Changes of these levels will follow: asks for the memory that they will need. Changes nothing.
+    #[inline]
+    pub fn upcoming_levels(&self, instrument: InstrumentId, levels: impl Iterator<Item = (Side, Price)>) {
+        if let Some(market) = self.desk.markets.get(instrument.index()) {
+            levels.for_each(|(side, price)| market.book.prefetch_level(side, price));
+        }
     }
 
     fn apply_other(&mut self, event: &Event) {
@@ -215,6 +238,7 @@ impl Core {
         let guard = &mut self.desk.guards[id.index()];
         guard.stale_told = false;
         guard.overflowed = self.desk.markets[id.index()].book.overflowed();
+        self.desk.watch_book(id);
         self.mark(id);
         self.add_dirty(event.venue_id(), id);
     }
@@ -237,7 +261,7 @@ impl Core {
         let Some(instrument) = self.desk.instruments.get(id) else { return };
         self.desk.positions.on_mid(id, instrument, mid);
         if !self.desk.gate.exposure.is_priced(id) {
-            self.desk.gate.exposure.refresh_unit(id, instrument, &self.desk.positions);
+            self.desk.gate.exposure.refresh_unit(id, &self.desk.positions);
         }
         self.desk.guards[id.index()].priced = self.desk.gate.exposure.is_priced(id);
     }
@@ -246,7 +270,6 @@ impl Core {
     /// levels were, only a new snapshot knows what is there.
     #[cold]
     fn overflowed(&mut self, id: InstrumentId) {
-        use crate::event::Side;
         let book = &self.desk.markets[id.index()].book;
         let low = book.config().capacity / 4;
         if book.depth(Side::Buy).min(book.depth(Side::Sell)) < low {
@@ -297,7 +320,7 @@ impl Core {
         if self.desk.guards.get(id.index()).is_none_or(|guard| guard.venue != event.venue_id()) {
             return self.unknown(event);
         }
-        if let Some(trade) = self.desk.markets[id.index()].trades.apply(event) {
+        if let Some(trade) = self.desk.take_trade(id, event) {
             let public =
                 PublicTrade { instrument: id, side: trade.side, price: trade.price, qty: trade.qty, venue_time_ns: event.venue_time_ns };
             self.call_subscribers(id, |strategy, ctx| strategy.on_trade(ctx, &public));

@@ -67,6 +67,8 @@ impl Desk {
     #[inline]
     fn try_place(&mut self, request: &Request<'_>) -> Result<OrderId, Refusal> {
         let session = self.session.ok_or(Refusal::NoSession)?;
+        self.gate.prefetch(request.strategy, request.instrument);
+        self.orders.prefetch(request.instrument);
         let id = OrderId::new(session.epoch, session.next_sequence);
         let vacancy = self.orders.vacancy(id);
         match self.gate.pass(request, &self.view(request)?) {
@@ -107,7 +109,9 @@ impl Desk {
         (order.state, order.post_only, order.ioc, order.reserved) = (OrderState::Pending, post_only, ioc, reserved);
         let slot = vacancy.and_then(|vacancy| self.orders.insert_at(vacancy, order));
         slot.ok_or(Refusal::TableFull)?;
-        self.session = Some(Session { next_sequence: session.next_sequence + 1, ..session });
+        if let Some(session) = &mut self.session {
+            session.next_sequence += 1;
+        }
         self.gate.record(request, venue, self.now_ns);
         if let Some(venue) = self.gate.venue_mut(venue) {
             venue.open += 1;

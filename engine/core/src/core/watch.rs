@@ -1,10 +1,14 @@
 //! What time alone brings about: answers overdue, books gone stale, losses grown by the market.
+//!
+//! A timer event looks at what is due and at what is held, not at every instrument: its cost follows from what happened since
+//! the last one, and from how many positions there are.
 
 use super::desk::Desk;
 use crate::event::{BookInvalid, Event, FeedState};
 use crate::ids::{InstrumentId, StrategyId, VenueId};
 use crate::order::OrderEvent;
 use crate::strategy::BookState;
+use crate::trades::Trade;
 
 /// Overdue answers worked off at one timer event.
 const OVERDUE_AT_ONCE_MAX: usize = 64;
@@ -22,6 +26,7 @@ impl Desk {
         self.ask_again();
         self.gate.exposure.refresh(&self.instruments, &self.positions);
         self.check_losses();
+        self.old_trades();
         self.stale_books(&mut stale);
         self.wind_down();
     }
@@ -48,11 +53,57 @@ impl Desk {
         }
     }
 
+    /// Takes a public trade; gives it if it is news.
+    #[inline]
+    pub(super) fn take_trade(&mut self, id: InstrumentId, event: &Event) -> Option<Trade> {
+        let trades = &mut self.markets[id.index()].trades;
+        // As if each timer had moved each stream on.
+        trades.advance(self.timer_ns);
+        let trade = trades.apply(event);
+        if let Some(leaves_ns) = trades.oldest_leaves_ns() {
+            self.trades_due.add(id.0, leaves_ns);
+        }
+        trade
+    }
+
+    /// Lets old trades go where there are any.
+    fn old_trades(&mut self) {
+        self.timer_ns = self.now_ns;
+        for _ in 0..self.trades_due.len() {
+            let Some(id) = self.trades_due.take_due(self.now_ns) else { return };
+            let trades = &mut self.markets[usize::from(id)].trades;
+            trades.advance(self.now_ns);
+            if let Some(leaves_ns) = trades.oldest_leaves_ns() {
+                self.trades_due.add(id, leaves_ns);
+            }
+        }
+    }
+
+    /// A book became valid, or its time to be stale has come: notes when to look at it again. An invalid one is not watched.
+    pub(super) fn watch_book(&mut self, id: InstrumentId) {
+        let book = &self.markets[id.index()].book;
+        match self.book_state(id) {
+            BookState::Invalid => {}
+            BookState::Stale => self.stale_books.insert(id.index()),
+            BookState::Valid => {
+                let stale_ns = book.updated_ns().saturating_add(self.gate.stale_after_ns(id)).saturating_add(1);
+                self.books_due.add(id.0, stale_ns);
+            }
+        }
+    }
+
     fn stale_books(&mut self, stale: &mut impl FnMut(VenueId, InstrumentId)) {
-        for at in 0..self.markets.len() {
+        for _ in 0..self.books_due.len() {
+            let Some(id) = self.books_due.take_due(self.now_ns) else { break };
+            self.watch_book(InstrumentId(id));
+        }
+        let mut from = 0;
+        while let Some(at) = self.stale_books.next(from) {
+            from = at + 1;
             let id = InstrumentId(at as u16);
-            self.markets[at].trades.advance(self.now_ns);
             if self.book_state(id) != BookState::Stale {
+                self.stale_books.remove(at);
+                self.watch_book(id);
                 continue;
             }
             let Some(venue) = self.instruments.get(id).map(|i| i.venue) else { continue };
@@ -64,6 +115,20 @@ impl Desk {
             if due && self.market_data(venue) == FeedState::Up {
                 self.resync(id, BookInvalid::Stale);
             }
+        }
+    }
+
+    /// Everything that time alone may change waits for it, early enough. Panics if not. Walks all instruments: for tests.
+    #[doc(hidden)]
+    pub fn check_due(&self) {
+        for (at, market) in self.markets.iter().enumerate() {
+            let id = InstrumentId(at as u16);
+            let stale_ns = market.book.updated_ns().saturating_add(self.gate.stale_after_ns(id)).saturating_add(1);
+            let watched = self.stale_books.contains(at) || self.books_due.due_of(id.0).is_some_and(|due_ns| due_ns <= stale_ns);
+            assert!(watched || self.book_state(id) == BookState::Invalid, "the book of {id:?} may turn stale and nobody looks");
+            let leaves_ns = market.trades.oldest_leaves_ns();
+            let seen = leaves_ns.is_none_or(|leaves_ns| self.trades_due.due_of(id.0).is_some_and(|due_ns| due_ns <= leaves_ns));
+            assert!(seen, "a trade of {id:?} leaves the window and nobody looks");
         }
     }
 

@@ -24,6 +24,7 @@ use super::state::OrderState;
 use crate::event::Side;
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
+use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
 
 /// Place of an order in the table.
@@ -146,6 +147,14 @@ impl OrderTable {
     pub(crate) fn touch_open(&self, most: usize) {
         for order in self.iter_open().take(most) {
             core::hint::black_box((self.find(order.id), order.clone()));
+        }
+    }
+
+    /// Asks for what a new order in an instrument reads.
+    #[inline]
+    pub(crate) fn prefetch(&self, instrument: InstrumentId) {
+        if let Some(ladders) = self.ladders.get(instrument.index()) {
+            prefetch(ladders);
         }
     }
 

@@ -3,19 +3,22 @@
 //! Every sum here is kept, not computed: a change of one order or position touches its instrument's lane, its
 //! strategy's lane and the totals over them. Quantities and amounts are exact. Values in the reporting asset use
 //! each instrument's last mark: an instrument's value is brought up to date when one of its orders is checked or
-//! changes, and all of them at each timer event.
+//! changes, and all that are not zero (these are kept in sets) at each timer event. Instruments with the same quote asset and
+//! scales share the rate that they are valued at.
 
 use crate::event::Side;
 use crate::fixed::{Money, POW10, Price, Qty, wide};
+use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::entry::{Order, Reserved};
 use crate::position::{Positions, checked_notional};
+use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
 
 /// Bound on one value: sums over 65,536 of them fit, and no limit reaches it.
 pub(super) const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000_000_000 + 1;
-/// Binary places of [`Exposure::units`].
+/// Binary places of [`Unit::value`].
 const UNIT_BITS: u32 = 20;
 /// Binary places of a fee rate.
 const FEE_BITS: u32 = 40;
@@ -73,12 +76,14 @@ struct Lane {
     open: [i64; 2],
     /// The position of all strategies: a copy.
     position: i64,
-    /// [`Exposure::units`] where it fits, else 0.
-    unit: u64,
     /// Units of [`Money`] of one quantity unit of the base asset.
     base_up: i64,
     base: AssetId,
     quote: AssetId,
+    /// Its unit: index into [`Exposure::units`].
+    unit: u16,
+    /// It is in [`Exposure::active`].
+    active: bool,
 }
 
 impl Lane {
@@ -96,12 +101,59 @@ struct Own {
     open: [i64; 2],
     /// The strategy's position: a copy.
     position: i64,
+    /// It is in [`Exposure::active_own`].
+    active: bool,
 }
 
 impl Own {
     #[inline]
     fn extremes(&self) -> Extremes {
         Extremes::new(self.position, self.open)
+    }
+}
+
+/// Value in the reporting asset of one price unit times one quantity unit, [`UNIT_BITS`] binary places; 0 while the rate of the
+/// quote asset is unknown. The same for all instruments with this quote asset and these scales.
+#[derive(Clone, Copy, Debug)]
+struct Unit {
+    value: i128,
+    /// As `value` where it fits, else 0.
+    fast: u64,
+    /// Units of [`Money`] of one price unit times one quantity unit.
+    up: i64,
+    quote: AssetId,
+    /// The rate that `value` was made of; `None` at first.
+    rate: Option<Money>,
+}
+
+impl Unit {
+    /// Takes over the rate of the quote asset.
+    fn refresh(&mut self, positions: &Positions) {
+        const ONE: i128 = POW10[Money::SCALE as usize] as i128;
+        let rates = &positions.rates;
+        if self.quote == rates.reporting() {
+            self.value = i128::from(self.up) << UNIT_BITS;
+        } else {
+            let rate = rates.value(self.quote);
+            if rate == self.rate {
+                return;
+            }
+            self.rate = rate;
+            self.value = rate.map_or(0, |rate| {
+                // Whole and fraction of the rate apart, so that nothing overflows; rounded up.
+                let up = i128::from(self.up);
+                let (whole, part) = (rate.0 / ONE, rate.0 % ONE * up);
+                let fraction = ((part / ONE) << UNIT_BITS) + ((part % ONE) << UNIT_BITS) / ONE + 1;
+                whole.saturating_mul(up << UNIT_BITS).saturating_add(fraction).min(VALUE_CEILING)
+            });
+        }
+        self.fast = u64::try_from(self.value).unwrap_or(0);
+    }
+
+    /// `qty * mark` in the reporting asset.
+    #[inline]
+    fn value(&self, qty: i64, mark: Price) -> i128 {
+        value_fast(self.fast, qty, mark).unwrap_or_else(|| value_wide(self.value, qty, mark))
     }
 }
 
@@ -202,35 +254,50 @@ pub struct Exposure {
     flows: Vec<Flow>,
     by_venue: Vec<i128>,
     by_strategy: Vec<i128>,
-    /// By instrument: value in the reporting asset of one price unit times one quantity unit, [`UNIT_BITS`] binary places;
-    /// 0 while the rate of its quote asset is unknown.
-    units: Vec<i128>,
+    units: Vec<Unit>,
+    /// Instruments with a position or something open.
+    active: IdSet,
+    /// The same of each strategy.
+    active_own: Vec<IdSet>,
 }
 
 impl Exposure {
     /// Nothing open, nothing held. `asset_max` is by asset: the largest net amount, `None` without a limit.
     pub fn new(strategies: usize, table: &InstrumentTable, venues: usize, asset_max: &[Option<Money>]) -> Exposure {
-        let lane = |instrument: &Instrument| Lane {
+        let mut units: Vec<Unit> = Vec::new();
+        let mut unit_of = |instrument: &Instrument| {
+            let up = POW10[usize::from(Money::SCALE - instrument.price_scale - instrument.qty_scale)];
+            let at = units.iter().position(|unit| unit.quote == instrument.quote && unit.up == up).unwrap_or_else(|| {
+                units.push(Unit { value: 0, fast: 0, up, quote: instrument.quote, rate: None });
+                units.len() - 1
+            });
+            at as u16 // No more units than instruments.
+        };
+        let mut lane = |instrument: &Instrument| Lane {
             gross: 0,
             open: [0; 2],
             position: 0,
-            unit: 0,
             base_up: POW10[usize::from(Money::SCALE - instrument.qty_scale)],
             base: instrument.base,
             quote: instrument.quote,
+            unit: unit_of(instrument),
+            active: false,
         };
+        let lanes = table.iter().map(|(_, instrument)| lane(instrument)).collect();
         let flow = |max: &Option<Money>| Flow { net: 0, open_in: 0, open_out: 0, max: max.map_or(i128::MAX, |max| max.0) };
         Exposure {
             instruments: table.len(),
             assets: asset_max.len(),
             total: 0,
-            lanes: table.iter().map(|(_, instrument)| lane(instrument)).collect(),
+            lanes,
             own: vec![Own::default(); strategies * table.len()],
             holds: vec![0; venues * asset_max.len()],
             flows: asset_max.iter().map(flow).collect(),
             by_venue: vec![0; venues],
             by_strategy: vec![0; strategies],
-            units: vec![0; table.len()],
+            units,
+            active: IdSet::new(table.len()),
+            active_own: vec![IdSet::new(table.len()); strategies],
         }
     }
 
@@ -248,12 +315,19 @@ impl Exposure {
         let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
         lane.open[side.index()] += reserved.qty.0;
         own.open[side.index()] += reserved.qty.0;
-        let value = |qty: i64| value_fast(lane.unit, qty, mark).unwrap_or_else(|| value_wide(self.units[id.index()], qty, mark));
-        let (gross, own_gross) = (value(lane.extremes().worst()), value(own.extremes().worst()));
+        let unit = &self.units[usize::from(lane.unit)];
+        let (worst, own_worst) = (lane.extremes().worst(), own.extremes().worst());
+        let gross = unit.value(worst, mark);
+        // Where only one strategy trades, what it has is all there is.
+        let own_gross = if own_worst == worst { gross } else { unit.value(own_worst, mark) };
         let change = gross - std::mem::replace(&mut lane.gross, gross);
         self.by_venue[venue.index()] += change;
         self.total += change;
         self.by_strategy[strategy.index()] += own_gross - std::mem::replace(&mut own.gross, own_gross);
+        if !(lane.active & own.active) {
+            self.activate(strategy, id);
+        }
+        let lane = &self.lanes[id.index()];
         let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
         let base = wide(reserved.qty.0, lane.base_up);
         match side {
@@ -283,6 +357,9 @@ impl Exposure {
         let base = wide(qty, lane.base_up);
         let quote = after.notional.0 - before.notional.0;
         self.own[own].open[side] += qty;
+        if !(lane.active & self.own[own].active) {
+            self.activate(order.strategy, order.instrument);
+        }
         let held = if order.side == Side::Buy { quote_asset } else { base_asset };
         self.holds[order.venue.index() * self.assets + held] += after.hold.0 - before.hold.0;
         match order.side {
@@ -305,6 +382,10 @@ impl Exposure {
         let signed = qty.0 * side.sign();
         lane.position += signed;
         self.own[own].position += signed;
+        if !(lane.active & self.own[own].active) {
+            self.activate(strategy, id);
+        }
+        let lane = &self.lanes[id.index()];
         let base = wide(signed, lane.base_up);
         let quote = if side == Side::Buy { notional.0 } else { -notional.0 };
         let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
@@ -342,45 +423,81 @@ impl Exposure {
         own.gross = gross;
     }
 
-    /// Brings everything up to date: rates, then values. Walks all instruments of all strategies: for timers.
+    /// A position, or something open, where there was none.
+    #[inline(never)]
+    fn activate(&mut self, strategy: StrategyId, id: InstrumentId) {
+        let own = self.own_index(strategy, id);
+        (self.lanes[id.index()].active, self.own[own].active) = (true, true);
+        self.active.insert(id.index());
+        self.active_own[strategy.index()].insert(id.index());
+    }
+
+    /// Asks for what an order of a strategy in an instrument reads.
+    #[inline]
+    pub(super) fn prefetch(&self, strategy: StrategyId, id: InstrumentId) {
+        if let (Some(lane), Some(own)) = (self.lanes.get(id.index()), self.own.get(self.own_index(strategy, id))) {
+            prefetch(lane);
+            prefetch(own);
+        }
+    }
+
+    /// Brings everything up to date: rates, then values. Walks what has a position or something open: for timers.
     pub fn refresh(&mut self, instruments: &InstrumentTable, positions: &Positions) {
-        for (id, instrument) in instruments.iter() {
-            self.refresh_unit(id, instrument, positions);
-            let mark = positions.mark(id).unwrap_or_default();
-            self.revalue_all(id, instrument.venue, mark);
-            for strategy in 0..self.by_strategy.len() {
-                self.revalue_own(StrategyId(strategy as u8), id, mark);
+        for unit in &mut self.units {
+            unit.refresh(positions);
+        }
+        let mut from = 0;
+        while let Some(at) = self.active.next(from) {
+            let id = InstrumentId(at as u16);
+            if let Some(instrument) = instruments.get(id) {
+                self.revalue_all(id, instrument.venue, positions.mark(id).unwrap_or_default());
             }
+            let lane = &mut self.lanes[at];
+            if lane.extremes().worst() == 0 {
+                lane.active = false;
+                self.active.remove(at);
+            }
+            from = at + 1;
+        }
+        for strategy in 0..self.active_own.len() {
+            self.refresh_own(StrategyId(strategy as u8), positions);
+        }
+    }
+
+    fn refresh_own(&mut self, strategy: StrategyId, positions: &Positions) {
+        let mut from = 0;
+        while let Some(at) = self.active_own[strategy.index()].next(from) {
+            let id = InstrumentId(at as u16);
+            self.revalue_own(strategy, id, positions.mark(id).unwrap_or_default());
+            let own = self.own_index(strategy, id);
+            let own = &mut self.own[own];
+            if own.extremes().worst() == 0 {
+                own.active = false;
+                self.active_own[strategy.index()].remove(at);
+            }
+            from = at + 1;
         }
     }
 
     /// Takes over the rate of an instrument's quote asset.
-    pub fn refresh_unit(&mut self, id: InstrumentId, instrument: &Instrument, positions: &Positions) {
-        const ONE: i128 = POW10[Money::SCALE as usize] as i128;
-        let up = i128::from(POW10[usize::from(Money::SCALE - instrument.price_scale - instrument.qty_scale)]);
-        self.units[id.index()] = match positions.rates.value(instrument.quote) {
-            _ if instrument.quote == positions.rates.reporting() => up << UNIT_BITS,
-            Some(rate) => {
-                // Whole and fraction of the rate apart, so that nothing overflows; rounded up.
-                let (whole, part) = (rate.0 / ONE, rate.0 % ONE * up);
-                let fraction = ((part / ONE) << UNIT_BITS) + ((part % ONE) << UNIT_BITS) / ONE + 1;
-                whole.saturating_mul(up << UNIT_BITS).saturating_add(fraction).min(VALUE_CEILING)
-            }
-            None => 0,
-        };
-        self.lanes[id.index()].unit = u64::try_from(self.units[id.index()]).unwrap_or(0);
+    pub fn refresh_unit(&mut self, id: InstrumentId, positions: &Positions) {
+        self.units[usize::from(self.lanes[id.index()].unit)].refresh(positions);
     }
 
     /// True if the instrument's quote asset has a value in the reporting asset.
     #[inline]
     pub fn is_priced(&self, id: InstrumentId) -> bool {
-        self.units[id.index()] != 0
+        self.unit(id).value != 0
+    }
+
+    #[inline]
+    fn unit(&self, id: InstrumentId) -> &Unit {
+        &self.units[usize::from(self.lanes[id.index()].unit)]
     }
 
     #[inline]
     fn value(&self, id: InstrumentId, qty: i64, mark: Price) -> i128 {
-        let unit = self.lanes[id.index()].unit;
-        value_fast(unit, qty, mark).unwrap_or_else(|| value_wide(self.units[id.index()], qty, mark))
+        self.unit(id).value(qty, mark)
     }
 
     /// Open quantity of an instrument on a side.
@@ -443,15 +560,17 @@ impl Exposure {
         mark: Price,
     ) -> Gross {
         let mut gross = Gross { venue: None, total: None, strategy: None };
+        let unit = self.unit(id);
         let then = standing.all.worst_with(side, added.0);
+        let value = unit.value(then, mark);
         if then > standing.all.worst() {
-            let change = self.value(id, then, mark) - standing.gross;
+            let change = value - standing.gross;
             gross.venue = Some(Money(self.by_venue[venue.index()] + change));
             gross.total = Some(Money(self.total + change));
         }
-        let then = standing.own.worst_with(side, added.0);
-        if then > standing.own.worst() {
-            let change = self.value(id, then, mark) - standing.own_gross;
+        let own_then = standing.own.worst_with(side, added.0);
+        if own_then > standing.own.worst() {
+            let change = if own_then == then { value } else { unit.value(own_then, mark) } - standing.own_gross;
             gross.strategy = Some(Money(self.by_strategy[strategy.index()] + change));
         }
         gross
@@ -479,8 +598,37 @@ impl Exposure {
         for flow in self.flows.iter().take(most) {
             black_box(*flow);
         }
-        for amounts in [&self.holds, &self.by_venue, &self.by_strategy, &self.units] {
+        black_box(self.units.iter().take(most).fold(0, |sum, unit| sum ^ unit.value));
+        for amounts in [&self.holds, &self.by_venue, &self.by_strategy] {
             black_box(amounts.iter().take(most).fold(0, |sum, amount| sum ^ amount));
+        }
+    }
+
+    /// Checks the sums against what they are sums of, and that everything with a value is looked at by the timer. `current`: a
+    /// timer event was the last. For tests.
+    ///
+    /// # Panics
+    /// If anything disagrees.
+    pub fn check(&self, positions: &Positions, current: bool) {
+        let sum = |amounts: &[i128]| amounts.iter().sum::<i128>();
+        let gross = self.lanes.iter().map(|lane| lane.gross).sum::<i128>();
+        assert_eq!((gross, gross), (self.total, sum(&self.by_venue)), "values of instruments, of all, of venues");
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let (id, worst) = (InstrumentId(at as u16), lane.extremes().worst());
+            assert_eq!(lane.active, self.active.contains(at));
+            assert!(lane.active || (worst == 0 && lane.gross == 0), "what has a value is looked at");
+            let now = self.value(id, worst, positions.mark(id).unwrap_or_default());
+            assert!(!current || lane.gross == now, "the timer brings values up to date");
+        }
+        for (strategy, own) in self.own.chunks(self.instruments.max(1)).enumerate() {
+            assert_eq!(own.iter().map(|own| own.gross).sum::<i128>(), self.by_strategy[strategy]);
+            for (at, own) in own.iter().enumerate() {
+                let (id, worst) = (InstrumentId(at as u16), own.extremes().worst());
+                assert_eq!(own.active, self.active_own[strategy].contains(at));
+                assert!(own.active || (worst == 0 && own.gross == 0), "what has a value is looked at");
+                let now = self.value(id, worst, positions.mark(id).unwrap_or_default());
+                assert!(!current || own.gross == now, "the timer brings values up to date");
+            }
         }
     }
 
@@ -497,7 +645,8 @@ impl Exposure {
             hasher.write_i128(flow.open_in);
             hasher.write_i128(flow.open_out);
         }
-        for &amount in self.holds.iter().chain(&self.units) {
+        let units = self.lanes.iter().map(|lane| &self.units[usize::from(lane.unit)].value);
+        for &amount in self.holds.iter().chain(units) {
             hasher.write_i128(amount);
         }
         hasher.write_i128(self.total);
@@ -585,7 +734,7 @@ mod tests {
             let mut table = InstrumentTable::new();
             table.add(instrument.clone()).unwrap();
             let mut exposure = Exposure::new(1, &table, 1, &[None; 3]);
-            exposure.refresh_unit(InstrumentId(0), &instrument, &positions);
+            exposure.refresh_unit(InstrumentId(0), &positions);
             let got = exposure.value(InstrumentId(0), qty, Price(mark));
             let notional = instrument.notional(Price(mark), Qty(qty));
             let exact = positions.rates.convert(AssetId(1), notional).unwrap().0;

@@ -21,6 +21,7 @@ use crate::instrument::Instrument;
 use crate::order::entry::{Order, Reserved};
 use crate::order::table::OrderTable;
 use crate::position::{Positions, checked_notional};
+use crate::prefetch::prefetch_lines;
 use crate::state_hash::StateHasher;
 
 /// Entries of each table that are touched between orders.
@@ -451,6 +452,16 @@ impl Gate {
         match self.pass(request, view) {
             Some(reserved) => Ok(reserved),
             None => self.check_each(request, view),
+        }
+    }
+
+    /// Asks for what the checks of an order read.
+    #[inline]
+    pub(crate) fn prefetch(&self, strategy: StrategyId, id: InstrumentId) {
+        if let (Some(gate), Some(seat)) = (self.instruments.get(id.index()), self.seats.get(self.seat(strategy, id))) {
+            prefetch_lines(gate, 2);
+            prefetch_lines(seat, 2);
+            self.exposure.prefetch(strategy, id);
         }
     }
 
