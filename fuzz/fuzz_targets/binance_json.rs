@@ -29,7 +29,7 @@ fn run(data: &[u8]) -> (Vec<Event>, VenueCounters, u64, Vec<ColdRequest>) {
     let look = |line: Vec<u8>| {
         // A text that is not JSON to its end is never taken for data.
         if let Ok(Message::Diff { .. } | Message::Book { .. } | Message::Ticker { .. } | Message::Trades { .. }) =
-            stream::parse(&line, &mut symbols, &mut scratch)
+            stream::parse(&line, &mut symbols, &mut scratch, |_| {})
             && std::str::from_utf8(&line).is_ok()
         {
             let whole = serde_json::from_slice::<&serde_json::value::RawValue>(&line);

@@ -1,13 +1,22 @@
 //! Gives out the events of one message so that exactly the final one carries `LAST`.
 
 use engine_core::event::{Event, EventSink, Side, flags};
+use engine_core::fixed::Price;
+use engine_core::ids::InstrumentId;
+
+/// Levels whose memory is asked for at once: about as many lines as a core can wait for.
+const AHEAD_MAX: usize = 16;
 
 /// Gives out the levels of one message. `event` is like all of them; side, price and quantity are written into it.
 ///
 /// It is one event throughout, of which only what differs is written: whoever copies events in wide pieces would
 /// otherwise wait, at each, for the narrow writes that it was made of.
+///
+/// First the sink hears which levels these are, so that their memory comes at once and not level by level.
 #[inline]
-pub fn emit_levels(mut event: Event, levels: impl ExactSizeIterator<Item = (Side, i64, i64)>, sink: &mut impl EventSink) {
+pub fn emit_levels(mut event: Event, levels: impl ExactSizeIterator<Item = (Side, i64, i64)> + Clone, sink: &mut impl EventSink) {
+    let ahead = levels.clone().take(AHEAD_MAX).map(|(side, price, _)| (side, Price(price)));
+    sink.upcoming_levels(event.instrument_id(), ahead);
     let count = levels.len();
     for (at, (side, price, qty)) in levels.enumerate() {
         if event.side != side as u8 {
@@ -76,5 +85,15 @@ impl<S: EventSink> EventSink for Counting<'_, S> {
     fn event(&mut self, event: &Event) {
         self.count += 1;
         self.sink.event(event);
+    }
+
+    #[inline]
+    fn upcoming(&mut self, instrument: InstrumentId) {
+        self.sink.upcoming(instrument);
+    }
+
+    #[inline]
+    fn upcoming_levels(&mut self, instrument: InstrumentId, levels: impl Iterator<Item = (Side, Price)>) {
+        self.sink.upcoming_levels(instrument, levels);
     }
 }

@@ -26,6 +26,7 @@ pub mod links;
 pub mod names;
 pub mod notice;
 pub mod outbox;
+pub mod places;
 pub mod rest;
 pub mod symbols;
 pub mod venue;

@@ -76,7 +76,7 @@ fn binance_recording_is_in_the_usual_form() {
             let want = venues::binance::stream::parse_any(data, &mut symbols, &mut scratch).expect("a message");
             let rows = scratch.rows().to_vec();
             scratch.clear();
-            assert_eq!(venues::binance::usual::parse(data, &symbols, &mut scratch), Some(want), "{text}");
+            assert_eq!(venues::binance::usual::parse(data, &symbols, &mut scratch, |_| {}), Some(want), "{text}");
             assert_eq!(scratch.rows(), rows);
             taken += 1;
         }

@@ -10,7 +10,7 @@ use venues::venue::MessageKind;
 
 fn binance(text: &str) -> Result<String, String> {
     let mut symbols = SymbolIndex::open(2, 8);
-    match stream::parse(text.as_bytes(), &mut symbols, &mut Scratch::default()) {
+    match stream::parse(text.as_bytes(), &mut symbols, &mut Scratch::default(), |_| {}) {
         Ok(message) => Ok(format!("{message:?}")),
         Err(error) => Err(error.error.to_string()),
     }

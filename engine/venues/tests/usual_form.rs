@@ -43,7 +43,14 @@ fn binance_message(read: BinanceReader, payload: &[u8]) -> String {
 }
 
 fn binance_read(payload: &[u8], general: bool) -> String {
-    binance_message(if general { binance::stream::parse_any } else { binance::stream::parse }, payload)
+    binance_message(
+        if general {
+            binance::stream::parse_any
+        } else {
+            |payload, symbols, scratch| binance::stream::parse(payload, symbols, scratch, |_| {})
+        },
+        payload,
+    )
 }
 
 fn sbe_read(payload: &[u8], general: bool) -> String {
@@ -53,14 +60,14 @@ fn sbe_read(payload: &[u8], general: bool) -> String {
 /// The same, if the quick reader takes it.
 fn sbe_usual(payload: &[u8]) -> Option<String> {
     let mut scratch = binance_message::Scratch::default();
-    let message = binance::sbe::usual(payload, &symbols(), &mut scratch)?;
+    let message = binance::sbe::usual(payload, &symbols(), &mut scratch, |_| {})?;
     Some(format!("{message:?} {:?} {:?}", scratch.rows(), scratch.trades))
 }
 
 /// The same, if the quick reader takes it.
 fn binance_usual(payload: &[u8]) -> Option<String> {
     let mut scratch = binance_message::Scratch::default();
-    let message = binance::usual::parse(payload, &symbols(), &mut scratch)?;
+    let message = binance::usual::parse(payload, &symbols(), &mut scratch, |_| {})?;
     Some(format!("{message:?} {:?} {:?}", scratch.rows(), scratch.trades))
 }
 
@@ -338,7 +345,7 @@ fn no_single_byte_makes_the_readers_differ() {
                 let mut bytes = text.as_bytes().to_vec();
                 bytes[at] = byte;
                 binance_scratch.clear();
-                let Some(message) = binance::usual::parse(&bytes, &symbols, &mut binance_scratch) else { continue };
+                let Some(message) = binance::usual::parse(&bytes, &symbols, &mut binance_scratch, |_| {}) else { continue };
                 let want = binance::stream::parse_any(&bytes, &mut index, &mut general);
                 assert_eq!(Ok(message), want, "{}", String::from_utf8_lossy(&bytes));
                 assert_eq!((binance_scratch.rows(), &binance_scratch.trades), (general.rows(), &general.trades));

@@ -15,7 +15,9 @@
 use crate::cold::journal_writer::WriterProgress;
 use crate::ring::Producer;
 use engine_core::core::Core;
-use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, Times, flags};
+use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, Side, Times, flags};
+use engine_core::fixed::Price;
+use engine_core::ids::InstrumentId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -255,6 +257,16 @@ impl EventSink for CoreSide {
             return self.drop_or_apply(event);
         }
         self.apply(event);
+    }
+
+    #[inline]
+    fn upcoming(&mut self, instrument: InstrumentId) {
+        self.core.upcoming(instrument);
+    }
+
+    #[inline]
+    fn upcoming_levels(&mut self, instrument: InstrumentId, levels: impl Iterator<Item = (Side, Price)>) {
+        self.core.upcoming_levels(instrument, levels);
     }
 }
 

@@ -47,19 +47,21 @@ where
         status.set_halted(desk.halted().is_some());
         let pnl = desk.pnl();
         status.set_pnl([pnl.net(), pnl.realised, pnl.unrealised, pnl.fees]);
+        let books = count_books(desk);
         for (slot, entry) in self.venues.iter().zip(&mut status.venues) {
-            fill_venue(slot, desk, entry);
+            fill_venue(slot, desk, books.get(slot.id.index()), entry);
         }
         self.board.publish(&status);
     }
 }
 
-fn fill_venue<N, S, V>(slot: &VenueSlot<S, V>, desk: &Desk, entry: &mut VenueStatus)
+fn fill_venue<N, S, V>(slot: &VenueSlot<S, V>, desk: &Desk, books: Option<&[u64; 2]>, entry: &mut VenueStatus)
 where
     S: Channel<N>,
     V: Venue,
 {
     let (codec, channels) = (slot.venue.counters(), slot.channel_counters());
+    let [books, books_valid] = books.copied().unwrap_or_default();
     *entry = VenueStatus {
         frames: slot.counters.frames,
         messages: codec.messages,
@@ -72,15 +74,24 @@ where
         venue_errors: codec.venue_errors,
         connects: channels.connects,
         disconnects: channels.disconnects,
+        books,
+        books_valid,
         reconciliations: slot.counters.reconciliations,
         reconcile_pending: u64::from(!matches!(slot.barrier, Barrier::Done { .. })),
         ..VenueStatus::default()
     };
     entry.set_feeds(desk.market_data(slot.id), desk.order_entry(slot.id));
+}
+
+/// Books of each venue by its id, and how many of them are valid, in one walk.
+#[inline(never)]
+fn count_books(desk: &Desk) -> [[u64; 2]; VENUES_MAX] {
+    let mut books = [[0; 2]; VENUES_MAX];
     for (id, instrument) in desk.instruments().iter() {
-        if instrument.venue == slot.id {
-            entry.books += 1;
-            entry.books_valid += u64::from(desk.book_state(id) == BookState::Valid);
+        if let Some([all, valid]) = books.get_mut(instrument.venue.index()) {
+            *all += 1;
+            *valid += u64::from(desk.book_state(id) == BookState::Valid);
         }
     }
+    books
 }

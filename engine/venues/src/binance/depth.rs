@@ -212,6 +212,12 @@ impl BookSync {
         matches!(self.state, State::Live { .. })
     }
 
+    /// True if the book wants nothing, whatever the time: its stream is not up, or it is in step.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, State::Idle | State::Live { .. })
+    }
+
     /// The stream is up: steps 1 and 2 begin. Nothing if they have begun.
     pub fn start(&mut self, now_ns: u64) {
         if self.state == State::Idle {

@@ -19,6 +19,7 @@ use crate::json::What;
 use crate::links::LinkSet;
 use crate::notice::{Digits, Notice};
 use crate::outbox::{ColdRequest, Outbox};
+use crate::places::PlaceSet;
 use crate::symbols::SymbolIndex;
 use crate::venue::{Encoding, Link, MessageKind, Role, VenueCounters};
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, Times, flags};
@@ -187,6 +188,8 @@ pub struct MarketData {
     encoding: Encoding,
     symbols: SymbolIndex,
     feeds: Vec<Feed>,
+    /// Feeds whose book may want a snapshot: all that are not settled, and some that have come to be since the last timer.
+    unsettled: PlaceSet,
     /// Place of an instrument in `symbols`, by instrument id; `usize::MAX` if it is another venue's.
     places: Vec<usize>,
     scratch: Scratch,
@@ -235,6 +238,7 @@ impl MarketData {
             venue,
             encoding,
             feeds: (0..count).map(|_| Feed::default()).collect(),
+            unsettled: PlaceSet::new(count),
             symbols,
             places,
             scratch: Scratch::default(),
@@ -328,9 +332,10 @@ impl MarketData {
         sink: &mut impl EventSink,
         tools: &mut Tools<'_>,
     ) {
+        let upcoming = |instrument| sink.upcoming(instrument);
         let parsed = match kind {
-            MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch),
-            MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch),
+            MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),
+            MessageKind::Binary => sbe::parse_telling(payload, &mut self.symbols, &mut self.scratch, upcoming),
         };
         match parsed {
             Ok(Message::Diff { symbol, first, last, time_ns }) => self.diff(symbol, (first, last, time_ns), times, sink, tools),
@@ -382,8 +387,15 @@ impl MarketData {
         }
     }
 
-    /// Asks for a book's snapshot if it is due and the budget has it.
+    /// A book's synchronisation began, or went on: asks for its snapshot if it is due, else the timer does.
+    #[cold]
     fn ask_snapshot(&mut self, at: usize, now_ns: u64, tools: &mut Tools<'_>) {
+        self.unsettled.insert(at);
+        self.ask_if_due(at, now_ns, tools);
+    }
+
+    /// Asks for a book's snapshot if it is due and the budget has it.
+    fn ask_if_due(&mut self, at: usize, now_ns: u64, tools: &mut Tools<'_>) {
         let instrument = self.symbols.symbols()[at].instrument;
         let Some(feed) = self.feeds.get_mut(at) else { return };
         if !feed.book.wants_snapshot(now_ns) || !tools.ledger.admit(Cost::Snapshot, now_ns) {
@@ -500,8 +512,15 @@ impl MarketData {
         if !self.links.newest_ready() {
             self.subscriptions.pump(times.core_ns, tools.out);
         }
-        for at in 0..self.feeds.len() {
-            self.ask_snapshot(at, times.core_ns, tools);
+        debug_assert!(self.feeds.iter().enumerate().all(|(at, feed)| feed.book.is_settled() || self.unsettled.contains(at)));
+        let mut from = 0;
+        while let Some(at) = self.unsettled.next(from) {
+            from = at + 1;
+            if self.feeds[at].book.is_settled() {
+                self.unsettled.remove(at);
+            } else {
+                self.ask_if_due(at, times.core_ns, tools);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::json::What;
 use crate::symbols::SymbolIndex;
 use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::POW10;
+use engine_core::ids::InstrumentId;
 
 /// The schema that we read.
 pub const SCHEMA_ID: u16 = 1;
@@ -134,8 +135,19 @@ impl Rescale {
 /// Reads one binary message. In open mode `symbols` gains what it does not hold.
 #[inline]
 pub fn parse(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'static>, ParseError> {
+    parse_telling(payload, symbols, scratch, |_| {})
+}
+
+/// As [`parse`]. `upcoming` hears of a book's instrument as soon as it is known, if the message is in the usual form.
+#[inline]
+pub fn parse_telling(
+    payload: &[u8],
+    symbols: &mut SymbolIndex,
+    scratch: &mut Scratch,
+    upcoming: impl FnMut(InstrumentId),
+) -> Result<Message<'static>, ParseError> {
     scratch.clear();
-    match usual(payload, symbols, scratch) {
+    match usual(payload, symbols, scratch, upcoming) {
         Some(message) => Ok(message),
         None => parse_any(payload, symbols, scratch),
     }
@@ -211,7 +223,12 @@ fn entries<const STRIDE: usize>(count: usize, rest: &[u8]) -> Option<(&[[u8; STR
 /// Reads one message in the usual form, see the module header. What was read before it turned out to be in another form
 /// may stay in the scratch.
 #[inline]
-pub fn usual(payload: &[u8], symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'static>> {
+pub fn usual(
+    payload: &[u8],
+    symbols: &SymbolIndex,
+    scratch: &mut Scratch,
+    mut upcoming: impl FnMut(InstrumentId),
+) -> Option<Message<'static>> {
     let (&[b0, b1, t0, t1, s0, s1, _, _], rest) = payload.split_first_chunk::<8>()?;
     if u16::from_le_bytes([s0, s1]) != SCHEMA_ID {
         return None;
@@ -230,6 +247,7 @@ pub fn usual(payload: &[u8], symbols: &SymbolIndex, scratch: &mut Scratch) -> Op
             let (bids, rest) = usual_levels(rest)?;
             let (asks, rest) = usual_levels(rest)?;
             let (symbol, price, qty) = ending(rest, [root[24], root[25]], symbols)?;
+            upcoming(symbols.symbols()[symbol].instrument);
             for (side, levels) in [(Side::Buy, bids), (Side::Sell, asks)] {
                 let free = scratch.free();
                 if levels.len() > free.len() {

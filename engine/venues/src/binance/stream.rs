@@ -10,6 +10,7 @@ use super::usual;
 use crate::json::{JsonError, Members, Scanner, Text, What};
 use crate::symbols::SymbolIndex;
 use engine_core::event::Side;
+use engine_core::ids::InstrumentId;
 
 /// What the look ahead found.
 #[derive(Default)]
@@ -66,11 +67,17 @@ fn look_ahead<'a>(mut s: Scanner<'a>) -> Result<Front<'a>, JsonError> {
     Ok(front)
 }
 
-/// Reads one text message. In open mode `symbols` gains what it does not hold.
+/// Reads one text message. In open mode `symbols` gains what it does not hold. `upcoming` hears of the instrument as soon as it is
+/// known, if the message is in the usual form.
 #[inline]
-pub fn parse<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'a>, ParseError> {
+pub fn parse<'a>(
+    payload: &'a [u8],
+    symbols: &mut SymbolIndex,
+    scratch: &mut Scratch,
+    upcoming: impl FnMut(InstrumentId),
+) -> Result<Message<'a>, ParseError> {
     scratch.clear();
-    match usual::parse(payload, symbols, scratch) {
+    match usual::parse(payload, symbols, scratch, upcoming) {
         Some(message) => Ok(message),
         None => parse_any(payload, symbols, scratch),
     }

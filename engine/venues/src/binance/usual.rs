@@ -14,13 +14,14 @@ use super::message::{Message, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::symbols::SymbolIndex;
 use crate::words::{Cursor, Places};
 use engine_core::event::Side;
+use engine_core::ids::InstrumentId;
 
 /// Reads one text message. What was read before it turned out to be in another form stays in the scratch.
 #[inline]
-pub fn parse(payload: &[u8], symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'static>> {
+pub fn parse(payload: &[u8], symbols: &SymbolIndex, scratch: &mut Scratch, upcoming: impl FnMut(InstrumentId)) -> Option<Message<'static>> {
     let mut c = Cursor::new(payload);
     let message = match payload.first_chunk()? {
-        b"{\"e\":\"de" => depth(&mut c, symbols, scratch)?,
+        b"{\"e\":\"de" => depth(&mut c, symbols, scratch, upcoming)?,
         b"{\"e\":\"tr" => trade(&mut c, symbols, scratch)?,
         _ => ticker(&mut c, symbols)?,
     };
@@ -47,11 +48,17 @@ fn qty(c: &mut Cursor<'_>, places: &Places) -> Option<i64> {
 }
 
 #[inline(always)]
-fn depth(c: &mut Cursor<'_>, symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'static>> {
+fn depth(
+    c: &mut Cursor<'_>,
+    symbols: &SymbolIndex,
+    scratch: &mut Scratch,
+    mut upcoming: impl FnMut(InstrumentId),
+) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"depthUpdate\",\"E\":")?;
     let time = c.integer()?;
     c.expect(b",\"s\":\"")?;
     let (symbol, price_places, qty_places) = symbol(c, symbols)?;
+    upcoming(symbols.symbols()[symbol].instrument);
     c.expect(b",\"U\":")?;
     let first = c.integer()?;
     c.expect(b",\"u\":")?;

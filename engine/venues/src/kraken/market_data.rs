@@ -22,6 +22,7 @@ use super::{Cx, S};
 use crate::batch::emit_levels;
 use crate::json::Scanner;
 use crate::outbox::ColdRequest;
+use crate::places::PlaceSet;
 use crate::symbols::SymbolIndex;
 use crate::venue::Role;
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, InstrumentStatus, Side, Times, flags};
@@ -78,11 +79,20 @@ struct Feed {
     rules: Rules,
 }
 
+impl Feed {
+    /// True if something of it may fall due.
+    const fn waits(&self) -> bool {
+        self.awaiting_since_ns != 0 || self.retry_at_ns != 0 || self.trade_retry_at_ns != 0
+    }
+}
+
 /// The market-data side of the codec.
 pub struct MarketData {
     venue: VenueId,
     symbols: SymbolIndex,
     feeds: Vec<Feed>,
+    /// Feeds that wait for a time: all that do, and some that have ceased to since the last timer.
+    waiting: PlaceSet,
     /// From instrument id to place.
     places: Vec<Option<u16>>,
     scratch: Scratch,
@@ -167,6 +177,7 @@ impl MarketData {
         });
         MarketData {
             venue,
+            waiting: PlaceSet::new(feeds.len()),
             feeds: feeds.collect(),
             places: places(&symbols, instruments),
             symbols,
@@ -222,9 +233,10 @@ impl MarketData {
             let end = (first + SYMBOLS_PER_REQUEST).min(self.feeds.len());
             let books = self.subscribe("book", first..end, ID_ALL_BOOKS, cx);
             self.subscribe("trade", first..end, ID_ALL_TRADES, cx);
-            for feed in &mut self.feeds[first..end] {
+            for (place, feed) in (first..end).zip(&mut self.feeds[first..end]) {
                 (feed.refused, feed.failures, feed.trade_retry_at_ns) = (false, 0, 0);
                 (feed.awaiting_since_ns, feed.retry_at_ns) = if books { (now_ns, 0) } else { (0, now_ns + BACKOFF_MIN_NS) };
+                self.waiting.insert(place);
             }
         }
         if self.feeds.is_empty() {
@@ -314,6 +326,7 @@ impl MarketData {
         } else {
             let delay_ns = (BACKOFF_MIN_NS << (failures - 1).min(6)).min(BACKOFF_MAX_NS);
             self.feeds[place].retry_at_ns = now_ns + delay_ns;
+            self.waiting.insert(place);
         }
     }
 
@@ -328,6 +341,7 @@ impl MarketData {
         let feed = &mut self.feeds[place];
         let now_ns = cx.times.core_ns;
         (feed.awaiting_since_ns, feed.retry_at_ns) = if sent { (now_ns, 0) } else { (0, now_ns + BACKOFF_MIN_NS) };
+        self.waiting.insert(place);
     }
 
     /// The core found the book wrong.
@@ -372,6 +386,7 @@ impl MarketData {
         time_ns: u64,
         cx: &mut Cx<'_, K>,
     ) {
+        cx.sink.upcoming(self.symbols.symbols()[place].instrument);
         let feed = &mut self.feeds[place];
         let follows = if snapshot { self.link == Some(generation) } else { feed.live_on == Some(generation) };
         if !follows {
@@ -538,12 +553,14 @@ impl MarketData {
         let unsupported = error.raw().starts_with(b"Currency pair not supported");
         if trade {
             self.feeds[place].trade_retry_at_ns = now_ns + if unsupported { REFUSED_RETRY_NS } else { 30 * S };
+            self.waiting.insert(place);
         } else if book && self.feeds[place].live_on != Some(generation) {
             self.feeds[place].awaiting_since_ns = 0;
             if unsupported {
                 let feed = &mut self.feeds[place];
                 (feed.refused, feed.retry_at_ns) = (true, now_ns + REFUSED_RETRY_NS);
                 feed.pair_status = InstrumentStatus::Unknown;
+                self.waiting.insert(place);
                 self.tell_status(place, cx);
                 self.update_ready();
             } else {
@@ -560,7 +577,10 @@ impl MarketData {
         if self.link.is_none() {
             return;
         }
-        for place in 0..self.feeds.len() {
+        debug_assert!(self.feeds.iter().enumerate().all(|(place, feed)| !feed.waits() || self.waiting.contains(place)));
+        let mut from = 0;
+        while let Some(place) = self.waiting.next(from) {
+            from = place + 1;
             let feed = &mut self.feeds[place];
             if feed.awaiting_since_ns != 0 && now_ns.saturating_sub(feed.awaiting_since_ns) >= SNAPSHOT_TIMEOUT_NS {
                 feed.awaiting_since_ns = 0;
@@ -573,6 +593,9 @@ impl MarketData {
             if self.feeds[place].trade_retry_at_ns != 0 && now_ns >= self.feeds[place].trade_retry_at_ns {
                 self.feeds[place].trade_retry_at_ns = 0;
                 self.subscribe("trade", place..place + 1, ID_TRADE + place as u64, cx);
+            }
+            if !self.feeds[place].waits() {
+                self.waiting.remove(place);
             }
         }
         if now_ns.saturating_sub(self.sent_ns) >= PING_NS {
