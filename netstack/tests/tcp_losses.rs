@@ -304,6 +304,18 @@ fn rfc5682_3_1_an_answer_to_the_copy_alone_leaves_the_rest_lost() {
 }
 
 #[test]
+fn rfc6298_3_without_sack_what_waited_behind_a_hole_is_no_round_trip_and_no_sign_of_a_groundless_timeout() {
+    let (mut script, window, _) = timed_out(Offer { sack: false, stamps: false, ..OFFER });
+    let before = script.connection.round_trip_ns();
+    script.pass(SECOND);
+    // The copy of the first filled the hole; the second and the third had been there, sent once and long ago.
+    script.ack(3001);
+    assert_eq!(script.sent().iter().map(|sent| sent.sequence).collect::<Vec<_>>(), [3001, 4001], "the rest is lost and goes again");
+    assert_eq!(script.connection.round_trip_ns(), before);
+    assert!(script.connection.congestion_window() < window);
+}
+
+#[test]
 fn rfc3522_3_2_an_answer_with_the_first_copys_timestamp_shows_a_timeout_groundless() {
     let (mut script, window, stamp) = timed_out(OFFER);
     script.last_stamp = stamp;

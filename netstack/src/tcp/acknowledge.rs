@@ -27,6 +27,8 @@ struct Delivery {
     fin: bool,
     /// A segment arrived that was taken for lost and not yet sent again, or as it was before it was sent again.
     original: bool,
+    /// Without SACK, a segment is among it that was sent again: what follows it may have waited at the peer for that.
+    again: bool,
 }
 
 impl Connection {
@@ -127,7 +129,9 @@ impl Connection {
     /// A segment was delivered (RFC 8985 section 6.2, steps 1 to 3).
     fn deliver(&mut self, now_ns: u64, record: &Record, echo: Option<u32>, delivery: &mut Delivery) {
         delivery.bytes += record.len;
-        delivery.original |= record.place() == Place::Lost && !record.again;
+        // Without SACK, what the peer held beyond a hole looks the same once the hole is filled.
+        delivery.original |= self.sack && record.place() == Place::Lost && !record.again;
+        delivery.again |= record.again && !self.sack;
         let (round_trip, end) = (now_ns.saturating_sub(record.sent_ns), record.end());
         if record.again {
             // Which of its copies arrived? Not this one, if the peer echoes an earlier timestamp or it were faster than light.
@@ -245,10 +249,12 @@ impl Connection {
     }
 
     fn measure(&mut self, now_ns: u64, delivery: &Delivery, echo: Option<u32>) {
-        if let Some(newest) = delivery.newest {
+        // RFC 6298 section 3: an acknowledgement that a copy brought about says nothing of those that were sent once.
+        let (newest, oldest) = if delivery.again { (None, None) } else { (delivery.newest, delivery.oldest) };
+        if let Some(newest) = newest {
             self.rtt.least(newest, now_ns);
         }
-        if let Some(oldest) = delivery.oldest {
+        if let Some(oldest) = oldest {
             self.rtt.sample(oldest);
         } else if delivery.bytes > 0
             && let Some(echo) = echo
