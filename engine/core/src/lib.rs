@@ -14,7 +14,7 @@ pub mod config;
 pub mod core;
 pub mod event;
 pub mod fixed;
-mod id_set;
+pub mod id_set;
 pub mod ids;
 pub mod instrument;
 pub mod order;

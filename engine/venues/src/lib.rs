@@ -26,7 +26,6 @@ pub mod links;
 pub mod names;
 pub mod notice;
 pub mod outbox;
-pub mod places;
 pub mod rest;
 pub mod symbols;
 pub mod venue;

@@ -19,11 +19,11 @@ use crate::json::What;
 use crate::links::LinkSet;
 use crate::notice::{Digits, Notice};
 use crate::outbox::{ColdRequest, Outbox};
-use crate::places::PlaceSet;
 use crate::symbols::SymbolIndex;
 use crate::venue::{Encoding, Link, MessageKind, Role, VenueCounters};
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, Times, flags};
 use engine_core::fixed::{DecimalError, Price, Qty};
+use engine_core::id_set::IdSet;
 use engine_core::ids::{InstrumentId, VenueId};
 
 /// Streams that one connection may carry.
@@ -189,7 +189,7 @@ pub struct MarketData {
     symbols: SymbolIndex,
     feeds: Vec<Feed>,
     /// Feeds whose book may want a snapshot: all that are not settled, and some that have come to be since the last timer.
-    unsettled: PlaceSet,
+    unsettled: IdSet,
     /// Place of an instrument in `symbols`, by instrument id; `usize::MAX` if it is another venue's.
     places: Vec<usize>,
     scratch: Scratch,
@@ -238,7 +238,7 @@ impl MarketData {
             venue,
             encoding,
             feeds: (0..count).map(|_| Feed::default()).collect(),
-            unsettled: PlaceSet::new(count),
+            unsettled: IdSet::new(count),
             symbols,
             places,
             scratch: Scratch::default(),

@@ -22,11 +22,11 @@ use super::{Cx, S};
 use crate::batch::emit_levels;
 use crate::json::Scanner;
 use crate::outbox::ColdRequest;
-use crate::places::PlaceSet;
 use crate::symbols::SymbolIndex;
 use crate::venue::Role;
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, InstrumentStatus, Side, Times, flags};
 use engine_core::fixed::{Price, Qty};
+use engine_core::id_set::IdSet;
 use engine_core::ids::{InstrumentId, VenueId};
 use engine_core::instrument::InstrumentTable;
 
@@ -92,7 +92,7 @@ pub struct MarketData {
     symbols: SymbolIndex,
     feeds: Vec<Feed>,
     /// Feeds that wait for a time: all that do, and some that have ceased to since the last timer.
-    waiting: PlaceSet,
+    waiting: IdSet,
     /// From instrument id to place.
     places: Vec<Option<u16>>,
     scratch: Scratch,
@@ -177,7 +177,7 @@ impl MarketData {
         });
         MarketData {
             venue,
-            waiting: PlaceSet::new(feeds.len()),
+            waiting: IdSet::new(feeds.len()),
             feeds: feeds.collect(),
             places: places(&symbols, instruments),
             symbols,
