@@ -1,8 +1,9 @@
 //! `tls`: one record of an established TLS 1.3 connection, sealed and opened.
 //!
 //! Ours is [`RecordLayer`], with which the engine opens records where they lie and seals them into the frame. The peer
-//! is rustls' own record layer through its unbuffered interface, the leanest it has, with the same cipher library
-//! (aws-lc-rs): sealing is `process_tls_records` (which gives the right to write) and `encrypt`, opening is
+//! is rustls' own record layer through its unbuffered interface, the leanest it has, with the cipher library that it has
+//! by default, aws-lc-rs (ours has ring, for what its records cost between two markets' moves: the rows below tell the
+//! libraries apart). Sealing is `process_tls_records` (which gives the right to write) and `encrypt`, opening is
 //! `process_tls_records` and `next_record`; the further call by which a caller learns that there is no more is left out.
 //!
 //! Records are sealed by one end and opened by the other end of the same connection, in the memory where they lie.

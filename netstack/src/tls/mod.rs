@@ -42,6 +42,7 @@ mod error;
 mod handshake;
 mod record;
 mod record_layer;
+mod wiped;
 
 use std::ops::Range;
 

@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::{CipherSuite, ConnectionTrafficSecrets, SupportedCipherSuite};
 use zeroize::Zeroize;
 
 use super::error::{SealError, TlsError};
+use super::wiped::Wiped;
 use crate::purpose::Purpose;
 
 /// Bytes of a record's header: type, version, length.
@@ -165,7 +166,7 @@ pub(super) struct Opened {
 
 /// The record protection of one direction, ready to use.
 pub(super) struct RecordKey {
-    key: LessSafeKey,
+    key: Wiped<LessSafeKey>,
     iv: [u8; NONCE_LEN],
     sequence: u64,
     suite: Suite,
@@ -182,7 +183,7 @@ impl RecordKey {
     pub(super) fn new(version: Version, keys: &TrafficKeys) -> Result<RecordKey, TlsError> {
         let key = keys.key.get(..keys.suite.key_len()).ok_or(TlsError::Internal("the traffic key has a wrong length"))?;
         let key = UnboundKey::new(keys.suite.algorithm(), key).map_err(|_| TlsError::Internal("the cipher refused its key"))?;
-        Ok(RecordKey { key: LessSafeKey::new(key), iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version })
+        Ok(RecordKey { key: Wiped::new(LessSafeKey::new(key)), iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version })
     }
 
     pub(super) fn suite(&self) -> Suite {
@@ -252,12 +253,12 @@ impl RecordKey {
         let Some((header, body)) = record.split_first_chunk_mut::<RECORD_HEADER>() else {
             return Err(TlsError::Malformed("a record without a header"));
         };
-        let Some(length) = body.len().checked_sub(TAG) else {
+        let Some((text, tag)) = body.split_last_chunk_mut::<TAG>() else {
             return Err(self.bad_mac());
         };
-        let (text, tag) = body.split_at_mut(length);
+        let length = text.len();
         let nonce = Nonce::assume_unique_for_key(self.nonce(self.sequence));
-        if self.key.open_in_place_separate_tag(nonce, Aad::from(*header), tag, text).is_err() {
+        if self.key.open_in_place_separate_tag(nonce, Aad::from(*header), (*tag).into(), text, 0..).is_err() {
             return Err(self.bad_mac());
         }
         if length > MAX_PLAINTEXT + 1 {
@@ -277,21 +278,23 @@ impl RecordKey {
         };
         let content_type = header[0];
         let explicit = self.explicit_nonce();
-        let Some(length) = body.len().checked_sub(explicit + TAG) else {
+        let Some((carried, body)) = body.split_at_mut_checked(explicit) else {
             return Err(self.bad_mac());
         };
+        let Some((text, tag)) = body.split_last_chunk_mut::<TAG>() else {
+            return Err(self.bad_mac());
+        };
+        let length = text.len();
         if length > MAX_PLAINTEXT {
             return Err(TlsError::RecordOverflow { length, limit: MAX_PLAINTEXT });
         }
-        let (carried, body) = body.split_at_mut(explicit);
-        let (text, tag) = body.split_at_mut(length);
         let mut nonce = self.nonce(self.sequence);
         if explicit > 0 {
             nonce[..NONCE_LEN - EXPLICIT_NONCE].copy_from_slice(&self.iv[..NONCE_LEN - EXPLICIT_NONCE]);
             nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(carried);
         }
         let data = Aad::from(additional_data_tls12(self.sequence, content_type, length));
-        if self.key.open_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, tag, text).is_err() {
+        if self.key.open_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, (*tag).into(), text, 0..).is_err() {
             return Err(self.bad_mac());
         }
         let start = RECORD_HEADER + explicit;
@@ -354,26 +357,27 @@ impl RecordKey {
         let nonce = self.nonce(sequence);
         let (header, body) = record.split_first_chunk_mut::<RECORD_HEADER>().ok_or(SealError::Cipher)?;
         let [high, low] = (body.len() as u16).to_be_bytes();
-        let sealed = match self.version {
+        let (sealed, tag) = match self.version {
             Version::Tls13 => {
                 let data = [APPLICATION_DATA, 3, 3, high, low];
                 *header = data;
                 // The content type becomes part of the text: to give it to the cipher as input of its own costs a second
                 // pass with the start and the end of one.
-                let (text, tag) = body.split_at_mut(length + 1);
+                let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(SealError::Cipher)?;
                 text[length] = content_type;
-                self.key.seal_in_place_scatter(Nonce::assume_unique_for_key(nonce), Aad::from(data), text, &[], tag)
+                (self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), text), tag)
             }
             Version::Tls12 => {
                 *header = [content_type, 3, 3, high, low];
                 let (explicit, body) = body.split_at_mut(self.explicit_nonce());
                 explicit.copy_from_slice(&nonce[NONCE_LEN - explicit.len()..]);
-                let (text, tag) = body.split_at_mut(length);
+                let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(SealError::Cipher)?;
                 let data = Aad::from(additional_data_tls12(sequence, content_type, length));
-                self.key.seal_in_place_scatter(Nonce::assume_unique_for_key(nonce), data, text, &[], tag)
+                (self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, text), tag)
             }
         };
-        sealed.map_err(|_| SealError::Cipher)
+        *tag = sealed.map_err(|_| SealError::Cipher)?.as_ref().try_into().map_err(|_| SealError::Cipher)?;
+        Ok(())
     }
 }
 

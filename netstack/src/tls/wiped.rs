@@ -1,0 +1,68 @@
+//! A key of the cipher library, wiped where it lies when it is dropped: ring leaves that to its users.
+
+#![allow(unsafe_code, reason = "a type of another crate can be wiped only as the bytes that it is")]
+
+use std::ops::Deref;
+use zeroize::zeroize_flat_type;
+
+/// A value all of whose secrets lie within it, overwritten with zeros when dropped.
+///
+/// What moves leave behind on the stack is not reached; keys are made deep in the call of a handshake, whose stack the
+/// next pass writes over.
+pub(super) struct Wiped<T>(T);
+
+impl<T> Wiped<T> {
+    /// Only for types that need no drop of their own, which would find nothing but zeros; that they own no memory elsewhere
+    /// follows.
+    pub(super) fn new(value: T) -> Wiped<T> {
+        const { assert!(!std::mem::needs_drop::<T>(), "a type with a drop of its own cannot be wiped") }
+        Wiped(value)
+    }
+}
+
+impl<T> Deref for Wiped<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Drop for Wiped<T> {
+    fn drop(&mut self) {
+        // SAFETY: the value is ours, aligned and not read any more: it is being dropped, and needs no drop itself (`new`).
+        unsafe { zeroize_flat_type(&raw mut self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::aead::{AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
+    use std::fs::File;
+    use std::mem::MaybeUninit;
+    use std::os::unix::fs::FileExt;
+
+    /// What lies at a place, as the kernel sees it: bytes between fields may have no value in Rust.
+    fn bytes<T>(place: &MaybeUninit<T>) -> Vec<u8> {
+        let mut bytes = vec![0xee; size_of::<T>()];
+        let memory = File::open("/proc/self/mem").expect("the process may read its own memory");
+        memory.read_exact_at(&mut bytes, place.as_ptr() as u64).expect("the place is in memory");
+        bytes
+    }
+
+    #[test]
+    fn a_dropped_cipher_key_leaves_zeros() {
+        for (algorithm, len) in [(&AES_128_GCM, 16), (&AES_256_GCM, 32), (&CHACHA20_POLY1305, 32)] {
+            let secret: Vec<u8> = (0..len).map(|at| 0x80 | at).collect();
+            let key = UnboundKey::new(algorithm, &secret).map(LessSafeKey::new).expect("as long as it must be");
+            let mut place = MaybeUninit::new(Wiped::new(key));
+            let before = bytes(&place);
+            assert!(before.windows(16).any(|window| *window == secret[..16]), "the key is not where it is looked for: {algorithm:?}");
+            // SAFETY: initialised above, dropped once.
+            unsafe { place.assume_init_drop() };
+            assert_eq!(bytes(&place), vec![0; before.len()], "{algorithm:?}");
+        }
+    }
+}
