@@ -60,7 +60,7 @@ fn repeat(mut step: impl FnMut(&mut Counter) -> anyhow::Result<()>) -> anyhow::R
 type Function = fn() -> anyhow::Result<()>;
 
 /// The hot functions.
-const FUNCTIONS: [(&str, Function); 20] = [
+const FUNCTIONS: [(&str, Function); 22] = [
     ("binance_depth_json", codecs::binance_depth_json),
     ("binance_ticker_json", codecs::binance_ticker_json),
     ("binance_depth_sbe", codecs::binance_depth_sbe),
@@ -75,6 +75,8 @@ const FUNCTIONS: [(&str, Function); 20] = [
     ("tcp_write_out", network::tcp_write_out),
     ("frame_over_1_connection", whole::frame_over_1_connection),
     ("frame_over_64_connections", whole::frame_over_64_connections),
+    ("frame_and_order_binance", whole::frame_and_order_binance),
+    ("frame_and_order_kraken", whole::frame_and_order_kraken),
     ("message_of_1_venue", whole::message_of_1_venue),
     ("message_of_10_venues", whole::message_of_10_venues),
     ("message_of_1000_instruments", whole::message_of_1000_instruments),

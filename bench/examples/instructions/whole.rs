@@ -60,7 +60,7 @@ pub fn timer_of_1000_instruments() -> anyhow::Result<()> {
 }
 
 fn frame(connections: usize) -> anyhow::Result<()> {
-    let mut rig = connections::Rig::new(&Pools::new(SEED)?, connections, &Authority::new()?, SkippingClock::scripted())?;
+    let mut rig = connections::Rig::of_market_data(&Pools::new(SEED)?, connections, &Authority::new()?, SkippingClock::scripted())?;
     repeat(|counter| {
         rig.prepare()?;
         counter.count(|| rig.take_in());
@@ -74,4 +74,21 @@ pub fn frame_over_1_connection() -> anyhow::Result<()> {
 
 pub fn frame_over_64_connections() -> anyhow::Result<()> {
     frame(64)
+}
+
+fn frame_and_order(protocol: Protocol) -> anyhow::Result<()> {
+    let mut rig = connections::Rig::of_orders(&Pools::new(SEED)?, protocol, &Authority::new()?, SkippingClock::scripted())?;
+    repeat(|counter| {
+        rig.prepare_order()?;
+        counter.count(|| rig.take_in());
+        rig.check_ordered()
+    })
+}
+
+pub fn frame_and_order_binance() -> anyhow::Result<()> {
+    frame_and_order(Protocol::Binance)
+}
+
+pub fn frame_and_order_kraken() -> anyhow::Result<()> {
+    frame_and_order(Protocol::Kraken)
 }

@@ -2,14 +2,19 @@
 //! the same thread (smoltcp's TCP and rustls). What is timed is the engine's side alone: from the look at the port to the end
 //! of the pass, with one frame that holds one record with one message.
 //!
-//! Each connection is a venue's with one instrument, market data only, so venues grow along with connections.
+//! Each venue has one instrument, and either a connection for market data only, so that venues grow along with connections, or
+//! one for orders beside it: then a message's way is measured up to the order's frame at the port, all that an engine
+//! does but the card's and the kernel's part.
 
+use super::desk::ORDER_EVERY_NS;
 use super::market::{Market, Protocol};
 use super::parts::{Built, Cold, Ends, Layout, Pools, SkippingClock, check_books, parts, session_start};
+use super::rig::answers;
 use crate::measure::Meter;
 use anyhow::{Context, anyhow, ensure};
 use drivers::memory::{self, MemoryConfig, MemoryPort};
 use drivers::port::{Burst, Port};
+use engine_core::event::FeedState;
 use engine_core::ids::VenueId;
 use netstack::stack::{Stack, StackConfig};
 use netstack::tls::{Roots, TlsConfig};
@@ -33,10 +38,16 @@ use venues::any::AnyVenue;
 use venues::venue::{Hosts, Venue};
 
 /// What is timed.
-pub const OPERATIONS: [&str; 3] = ["a frame with a message", "a pass without a frame", "a pass with the millisecond's work"];
+pub const OPERATIONS: [&str; 4] = [
+    "a frame with a message",
+    "a pass without a frame",
+    "a pass with the millisecond's work",
+    "a frame with a message and the order that it causes",
+];
 const FRAME: usize = 0;
 const IDLE: usize = 1;
 const TICK: usize = 2;
+const ORDER: usize = 3;
 const SERVER_NAME: &str = "venue.test";
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PEERS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -46,7 +57,15 @@ const BUFFER_BYTES: usize = 1 << 16;
 const MESSAGES: usize = 256;
 const UNCOUNTED: usize = 64;
 const TICKS: usize = 8;
+/// Orders of a turn.
+const ORDERS: usize = 32;
+/// Messages before an order that find the caches as a running market leaves them.
+const BEFORE_ORDER: usize = 4;
 const MS: u64 = 1_000_000;
+/// A final frame of a WebSocket message (RFC 6455 section 5.2).
+const TEXT: u8 = 0x81;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
 /// Passes until all must be up.
 const PASSES_MAX: usize = 200_000;
 
@@ -134,6 +153,11 @@ struct Connection {
     socket: SocketHandle,
     tls: ServerConnection,
     upgraded: bool,
+    protocol: Protocol,
+    /// Orders that came.
+    orders: usize,
+    /// The book's window is to be told: the client has subscribed to it.
+    wants_snapshot: bool,
     /// Decrypted and not yet understood.
     plain: Vec<u8>,
     sealed: Vec<u8>,
@@ -164,18 +188,28 @@ impl Connection {
             write!(self.tls.writer(), "{head}Sec-WebSocket-Accept: {accept}\r\n\r\n")?;
             self.upgraded = true;
         }
-        while let Some(message) = self.next_message()? {
-            let value: serde_json::Value = serde_json::from_slice(&message)?;
-            self.say(format!(r#"{{"result":null,"id":{}}}"#, value["id"]).as_bytes())?;
+        while let Some((opcode, message)) = self.next_message()? {
+            match opcode {
+                TEXT => {
+                    self.wants_snapshot |= message.windows(14).any(|window| window == br#"channel":"book"#);
+                    for answer in answers(self.protocol, &message).with_context(|| String::from_utf8_lossy(&message).into_owned())? {
+                        self.say(answer.as_bytes())?;
+                    }
+                    self.orders +=
+                        usize::from([&b"order.place"[..], b"add_order"].iter().any(|o| message.windows(o.len()).any(|w| w == *o)));
+                }
+                PING => self.frame(PONG, &message)?,
+                _ => anyhow::bail!("a frame that nobody expects: {opcode:#x}"),
+            }
         }
         self.send(socket)
     }
 
-    /// The next whole message of the client, unmasked.
-    fn next_message(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
-        let (length, head) = match *self.plain.as_slice() {
-            [0x81, short, ..] if self.upgraded && short & 0x7f < 126 => (usize::from(short & 0x7f), 2),
-            [0x81, 0xfe, high, low, ..] if self.upgraded => (usize::from(u16::from_be_bytes([high, low])), 4),
+    /// The next whole frame of the client: what it is, and what it holds, unmasked.
+    fn next_message(&mut self) -> anyhow::Result<Option<(u8, Vec<u8>)>> {
+        let (opcode, length, head) = match *self.plain.as_slice() {
+            [opcode, short, ..] if self.upgraded && short & 0x7f < 126 => (opcode, usize::from(short & 0x7f), 2),
+            [opcode, 0xfe, high, low, ..] if self.upgraded => (opcode, usize::from(u16::from_be_bytes([high, low])), 4),
             ref less if less.len() < 4 || !self.upgraded => return Ok(None),
             _ => anyhow::bail!("a frame that nobody expects"),
         };
@@ -186,17 +220,21 @@ impl Connection {
         let mask: [u8; 4] = std::array::from_fn(|i| self.plain[head + i]);
         let message = self.plain[head + 4..whole].iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         self.plain.drain(..whole);
-        Ok(Some(message))
+        Ok(Some((opcode, message)))
     }
 
     /// A text message.
     fn say(&mut self, text: &[u8]) -> anyhow::Result<()> {
-        let mut frame = Vec::with_capacity(text.len() + 4);
-        match u16::try_from(text.len())? {
-            short @ 0..126 => frame.extend_from_slice(&[0x81, short as u8]),
-            long => frame.extend_from_slice(&[[0x81, 126], long.to_be_bytes()].concat()),
+        self.frame(TEXT, text)
+    }
+
+    fn frame(&mut self, opcode: u8, payload: &[u8]) -> anyhow::Result<()> {
+        let mut frame = Vec::with_capacity(payload.len() + 4);
+        match u16::try_from(payload.len())? {
+            short @ 0..126 => frame.extend_from_slice(&[opcode, short as u8]),
+            long => frame.extend_from_slice(&[[opcode, 126], long.to_be_bytes()].concat()),
         }
-        frame.extend_from_slice(text);
+        frame.extend_from_slice(payload);
         Ok(self.tls.writer().write_all(&frame)?)
     }
 
@@ -222,7 +260,8 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(port: MemoryPort, connections: usize, authority: &Authority) -> anyhow::Result<Peer> {
+    /// Listens at as many ports as there are protocols to speak.
+    fn new(port: MemoryPort, protocols: &[Protocol], authority: &Authority) -> anyhow::Result<Peer> {
         let mac = EthernetAddress(port.info().mac);
         let mut link = Link { port, burst: Burst::new(), taken: 0, now_ns: 0 };
         let mut interface = Interface::new(Config::new(HardwareAddress::Ethernet(mac)), &mut link, Instant::ZERO);
@@ -230,15 +269,16 @@ impl Peer {
             let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(PEERS), 24));
         });
         let mut sockets = SocketSet::new(Vec::new());
-        let connection = |at| {
+        let connection = |(at, &protocol): (usize, &Protocol)| {
             let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER_BYTES]);
             let mut socket = tcp::Socket::new(buffer(), buffer());
             socket.set_nagle_enabled(false);
             socket.listen(PORT + at as u16).map_err(|error| anyhow!("{error}"))?;
             let (tls, plain, sealed) = (ServerConnection::new(Arc::clone(&authority.server))?, Vec::new(), Vec::new());
-            Ok(Connection { socket: sockets.add(socket), tls, upgraded: false, plain, sealed })
+            let socket = sockets.add(socket);
+            Ok(Connection { socket, tls, upgraded: false, protocol, orders: 0, wants_snapshot: false, plain, sealed })
         };
-        let connections = (0..connections).map(connection).collect::<anyhow::Result<_>>()?;
+        let connections = protocols.iter().enumerate().map(connection).collect::<anyhow::Result<_>>()?;
         Ok(Peer { link, interface, sockets, connections })
     }
 
@@ -273,26 +313,37 @@ pub struct Rig {
     cold: Vec<Cold>,
     markets: Vec<Market>,
     peer: Peer,
+    /// Connections of a venue.
+    each: usize,
     text: Vec<u8>,
     next: usize,
 }
 
 impl Rig {
-    /// So many connections, all open, their books good.
-    pub fn new(pools: &Pools, connections: usize, authority: &Authority, mut clock: SkippingClock) -> anyhow::Result<Rig> {
-        let layout = Layout::over_venues(pools, &vec![Protocol::Binance; connections]);
+    /// So many connections for market data alone, all open, their books good.
+    pub fn of_market_data(pools: &Pools, connections: usize, authority: &Authority, clock: SkippingClock) -> anyhow::Result<Rig> {
+        Rig::new(pools, &vec![Protocol::Binance; connections], false, authority, clock)
+    }
+
+    /// A venue with an account to trade on.
+    pub fn of_orders(pools: &Pools, protocol: Protocol, authority: &Authority, clock: SkippingClock) -> anyhow::Result<Rig> {
+        Rig::new(pools, &[protocol], true, authority, clock)
+    }
+
+    fn new(pools: &Pools, venues: &[Protocol], orders: bool, authority: &Authority, mut clock: SkippingClock) -> anyhow::Result<Rig> {
+        let layout = Layout::over_venues(pools, venues);
+        let each = 1 + usize::from(orders);
         let hosts = |id: VenueId| {
-            let host = |port: u16| (SERVER_NAME.to_owned(), port);
-            let port = PORT + u16::from(id.0);
-            Some(Hosts { rest: host(port), market_data: host(port), order_entry: host(port) })
+            let host = |role: usize| (SERVER_NAME.to_owned(), PORT + (usize::from(id.0) * each + role) as u16);
+            Some(Hosts { rest: host(0), market_data: host(0), order_entry: host(each - 1) })
         };
-        let Built { core, codecs, markets } = layout.build(false, hosts)?;
+        let Built { core, codecs, markets } = layout.build(orders, hosts)?;
         let (near, far) = memory::pair(&MemoryConfig::default())?;
         let now_ns = clock.now_ns();
         let config = StackConfig {
             address: Some((OURS, 24)),
             hosts: vec![(SERVER_NAME.to_owned(), PEERS)],
-            sockets_max: connections + 1,
+            sockets_max: venues.len() * each + 1,
             ..StackConfig::default()
         };
         let stack = Stack::new(near, &config, now_ns)?;
@@ -308,8 +359,9 @@ impl Rig {
         }
         let mut hot = HotLoop::new(parts, now_ns);
         hot.begin_session(&session_start(now_ns), &mut clock);
-        let peer = Peer::new(far, connections, authority)?;
-        let mut rig = Rig { hot, clock, ends, cold, markets, peer, text: Vec::new(), next: 0 };
+        let protocols: Vec<Protocol> = venues.iter().flat_map(|&protocol| std::iter::repeat_n(protocol, each)).collect();
+        let peer = Peer::new(far, &protocols, authority)?;
+        let mut rig = Rig { hot, clock, ends, cold, markets, peer, each, text: Vec::new(), next: 0 };
         rig.open()?;
         Ok(rig)
     }
@@ -329,11 +381,23 @@ impl Rig {
         for _ in 0..PASSES_MAX {
             self.clock.skip(MS);
             self.pass()?;
-            if check_books(self.hot.side().core(), &self.markets).is_ok() {
+            for (at, market) in self.markets.iter().enumerate() {
+                if std::mem::take(&mut self.peer.connections[at * self.each].wants_snapshot) && market.snapshot(&mut self.text) {
+                    self.peer.say(at * self.each, &self.text, self.clock.now_ns())?;
+                }
+            }
+            if self.is_up() {
                 return Ok(());
             }
         }
-        check_books(self.hot.side().core(), &self.markets)
+        check_books(self.hot.side().core(), &self.markets)?;
+        anyhow::bail!("not all connections came up")
+    }
+
+    fn is_up(&self) -> bool {
+        let core = self.hot.side().core();
+        let traded = |market: &Market| self.each == 1 || core.desk().order_entry(market.venue) == FeedState::Up;
+        check_books(core, &self.markets).is_ok() && self.markets.iter().all(traded)
     }
 
     /// A pass.
@@ -350,7 +414,26 @@ impl Rig {
         self.next = (which + 1) % self.markets.len();
         self.markets[which].next(&mut self.text);
         let now_ns = self.clock.now_ns();
-        self.peer.say(which, &self.text, now_ns)
+        self.peer.say(which * self.each, &self.text, now_ns)
+    }
+
+    /// The same, and the message will cause an order.
+    pub fn prepare_order(&mut self) -> anyhow::Result<()> {
+        self.clock.skip(ORDER_EVERY_NS);
+        for _ in 0..BEFORE_ORDER {
+            self.pass()?; // What fell due meanwhile.
+        }
+        self.peer.connections.iter_mut().for_each(|connection| connection.orders = 0);
+        self.prepare()
+    }
+
+    /// The last message caused an order, which has come and is answered.
+    pub fn check_ordered(&mut self) -> anyhow::Result<()> {
+        self.check_taken()?;
+        self.pass()?;
+        let orders = self.peer.connections.iter_mut().map(|connection| std::mem::take(&mut connection.orders)).sum::<usize>();
+        ensure!(orders == 1, "{orders} orders came in the place of one");
+        self.pass()
     }
 
     /// The last message was taken as a good one.
@@ -375,6 +458,11 @@ impl Rig {
                 self.take_in();
                 meter.time(IDLE, || self.take_in());
             }
+        }
+        for _ in 0..if self.each == 1 { 0 } else { ORDERS } {
+            self.prepare_order()?;
+            meter.time(ORDER, || self.take_in());
+            self.check_ordered()?;
         }
         for _ in 0..TICKS {
             self.clock.skip(MS);

@@ -9,6 +9,7 @@
 //! | venues | venues that trade the same asset, in two protocols | a script: TLS and TCP are left out |
 //! | instruments | instruments of one venue (Binance's connections carry 341: then as few venues as do) | a script |
 //! | connections | venues with a connection each | frames over our TCP and TLS from a peer on the same thread |
+//! | path | one venue with a connection for market data and one for orders | the same |
 //!
 //! Nothing rehearses. Passes without a frame, and those that do what is due each millisecond and each ten, are timed too: a
 //! frame that comes meanwhile waits for their end.
@@ -46,7 +47,9 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     for protocol in Protocol::ALL {
         instruments(budget, &pools, protocol, report)?;
     }
-    connections(budget, &pools, report)
+    let authority = connections::Authority::new()?;
+    connections(budget, &pools, &authority, report)?;
+    path(budget, &pools, &authority, report)
 }
 
 /// A name that lives as long as the report.
@@ -98,14 +101,26 @@ fn measure(budget: Budget, rigs: Vec<(usize, Rig)>, of: &'static str, report: &m
     Ok(())
 }
 
-fn connections(budget: Budget, pools: &Pools, report: &mut Report) -> anyhow::Result<()> {
-    let authority = connections::Authority::new()?;
-    let rig = |&count: &usize| Ok((count, building(|| connections::Rig::new(pools, count, &authority, SkippingClock::running()))?));
+fn connections(budget: Budget, pools: &Pools, authority: &connections::Authority, report: &mut Report) -> anyhow::Result<()> {
+    let rig =
+        |&count: &usize| Ok((count, building(|| connections::Rig::of_market_data(pools, count, authority, SkippingClock::running()))?));
     let rigs = CONNECTIONS.iter().map(rig).collect::<anyhow::Result<Vec<_>>>()?;
     let side =
         |(count, mut rig): (usize, connections::Rig)| Side::new(count_text(count), &connections::OPERATIONS, move |meter| rig.turn(meter));
     let sides = alternate(budget, rigs.into_iter().map(side).collect())?;
     give("connections", &CONNECTIONS, &sides, |_| Target::None, report);
+    Ok(())
+}
+
+/// The way from a frame to the order's frame over one venue's connections: no growth, but what all of it costs without a card.
+fn path(budget: Budget, pools: &Pools, authority: &connections::Authority, report: &mut Report) -> anyhow::Result<()> {
+    for protocol in Protocol::ALL {
+        let mut rig = building(|| connections::Rig::of_orders(pools, protocol, authority, SkippingClock::running()))?;
+        let side = Side::new(protocol.as_str(), &connections::OPERATIONS, |meter| rig.turn(meter));
+        for measured in alternate(budget, vec![side])?.iter().flatten() {
+            report.add_figure(BENCH, &format!("path: {}", measured.operation), NANOSECONDS, measured);
+        }
+    }
     Ok(())
 }
 
@@ -149,7 +164,8 @@ mod tests {
         let mut report = Report::new(Machine::read());
         run(moment(), &mut report).unwrap();
         let of = |start: &str| report.rows.iter().filter(|row| row.name.starts_with(start)).count();
-        assert_eq!(["venues: ", "instruments of binance: ", "instruments of kraken: ", "connections: "].map(of), [28, 20, 20, 12]);
+        let starts = ["venues: ", "instruments of binance: ", "instruments of kraken: ", "connections: ", "path: "];
+        assert_eq!(starts.map(of), [28, 20, 20, 12, 8]);
         let targets: Vec<&str> = report.ratios.iter().filter(|r| r.target.is_some()).map(|r| r.name.as_str()).collect();
         let expected = [
             "venues: a message of binance, 10 / 1, p99",

@@ -368,7 +368,7 @@ impl Rig {
 }
 
 /// What a venue says to a message of ours. An order is refused, so that it is over.
-fn answers(protocol: Protocol, message: &[u8]) -> anyhow::Result<Vec<String>> {
+pub(super) fn answers(protocol: Protocol, message: &[u8]) -> anyhow::Result<Vec<String>> {
     let value: Value = serde_json::from_slice(message)?;
     let method = value["method"].as_str().unwrap_or("");
     Ok(match protocol {
