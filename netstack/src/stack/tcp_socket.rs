@@ -19,7 +19,7 @@ use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
 use crate::purpose::Purpose;
-use crate::tcp::{Connection, Kept, Next, Outgoing, Payload, TcpStatistics, Verdict, parse, touched};
+use crate::tcp::{Connection, Decided, Kept, Outgoing, Payload, TcpStatistics, Verdict, parse, touched};
 use crate::transport::{CloseReason, SocketState};
 
 /// Where the payload begins in a kept frame: room for the longest headers, and an aligned start.
@@ -105,12 +105,12 @@ fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], heade
 }
 
 impl OwnTcp {
-    /// Sends the next segment, or goes as far as the port's ring with it.
+    /// Sends the segment, or goes as far as the port's ring with it.
     ///
     /// Not inlined: a rehearsal must go through the very same code.
     #[inline(never)]
-    fn send_next<P: Port>(&mut self, port: &mut P, purpose: Purpose, now_ns: u64) -> Left {
-        let Some(outgoing) = self.connection.next_segment(now_ns) else { return Left::Nothing };
+    fn send<P: Port>(&mut self, port: &mut P, decided: Decided, purpose: Purpose, now_ns: u64) -> Left {
+        let Some(outgoing) = self.connection.send(now_ns, decided) else { return Left::Nothing };
         let sent = match outgoing.payload {
             Payload::Kept { frame, offset, .. } => {
                 let frame = TxFrame { offset: frame.0, capacity: self.kept_capacity };
@@ -145,7 +145,9 @@ impl OwnTcp {
     fn rehearse<P: Port>(&mut self, port: &mut P, frame: &TxFrame, len: usize, now_ns: u64) {
         let Some(before) = self.connection.begin_rehearsal(now_ns, len as u32) else { return };
         self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, len as u32);
-        self.send_next(port, Purpose::Rehearse, now_ns);
+        if let Some(decided) = self.connection.decide(now_ns) {
+            self.send(port, decided, Purpose::Rehearse, now_ns);
+        }
         self.connection.end_rehearsal(&before);
     }
 }
@@ -226,23 +228,22 @@ impl TcpSocket for OwnTcp {
     fn egress<P: Port>(&mut self, port: &mut P, now_ns: u64) -> Turn {
         let resent = self.connection.retransmissions();
         let mut turn = Turn::default();
-        loop {
-            let next = self.connection.next(now_ns);
-            if next == Next::Nothing {
-                break;
-            }
+        while let Some(decided) = self.connection.decide(now_ns) {
             if turn.committed == SEGMENTS_PER_TURN {
                 turn.more = true;
                 break;
             }
-            if !port.has_room(next == Next::Kept) {
+            if !port.has_room(decided.kept) {
                 (turn.exhausted, turn.more) = (true, true);
                 break;
             }
-            match self.send_next(port, Purpose::Send, now_ns) {
+            match self.send(port, decided, Purpose::Send, now_ns) {
                 Left::Nothing => break,
                 Left::Committed => turn.committed += 1,
                 Left::Stuck => {}
+            }
+            if !self.connection.may_send() {
+                break;
             }
         }
         self.give_back(port);

@@ -167,6 +167,13 @@ pub(super) struct Wanted {
     pub(super) keep_alive: bool,
 }
 
+impl Wanted {
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.reset | self.lost | self.tail_probe | self.window_probe | self.keep_alive | self.reset_reply.is_some()
+    }
+}
+
 /// What a message changes on its way out, as it was before. See [`Connection::begin_rehearsal`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "end the rehearsal with it"]
@@ -421,7 +428,8 @@ impl Connection {
     pub fn begin_rehearsal(&self, now_ns: u64, len: u32) -> Option<Rehearsal> {
         let under_way = self.snd.nxt.wrapping_sub(self.snd.una);
         let waits = self.send.count(super::send::Place::Queued) > 0 || self.snd.wnd < under_way.saturating_add(len);
-        if !self.can_keep(len as usize) || self.next(now_ns) != super::output::Next::Nothing || waits || len == 0 {
+        let other = self.may_send() || self.timers_due_ns() <= now_ns;
+        if !self.can_keep(len as usize) || other || waits || len == 0 {
             return None;
         }
         Some(Rehearsal {

@@ -54,7 +54,7 @@ mod statistics;
 pub use config::TcpConfig;
 pub use connection::{Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
-pub use output::{Next, Outgoing, Payload};
+pub use output::{Decided, Outgoing, Payload};
 pub(crate) use parse::TIMESTAMP;
 pub use parse::parse;
 pub use send::Kept;

@@ -3,7 +3,7 @@
 use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
 use super::connection::{Connection, NEVER, Recovery, State};
-use super::send::{Kept, Place, SendBuffer};
+use super::send::{Kept, Place, Record, SendBuffer};
 use super::sequence::{before, later};
 use crate::transport::CloseReason;
 
@@ -73,15 +73,13 @@ impl Payload {
     }
 }
 
-/// Whether [`Connection::next_segment`] has something to send.
+/// What [`Connection::decide`] has decided to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// No.
-    Nothing,
-    /// A segment whose payload lies in a frame of the caller's.
-    Kept,
-    /// Any other, or a timer that must run before it is known.
-    Other,
+#[must_use = "send it"]
+pub struct Decided {
+    plan: Plan,
+    /// Its payload lies in a frame of the caller's.
+    pub kept: bool,
 }
 
 /// A segment to be sent.
@@ -189,29 +187,40 @@ impl Connection {
         }
     }
 
-    /// What [`Connection::next_segment`] would give.
+    /// Whether there is something to send, timers aside. True says that there may be.
     #[inline]
-    pub fn next(&self, now_ns: u64) -> Next {
-        match self.plan() {
-            Some(Plan::Data { index, .. } | Plan::TailProbe { index, .. }) if self.send.record(index).frame.is_some() => Next::Kept,
-            Some(_) => Next::Other,
-            None if self.timers_due_ns() <= now_ns => Next::Other,
-            None => Next::Nothing,
-        }
+    pub fn may_send(&self) -> bool {
+        self.send.count(Place::Queued) > 0 || self.send.count(Place::Lost) > 0 || self.owed.now || self.wanted.any()
     }
 
     /// Runs the timers, then gives the next segment, if there is one. Call it until there is none; a segment that was given
     /// counts as sent.
+    #[inline]
+    pub fn next_segment(&mut self, now_ns: u64) -> Option<Outgoing> {
+        let decided = self.decide(now_ns)?;
+        self.send(now_ns, decided)
+    }
+
+    /// Runs the timers, then says what is to be sent, if anything is.
     ///
     /// Not inlined: a rehearsal must go through the very same code.
     #[inline(never)]
-    pub fn next_segment(&mut self, now_ns: u64) -> Option<Outgoing> {
+    pub fn decide(&mut self, now_ns: u64) -> Option<Decided> {
         self.run_timers(now_ns);
         let Some(plan) = self.plan() else {
             self.arm_persist(now_ns);
             return None;
         };
-        let outgoing = match plan {
+        let of_record = |index: usize| self.send.record(index).frame.is_some();
+        Some(Decided { plan, kept: matches!(plan, Plan::Data { index, .. } | Plan::TailProbe { index, .. } if of_record(index)) })
+    }
+
+    /// Gives the segment that [`Connection::decide`] has decided on just before: it counts as sent.
+    ///
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    pub fn send(&mut self, now_ns: u64, decided: Decided) -> Option<Outgoing> {
+        let outgoing = match decided.plan {
             Plan::Reset { sequence, acknowledge } => {
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
@@ -302,17 +311,20 @@ impl Connection {
     }
 
     fn transmit(&mut self, now_ns: u64, index: usize, len: u32) -> Option<Outgoing> {
-        let fresh = self.send.record(index).place() == Place::Queued;
-        let in_pieces = len > 0 && len < self.send.record(index).len;
+        let mut record = *self.send.record(index);
+        let fresh = record.place() == Place::Queued;
+        let in_pieces = len > 0 && len < record.len;
         // Without a record for the rest, the front of a segment is sent again alone, and its rest when the front has arrived.
         let alone = in_pieces && !self.send.cut(index, len);
         if alone && fresh {
             return None;
         }
+        if in_pieces {
+            record = *self.send.record(index);
+        }
         if fresh && self.send.sent() == 0 && now_ns.saturating_sub(self.sent_ns) > self.rtt.timeout() {
             self.congestion.on_idle();
         }
-        let record = *self.send.record(index);
         let control = match (record.syn, record.fin) {
             (true, _) => TcpControl::Syn,
             (false, true) if !alone => TcpControl::Fin,
@@ -334,14 +346,13 @@ impl Connection {
             self.owed.duplicate = None;
             self.acknowledged();
         }
-        self.note_sent(now_ns, index, fresh);
+        self.note_sent(now_ns, index, fresh, &record);
         Some(Outgoing { header: segment, payload })
     }
 
-    fn note_sent(&mut self, now_ns: u64, index: usize, fresh: bool) {
+    fn note_sent(&mut self, now_ns: u64, index: usize, fresh: bool, record: &Record) {
         let stamp = self.stamp(now_ns);
         self.send.note_sent(index, now_ns, stamp);
-        let record = *self.send.record(index);
         self.statistics.bytes_out += u64::from(record.len);
         self.snd.nxt = later(self.snd.nxt, record.end());
         (self.sent_ns, self.persists, self.timers.persist) = (now_ns, 0, NEVER);

@@ -215,10 +215,11 @@ impl SendBuffer {
     #[inline]
     pub(super) fn note_sent(&mut self, index: usize, now_ns: u64, stamp: u32) {
         let record = &mut self.records[index];
-        record.again |= record.place != Place::Queued;
-        record.sent_ns = now_ns;
-        record.stamp = stamp;
-        self.put(index, Place::UnderWay);
+        let (before, bytes) = (record.place, record.sequence_len());
+        record.again |= before != Place::Queued;
+        (record.sent_ns, record.stamp, record.place) = (now_ns, stamp, Place::UnderWay);
+        self.subtract(before, bytes);
+        self.add(Place::UnderWay, bytes);
     }
 
     fn push(&mut self, len: u32, offset: u32, syn: bool, fin: bool, frame: Option<Kept>) {
