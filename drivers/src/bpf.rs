@@ -1,9 +1,18 @@
 //! eBPF without a compiler: an assembler for the few instructions that we use, and the bpf(2) calls.
 //!
+//! What is attached stays so for as long as the descriptor that the call returned is open: when the process dies, however it
+//! dies, it is gone.
+//!
 //! An instruction is eight bytes: operation, two register numbers, a 16-bit offset, a 32-bit constant
 //! (kernel: Documentation/bpf/standardization/instruction-set.rst). Registers: `R0` result, `R1` to
 //! `R5` arguments (lost in a call), `R6` to `R9` kept, `R10` frame pointer.
 
+mod shared_array;
+
+pub use shared_array::SharedArray;
+
+use std::ffi::CStr;
+use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -49,6 +58,10 @@ pub enum Register {
     R4,
     R5,
     R6,
+    R7,
+    R8,
+    R9,
+    R10,
 }
 
 /// Operation codes.
@@ -59,6 +72,20 @@ pub mod code {
     pub const LOAD_U16: u8 = 0x69;
     /// `dst = *(u32 *)(src + offset)`
     pub const LOAD_U32: u8 = 0x61;
+    /// `dst = *(u64 *)(src + offset)`
+    pub const LOAD_U64: u8 = 0x79;
+    /// `*(u8 *)(dst + offset) = src`
+    pub const STORE_U8: u8 = 0x73;
+    /// `*(u16 *)(dst + offset) = src`
+    pub const STORE_U16: u8 = 0x6b;
+    /// `*(u32 *)(dst + offset) = src`
+    pub const STORE_U32: u8 = 0x63;
+    /// `*(u64 *)(dst + offset) = src`
+    pub const STORE_U64: u8 = 0x7b;
+    /// atomic operation, which the constant names, on `*(u64 *)(dst + offset)`
+    pub const ATOMIC_U64: u8 = 0xdb;
+    /// Constant of [`ATOMIC_U64`]: `{ old = *..; *.. += src; src = old }`
+    pub const FETCH_ADD: i32 = 1;
     /// `dst = constant` (64 bits, two instructions)
     pub const LOAD_CONSTANT_64: u8 = 0x18;
     /// `dst = constant`
@@ -67,6 +94,16 @@ pub mod code {
     pub const MOVE: u8 = 0xbf;
     /// `dst += constant`
     pub const ADD_CONSTANT: u8 = 0x07;
+    /// `dst += src`
+    pub const ADD: u8 = 0x0f;
+    /// `dst -= constant`
+    pub const SUBTRACT_CONSTANT: u8 = 0x17;
+    /// `dst -= src`
+    pub const SUBTRACT: u8 = 0x1f;
+    /// `dst <<= constant`
+    pub const SHIFT_LEFT_CONSTANT: u8 = 0x67;
+    /// `dst >>= constant`, unsigned
+    pub const SHIFT_RIGHT_CONSTANT: u8 = 0x77;
     /// `dst &= constant`
     pub const AND_CONSTANT: u8 = 0x57;
     /// `dst = (low bits of dst, from network order)`
@@ -89,17 +126,23 @@ pub mod code {
     pub const EXIT: u8 = 0x95;
     /// Source "register" of [`LOAD_CONSTANT_64`] that makes the constant a map's descriptor.
     pub const PSEUDO_MAP_FD: u8 = 1;
+    /// The same, but the result is the address of the map's first value; the second instruction's constant is added to it.
+    pub const PSEUDO_MAP_VALUE: u8 = 2;
 }
 
 /// Helper functions (linux/bpf.h, `___BPF_FUNC_MAPPER`).
 pub mod helper {
+    /// `bpf_ktime_get_ns()`: `CLOCK_MONOTONIC`.
+    pub const KTIME_GET_NS: i32 = 5;
+    /// `bpf_get_smp_processor_id()`.
+    pub const GET_SMP_PROCESSOR_ID: i32 = 8;
     /// `bpf_skb_pull_data(skb, len)`: makes the first bytes readable.
     pub const SKB_PULL_DATA: i32 = 39;
     /// `bpf_redirect_map(map, key, flags)`: the low bits of flags are the verdict if the key is absent.
     pub const REDIRECT_MAP: i32 = 51;
 }
 
-/// A place in a program that jumps can name before it is written.
+/// A place in a filter's program that jumps can name before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
     /// The frame is ours.
@@ -112,17 +155,30 @@ pub enum Label {
     HasPorts,
 }
 
-/// Collects instructions and resolves labels.
-#[derive(Debug, Default)]
-pub struct Assembler {
+/// Collects instructions and resolves labels: those of a filter, or a program's own.
+#[derive(Debug)]
+pub struct Assembler<L = Label> {
     program: Vec<Instruction>,
-    placed: Vec<(Label, usize)>,
-    jumps: Vec<(usize, Label)>,
+    placed: Vec<(L, usize)>,
+    jumps: Vec<(usize, L)>,
+}
+
+impl<L> Default for Assembler<L> {
+    fn default() -> Assembler<L> {
+        Assembler { program: Vec::new(), placed: Vec::new(), jumps: Vec::new() }
+    }
 }
 
 impl Assembler {
-    /// An empty program.
+    /// An empty program with the labels of a filter.
     pub fn new() -> Assembler {
+        Assembler::default()
+    }
+}
+
+impl<L: Copy + PartialEq + Debug> Assembler<L> {
+    /// An empty program with labels of its own.
+    pub fn with_labels() -> Assembler<L> {
         Assembler::default()
     }
 
@@ -135,6 +191,26 @@ impl Assembler {
         self.emit(code, destination, source as u8, offset as i16, 0);
     }
 
+    /// `memory[base + offset] = source`, of the width that `code` says.
+    pub fn store(&mut self, code: u8, base: Register, offset: usize, source: Register) {
+        self.emit(code, base, source as u8, offset as i16, 0);
+    }
+
+    /// `destination = stack[end - below]`, 64 bits.
+    pub fn load_from_stack(&mut self, destination: Register, below: usize) {
+        self.emit(code::LOAD_U64, destination, Register::R10 as u8, -(below as i16), 0);
+    }
+
+    /// `stack[end - below] = source`, 64 bits.
+    pub fn store_on_stack(&mut self, below: usize, source: Register) {
+        self.emit(code::STORE_U64, Register::R10, source as u8, -(below as i16), 0);
+    }
+
+    /// `{ old = memory[base + offset]; memory[base + offset] += source; source = old }` at once, 64 bits.
+    pub fn fetch_add(&mut self, base: Register, offset: usize, source: Register) {
+        self.emit(code::ATOMIC_U64, base, source as u8, offset as i16, code::FETCH_ADD);
+    }
+
     /// `destination = source`
     pub fn copy(&mut self, destination: Register, source: Register) {
         self.emit(code::MOVE, destination, source as u8, 0, 0);
@@ -145,26 +221,37 @@ impl Assembler {
         self.emit(code, destination, 0, 0, constant);
     }
 
+    /// An operation on two registers.
+    pub fn registers(&mut self, code: u8, destination: Register, source: Register) {
+        self.emit(code, destination, source as u8, 0, 0);
+    }
+
     /// `destination = map`
     pub fn load_map(&mut self, destination: Register, map: BorrowedFd<'_>) {
         self.emit(code::LOAD_CONSTANT_64, destination, code::PSEUDO_MAP_FD, 0, map.as_raw_fd());
         self.emit(0, Register::R0, 0, 0, 0);
     }
 
+    /// `destination = address of array[offset]`, counted in bytes
+    pub fn load_array(&mut self, destination: Register, array: &SharedArray, offset: usize) {
+        self.emit(code::LOAD_CONSTANT_64, destination, code::PSEUDO_MAP_VALUE, 0, array.fd().as_raw_fd());
+        self.emit(0, Register::R0, 0, 0, offset as i32);
+    }
+
     /// Jumps to `label` if `register` compares so with a constant.
-    pub fn jump_if(&mut self, code: u8, register: Register, constant: u32, label: Label) {
+    pub fn jump_if(&mut self, code: u8, register: Register, constant: u32, label: L) {
         self.jumps.push((self.program.len(), label));
         self.emit(code, register, 0, 0, constant.cast_signed());
     }
 
     /// Jumps to `label` if `register` exceeds `other`.
-    pub fn jump_if_above(&mut self, register: Register, other: Register, label: Label) {
+    pub fn jump_if_above(&mut self, register: Register, other: Register, label: L) {
         self.jumps.push((self.program.len(), label));
         self.emit(code::JUMP_IF_ABOVE, register, other as u8, 0, 0);
     }
 
     /// Jumps to `label`.
-    pub fn jump(&mut self, label: Label) {
+    pub fn jump(&mut self, label: L) {
         self.jumps.push((self.program.len(), label));
         self.emit(code::JUMP, Register::R0, 0, 0, 0);
     }
@@ -180,7 +267,7 @@ impl Assembler {
     }
 
     /// `label` is here.
-    pub fn place(&mut self, label: Label) {
+    pub fn place(&mut self, label: L) {
         self.placed.push((label, self.program.len()));
     }
 
@@ -201,7 +288,7 @@ impl Assembler {
     }
 }
 
-/// Program types (`enum bpf_prog_type`).
+/// Types of programs that have a place to be attached to (`enum bpf_prog_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ProgramType {
@@ -219,14 +306,20 @@ pub enum AttachType {
     Xdp = 37,
     /// `BPF_TCX_INGRESS`, from Linux 6.6 on.
     TcxIngress = 46,
+    /// `BPF_TCX_EGRESS`, likewise.
+    TcxEgress = 47,
 }
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_XSKMAP: u32 = 17;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// Bytes of verifier log kept for an error.
 const LOG_SIZE: usize = 64 << 10;
 
@@ -284,6 +377,14 @@ struct LinkCreate {
 
 #[repr(C)]
 #[derive(IntoBytes, Immutable, FromZeros)]
+struct RawTracepointOpen {
+    name: u64,
+    program_fd: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+#[derive(IntoBytes, Immutable, FromZeros)]
 struct TestRun {
     program_fd: u32,
     return_value: u32,
@@ -331,6 +432,20 @@ pub fn create_xsk_map(queues: u32) -> Result<OwnedFd> {
     bpf(BPF_MAP_CREATE, &mut attributes).map(owned).map_err(|error| DriverError::io("bpf: creation of an XSKMAP (needs CAP_BPF)", error))
 }
 
+/// Makes an array of one value of so many bytes, which user space can map.
+fn create_mapped_array(value_size: u32) -> Result<OwnedFd> {
+    let mut attributes = MapCreate {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size,
+        max_entries: 1,
+        map_flags: BPF_F_MMAPABLE,
+        map_name: name("peregrine_array"),
+        ..MapCreate::new_zeroed()
+    };
+    bpf(BPF_MAP_CREATE, &mut attributes).map(owned).map_err(|error| DriverError::io("bpf: creation of an array (needs CAP_BPF)", error))
+}
+
 /// Sets `map[key] = value`.
 ///
 /// # Errors
@@ -350,14 +465,26 @@ pub fn update_map(map: BorrowedFd<'_>, key: u32, value: u32) -> Result<()> {
 /// # Errors
 /// Without `CAP_BPF` and `CAP_NET_ADMIN`, or if the verifier refuses.
 pub fn load_program(kind: ProgramType, attach: AttachType, program: &[Instruction]) -> Result<OwnedFd> {
+    load(kind as u32, attach as u32, program)
+}
+
+/// Loads a program for a tracepoint, whose arguments it gets as bare words; else as [`load_program`].
+///
+/// # Errors
+/// Without `CAP_BPF` and `CAP_PERFMON`, or if the verifier refuses.
+pub fn load_tracepoint_program(program: &[Instruction]) -> Result<OwnedFd> {
+    load(BPF_PROG_TYPE_RAW_TRACEPOINT, 0, program)
+}
+
+fn load(program_type: u32, expected_attach_type: u32, program: &[Instruction]) -> Result<OwnedFd> {
     let license = c"MIT";
     let mut attributes = ProgramLoad {
-        program_type: kind as u32,
+        program_type,
         instruction_count: program.len() as u32,
         instructions: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
         program_name: name("peregrine_ours"),
-        expected_attach_type: attach as u32,
+        expected_attach_type,
         ..ProgramLoad::new_zeroed()
     };
     let refused = match bpf(BPF_PROG_LOAD, &mut attributes) {
@@ -365,7 +492,7 @@ pub fn load_program(kind: ProgramType, attach: AttachType, program: &[Instructio
         Err(refused) => refused,
     };
     if refused.raw_os_error() == Some(libc::EPERM) {
-        return Err(DriverError::io("bpf: program load (needs CAP_BPF and CAP_NET_ADMIN)", refused));
+        return Err(DriverError::io("bpf: program load (needs CAP_BPF and CAP_NET_ADMIN, for a tracepoint CAP_PERFMON)", refused));
     }
     // Once more for the log, which slows loading down and is of no use to a program that is taken.
     let mut log = vec![0_u8; LOG_SIZE];
@@ -381,14 +508,22 @@ pub fn load_program(kind: ProgramType, attach: AttachType, program: &[Instructio
     }
 }
 
-/// Attaches a program to an interface. The attachment lasts as long as the returned descriptor is
-/// open: when the process dies, however it dies, the program is gone.
+/// Attaches a program to an interface of the calling thread's network namespace; at traffic control, behind those that are there.
 ///
 /// # Errors
 /// `EBUSY` if the place is taken, `EOPNOTSUPP` if the driver has no such mode.
 pub fn create_link(program: BorrowedFd<'_>, ifindex: u32, attach: AttachType, flags: u32) -> io::Result<OwnedFd> {
     let mut attributes = LinkCreate { program_fd: program.as_raw_fd() as u32, target_ifindex: ifindex, attach_type: attach as u32, flags };
     bpf(BPF_LINK_CREATE, &mut attributes).map(owned)
+}
+
+/// Runs a program at each passage of a tracepoint of the kernel.
+///
+/// # Errors
+/// `ENOENT` if there is no such tracepoint.
+pub fn attach_to_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
+    let mut attributes = RawTracepointOpen { name: tracepoint.as_ptr() as u64, program_fd: program.as_raw_fd() as u32, padding: 0 };
+    bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes).map(owned)
 }
 
 /// Runs a loaded program once on `frame` inside the kernel and returns its verdict

@@ -15,7 +15,8 @@
 //! | [`memory`] | two ports joined in process, with seeded faults |
 //! | [`tap`] | a pcapng recorder around any port |
 //! | [`filter`] | which frames are ours |
-//! | [`xdp_program`], [`bpf`] | the filter as eBPF, assembled and attached without a compiler |
+//! | [`xdp_program`] | the filter as eBPF |
+//! | [`bpf`] | eBPF assembled, loaded and attached without a compiler; memory shared with its programs |
 //! | [`socket_filter`] | the filter as classic BPF |
 //! | [`frame_memory`] | huge-page chunk memory and its free list |
 //! | [`spsc`] | the lock-free ring between two threads |

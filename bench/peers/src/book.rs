@@ -14,8 +14,7 @@
 //!
 //! None of them checks continuity; crossing is nothing to nautilus and barter, and mended by hftbacktest.
 //!
-//! Seven in ten changes change a quantity, two add a level, one takes a level away; no message names a price twice. The stream
-//! is then played backwards, undone change by change, so that it can be repeated for ever.
+//! The changes are those of the bench `book` ([`Stream`]), but that no message names a price twice.
 //!
 //! A figure is of one message of 40 changes, or of eight messages of 2, best bid and ask read after each. The input lies in the
 //! caches.
@@ -25,67 +24,48 @@ use crate::{BLOCK, ONE, OURS, SEED};
 use anyhow::ensure;
 use barter_data::books::{Level as BarterLevel, OrderBook as BarterBook};
 use barter_data::subscription::book::OrderBookEvent;
+use bench::benches::book::rig::{Ours, STAMP, Shape, Spread, Stream, check, empty_book, price};
 use bench::measure::{Budget, Measured, Side, alternate};
 use bench::messages::ID_FIRST;
 use bench::random::Random;
 use bench::report::{Ratio, Report, Target};
-use engine_core::book::{Book, BookConfig};
-use engine_core::event::{Event, Side as BookSide, Times, flags};
-use engine_core::ids::{InstrumentId, VenueId};
+use engine_core::book::Book;
+use engine_core::event::{Event, Side as BookSide};
 use hftbacktest::depth::{BTreeMarketDepth, HashMapMarketDepth, L2MarketDepth, MarketDepth, ROIVectorMarketDepth};
 use nautilus_model::data::{BookOrder, OrderBookDelta, OrderBookDeltas};
 use nautilus_model::enums::{BookAction, BookType};
 use nautilus_model::orderbook::OrderBook as NautilusBook;
 use rust_decimal::Decimal;
-use std::collections::BTreeMap;
 use std::hint::black_box;
-use venues::binance::depth::{Applied, BookSync, Diff, Stamp, Taken};
+use venues::binance::depth::{Applied, Diff};
 use venues::binance::message::Row;
 
 const BENCH: &str = "book";
 const OURS_READY: &str = "ours, events made before";
-const STAMP: Stamp =
-    Stamp { venue: VenueId(0), instrument: InstrumentId(0), times: Times { core_ns: 1_767_225_600_000_000_000, poll_delay_ns: 0 } };
-/// Between the best bid and the best ask.
-const MIDDLE: i64 = 6_825_011;
-/// Levels a side at the beginning, on every other tick.
-const LEVELS: usize = 1_000;
-/// Room a side.
-const CAPACITY: usize = 4_096;
-/// How far from the middle a level may be, ticks.
-const REACH: i64 = 2 * LEVELS as i64 + 1;
-/// Messages before the stream turns back.
-const MESSAGES: usize = 128;
 /// As floating point.
 const TICK: f64 = 0.01;
 /// As floating point.
 const LOT: f64 = 1e-8;
 
-/// Where changes happen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Spread {
-    /// Each level half as often as the one before.
-    AtTheTouch,
-    /// Anywhere alike.
-    Anywhere,
-}
+const ANYWHERE: Shape = Shape { spread: Spread::Anywhere, changes: (40, 40), levels: 1_000, distinct: true };
+const AT_THE_TOUCH: Shape = Shape { spread: Spread::NearTheTop, changes: (2, 2), ..ANYWHERE };
 
 /// Measures.
 pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
-    for (spread, changes, together, case) in [
-        (Spread::Anywhere, 40, 1, "40 changes anywhere in 1,000 levels a side"),
-        (Spread::AtTheTouch, 2, 8, "8 messages of 2 changes at the touch"),
-    ] {
-        let stream = Stream::new(&mut Random::new(SEED), spread, changes, together);
+    // A message of few changes takes no longer than reading the time: a figure is of several together.
+    for (shape, together, case) in
+        [(ANYWHERE, 1, "40 changes anywhere in 1,000 levels a side"), (AT_THE_TOUCH, 8, "8 messages of 2 changes at the touch")]
+    {
+        let stream = Stream::new(&mut Random::new(SEED), shape);
         let sides = vec![
-            ours_side(&stream)?,
-            ours_ready_side(&stream)?,
-            nautilus_side("nautilus apply_deltas", &stream, NautilusBook::apply_deltas)?,
-            nautilus_side("nautilus apply_deltas_unchecked", &stream, NautilusBook::apply_deltas_unchecked)?,
-            barter_side(&stream),
-            depth_side("hftbacktest HashMap", &stream, HashMapMarketDepth::new(TICK, LOT)),
-            depth_side("hftbacktest BTree", &stream, BTreeMarketDepth::new(TICK, LOT)),
-            depth_side("hftbacktest ROIVector", &stream, roi_vector()),
+            ours_side(&stream, together)?,
+            ours_ready_side(&stream, together)?,
+            nautilus_side("nautilus apply_deltas", &stream, together, NautilusBook::apply_deltas)?,
+            nautilus_side("nautilus apply_deltas_unchecked", &stream, together, NautilusBook::apply_deltas_unchecked)?,
+            barter_side(&stream, together),
+            depth_side("hftbacktest HashMap", &stream, together, HashMapMarketDepth::new(TICK, LOT)),
+            depth_side("hftbacktest BTree", &stream, together, BTreeMarketDepth::new(TICK, LOT)),
+            depth_side("hftbacktest ROIVector", &stream, together, roi_vector()),
         ];
         let case = format!("{case}{}", nautilus::precision());
         let sides = alternate(budget, sides)?;
@@ -110,12 +90,12 @@ fn add_ratios_of_ready(report: &mut Report, case: &str, sides: &[Vec<Measured>])
 /// A side with a message in its own terms for each of the stream.
 fn side<'a, B: 'a, M: Clone + 'a>(
     name: &'static str,
-    stream: &Stream,
+    together: usize,
     mut book: B,
     messages: Vec<M>,
     mut apply: impl FnMut(&mut B, &M) -> anyhow::Result<()> + 'a,
 ) -> Side<'a> {
-    let (mut at, together) = (0, stream.together);
+    let mut at = 0;
     Side::new(name, ONE, move |meter| {
         for _ in 0..BLOCK {
             // A copy made just before lies in the caches, as what has just been decoded does.
@@ -127,132 +107,12 @@ fn side<'a, B: 'a, M: Clone + 'a>(
     })
 }
 
-/// Changes that end where they began.
-struct Stream {
-    snapshot: Vec<Row>,
-    messages: Vec<Vec<Row>>,
-    /// How many messages a figure is of. One of few changes takes no longer than reading the time.
-    together: usize,
-}
-
-/// A side's price `away` ticks from the middle.
-fn price(side: BookSide, away: i64) -> i64 {
-    MIDDLE - side.sign() * away
-}
-
-impl Stream {
-    fn new(random: &mut Random, spread: Spread, changes: usize, together: usize) -> Stream {
-        let qty = |random: &mut Random| 1 + random.below(1_000_000_000) as i64;
-        // Every other tick at first; the ticks between are for levels that are added.
-        let mut sides: [BTreeMap<i64, i64>; 2] = Default::default();
-        let mut snapshot = Vec::new();
-        for side in [BookSide::Buy, BookSide::Sell] {
-            for at in 0..LEVELS as i64 {
-                let row = Row { side, price: price(side, 2 * at + 1), qty: qty(random) };
-                sides[side.index()].insert(2 * at + 1, row.qty);
-                snapshot.push(row);
-            }
-        }
-        let (mut messages, mut undone) = (Vec::new(), Vec::new());
-        for _ in 0..MESSAGES {
-            let (mut rows, mut back): (Vec<Row>, Vec<Row>) = (Vec::new(), Vec::new());
-            while rows.len() < changes {
-                let side = if random.below(2) == 0 { BookSide::Buy } else { BookSide::Sell };
-                let levels = &mut sides[side.index()];
-                let last = levels.len() as u64 - 1;
-                let at = if spread == Spread::Anywhere { random.below(last + 1) } else { random.halving(last) };
-                let (&held, _) = levels.iter().nth(at as usize).expect("within the levels");
-                let (away, now) = match random.below(10) {
-                    0 => (held, 0),
-                    1 | 2 => (held + 1, qty(random)),
-                    _ => (held, qty(random)),
-                };
-                if away > REACH || rows.iter().any(|row| (row.side, row.price) == (side, price(side, away))) {
-                    continue;
-                }
-                let before = levels.get(&away).copied().unwrap_or(0);
-                if now == 0 {
-                    levels.remove(&away)
-                } else {
-                    levels.insert(away, now)
-                };
-                rows.push(Row { side, price: price(side, away), qty: now });
-                back.push(Row { side, price: price(side, away), qty: before });
-            }
-            back.reverse();
-            messages.push(rows);
-            undone.push(back);
-        }
-        messages.extend(undone.into_iter().rev());
-        Stream { snapshot, messages, together }
-    }
-}
-
-/// Continuity, events, book.
-struct Ours {
-    sync: BookSync,
-    book: Book,
-    id: u64,
-}
-
-fn empty_book() -> Book {
-    Book::new(BookConfig { capacity: CAPACITY, window: None, top_only: false })
-}
-
-/// The snapshot as events.
-fn snapshot_events(stream: &Stream) -> Vec<Event> {
-    let last = stream.snapshot.len() - 1;
-    let event = |(at, &row): (usize, &Row)| {
-        let mut event = STAMP.level(row, ID_FIRST, 0).with(flags::COLD | flags::SNAPSHOT);
-        event.flags |= if at == 0 { flags::CLEAR } else { 0 };
-        event.flags |= if at == last { flags::LAST } else { 0 };
-        event
-    };
-    stream.snapshot.iter().enumerate().map(event).collect()
-}
-
-impl Ours {
-    /// In step, with the stream's snapshot.
-    fn new(stream: &Stream) -> anyhow::Result<Ours> {
-        let (mut book, mut sync) = (empty_book(), BookSync::default());
-        let now_ns = STAMP.times.core_ns;
-        sync.start(now_ns);
-        sync.asked(now_ns);
-        let mut taken = Taken::Unwanted;
-        for event in &snapshot_events(stream) {
-            taken = sync.on_snapshot(event, &STAMP, &mut |event: &Event| {
-                book.apply(event);
-            });
-        }
-        ensure!(taken == Taken::Synchronised && book.is_valid(), "the book did not take its snapshot: {taken:?}");
-        Ok(Ours { sync, book, id: ID_FIRST })
-    }
-
-    #[inline]
-    fn apply(&mut self, rows: &[Row]) -> Applied {
-        let Ours { sync, book, id } = self;
-        let diff = Diff { first: *id + 1, last: *id + 4, time_ns: STAMP.times.core_ns, rows };
-        *id += 4;
-        let applied = sync.on_diff(diff, &STAMP, &mut |event: &Event| {
-            black_box(book.apply(event));
-        });
-        black_box((book.best(BookSide::Buy), book.best(BookSide::Sell)));
-        applied
-    }
-}
-
-fn ours_side<'a>(stream: &Stream) -> anyhow::Result<Side<'a>> {
-    Ok(side(OURS, stream, Ours::new(stream)?, stream.messages.clone(), |ours, rows| {
+fn ours_side<'a>(stream: &Stream, together: usize) -> anyhow::Result<Side<'a>> {
+    Ok(side(OURS, together, Ours::new(stream)?, stream.messages.clone(), |ours, rows| {
         let applied = ours.apply(rows);
         ensure!(applied == Applied::Applied && ours.book.is_valid(), "the book objected: {applied:?}, {:?}", ours.book.counters());
         Ok(())
     }))
-}
-
-fn check(book: &Book) -> anyhow::Result<()> {
-    let c = book.counters();
-    ensure!(book.is_valid() && c.overflowed + c.crossed + c.malformed == 0, "the book objected: {c:?}");
-    Ok(())
 }
 
 /// Events that are there, book.
@@ -264,7 +124,7 @@ struct OursReady {
 impl OursReady {
     fn new(stream: &Stream) -> anyhow::Result<OursReady> {
         let mut book = empty_book();
-        for event in &snapshot_events(stream) {
+        for event in &stream.snapshot_events() {
             book.apply(event);
         }
         check(&book)?;
@@ -278,9 +138,9 @@ impl OursReady {
     }
 }
 
-fn ours_ready_side<'a>(stream: &Stream) -> anyhow::Result<Side<'a>> {
+fn ours_ready_side<'a>(stream: &Stream, together: usize) -> anyhow::Result<Side<'a>> {
     let OursReady { book, messages } = OursReady::new(stream)?;
-    Ok(side(OURS_READY, stream, book, messages, |book, events| apply_events(book, events)))
+    Ok(side(OURS_READY, together, book, messages, |book, events| apply_events(book, events)))
 }
 
 #[inline]
@@ -316,10 +176,11 @@ fn nautilus_book(stream: &Stream) -> anyhow::Result<NautilusBook> {
 fn nautilus_side<'a, E: std::error::Error + Send + Sync + 'static>(
     name: &'static str,
     stream: &Stream,
+    together: usize,
     apply: fn(&mut NautilusBook, &OrderBookDeltas) -> Result<(), E>,
 ) -> anyhow::Result<Side<'a>> {
     let messages = stream.messages.iter().map(|rows| nautilus_deltas(rows, false)).collect();
-    Ok(side(name, stream, nautilus_book(stream)?, messages, move |book, deltas| {
+    Ok(side(name, together, nautilus_book(stream)?, messages, move |book, deltas| {
         apply(book, deltas)?;
         black_box((book.best_bid_price(), book.best_bid_size(), book.best_ask_price(), book.best_ask_size()));
         Ok(())
@@ -335,9 +196,9 @@ fn barter_book(rows: &[Row]) -> BarterBook {
     BarterBook::new(ID_FIRST, None, levels(BookSide::Buy), levels(BookSide::Sell))
 }
 
-fn barter_side<'a>(stream: &Stream) -> Side<'a> {
+fn barter_side<'a>(stream: &Stream, together: usize) -> Side<'a> {
     let messages = stream.messages.iter().map(|rows| OrderBookEvent::Update(barter_book(rows))).collect();
-    side("barter OrderBook::update", stream, barter_book(&stream.snapshot), messages, |book, event| {
+    side("barter OrderBook::update", together, barter_book(&stream.snapshot), messages, |book, event| {
         book.update(event);
         black_box((book.bids().best(), book.asks().best()));
         Ok(())
@@ -363,14 +224,14 @@ fn apply_changes<D: L2MarketDepth + MarketDepth>(depth: &mut D, changes: &[Chang
 }
 
 fn roi_vector() -> ROIVectorMarketDepth {
-    let bound = |side: BookSide| price(side, REACH + 1) as f64 * TICK;
+    let bound = |side: BookSide| price(side, ANYWHERE.reach() + 1) as f64 * TICK;
     ROIVectorMarketDepth::new(TICK, LOT, bound(BookSide::Buy), bound(BookSide::Sell))
 }
 
-fn depth_side<'a, D: L2MarketDepth + MarketDepth + 'a>(name: &'static str, stream: &Stream, mut depth: D) -> Side<'a> {
+fn depth_side<'a, D: L2MarketDepth + MarketDepth + 'a>(name: &'static str, stream: &Stream, together: usize, mut depth: D) -> Side<'a> {
     apply_changes(&mut depth, &hftbacktest_changes(&stream.snapshot));
     let messages = stream.messages.iter().map(|rows| hftbacktest_changes(rows)).collect();
-    side(name, stream, depth, messages, |depth, changes: &Vec<Change>| {
+    side(name, together, depth, messages, |depth, changes: &Vec<Change>| {
         apply_changes(depth, changes);
         Ok(())
     })
@@ -407,15 +268,15 @@ mod tests {
                 BookSide::Buy => depth.bid_qty_at_tick(ticks),
                 BookSide::Sell => depth.ask_qty_at_tick(ticks),
             };
-            let ticks = (-REACH..=REACH).map(|away| price(side, away));
+            let ticks = (-ANYWHERE.reach()..=ANYWHERE.reach()).map(|away| price(side, away));
             ticks.map(|ticks| (ticks, (qty(ticks) / LOT).round() as i64)).filter(|level| level.1 > 0).collect()
         })
     }
 
     #[test]
     fn all_hold_the_same_book_and_the_stream_ends_where_it_began() {
-        for (spread, changes) in [(Spread::AtTheTouch, 2), (Spread::Anywhere, 40)] {
-            let stream = Stream::new(&mut Random::new(1), spread, changes, 1);
+        for shape in [AT_THE_TOUCH, ANYWHERE] {
+            let stream = Stream::new(&mut Random::new(1), shape);
             let (mut ours, mut ready) = (Ours::new(&stream).unwrap(), OursReady::new(&stream).unwrap());
             let (mut nautilus, mut barter) = (nautilus_book(&stream).unwrap(), barter_book(&stream.snapshot));
             let (mut hash, mut tree, mut roi) = (HashMapMarketDepth::new(TICK, LOT), BTreeMarketDepth::new(TICK, LOT), roi_vector());
@@ -448,19 +309,5 @@ mod tests {
             assert_eq!(of_ours(&ours.book), first);
             check(&ours.book).unwrap();
         }
-    }
-
-    #[test]
-    fn a_message_names_no_price_twice_and_most_changes_are_of_quantities() {
-        let stream = Stream::new(&mut Random::new(2), Spread::Anywhere, 40, 1);
-        let mut prices = std::collections::HashSet::new();
-        for rows in &stream.messages {
-            prices.clear();
-            assert_eq!(rows.len(), 40);
-            assert!(rows.iter().all(|row| prices.insert((row.side.index(), row.price))));
-        }
-        let forwards = stream.messages[..MESSAGES].iter().flatten();
-        let deleted = forwards.filter(|row| row.qty == 0).count() as f64 / (40 * MESSAGES) as f64;
-        assert!((0.07..0.13).contains(&deleted), "{deleted}");
     }
 }

@@ -86,17 +86,17 @@ fn is_output(outputs: &[Event], kind: EventKind) -> bool {
 
 /// A trade in, an order out (or its refusal).
 fn ours_new_order<'a>(told: i64) -> anyhow::Result<Side<'a>> {
-    let mut session = Session::trading()?;
+    let mut session = session::trading()?;
     let expected = if told == session::PLACE { EventKind::SendNew } else { EventKind::RiskRefusal };
     Ok(Side::new(OURS, ONE, move |meter| {
         for _ in 0..BLOCK {
-            let trade = session.trade(told);
+            let trade = session::tell(&mut session, told);
             let outputs = meter.time(0, || session.core.apply(black_box(&trade)));
             ensure!(is_output(outputs, expected), "the core gave {outputs:?}");
             if told == session::PLACE {
                 // Out of the way, so that as many rest as before.
                 let order = session.last_order()?;
-                let gone = Event::order_gone(EventKind::OrderCanceled, session::VENUE, session::TRADED, order, None, session.next());
+                let gone = Event::order_gone(EventKind::OrderCanceled, session::VENUE, session::TRADED, order, None, session.next_times());
                 session.core.apply(&gone);
             }
         }
@@ -107,7 +107,7 @@ fn ours_new_order<'a>(told: i64) -> anyhow::Result<Side<'a>> {
 
 /// An order's life from the acknowledgement on: the rest is filled while the cancel is on its way.
 fn ours_reports<'a>() -> anyhow::Result<Side<'a>> {
-    let mut session = Session::trading()?;
+    let mut session = session::trading()?;
     let mut orders = 0;
     Ok(Side::new(OURS, REPORTS, move |meter| {
         for _ in 0..BLOCK {
@@ -120,16 +120,16 @@ fn ours_reports<'a>() -> anyhow::Result<Side<'a>> {
 }
 
 fn ours_life(session: &mut Session, meter: &mut Meter, side: BookSide) -> anyhow::Result<()> {
-    let place = session.trade(session::PLACE);
+    let place = session::tell(session, session::PLACE);
     session.core.apply(&place);
     let order = session.last_order()?;
     let state = |session: &Session| session.core.desk().order(order).map(|order| order.state);
-    let accepted = Event::order_report(EventKind::OrderAck, session::VENUE, session::TRADED, order, session.next());
+    let accepted = Event::order_report(EventKind::OrderAck, session::VENUE, session::TRADED, order, session.next_times());
     meter.time(0, || session.core.apply(black_box(&accepted)).len());
     let [fee, fill] = session.fill(order, side, session::ORDER_QTY / 2);
     meter.time(1, || session.core.apply(black_box(&fee)).len() + session.core.apply(black_box(&fill)).len());
     ensure!(state(session) == Some(OrderState::PartiallyFilled), "half filled, the order is {:?}", state(session));
-    let cancel = session.trade(session::CANCEL);
+    let cancel = session::tell(session, session::CANCEL);
     meter.time(2, || session.core.apply(black_box(&cancel)).len());
     ensure!(state(session) == Some(OrderState::PendingCancel), "with a cancel on its way, the order is {:?}", state(session));
     let [fee, fill] = session.fill(order, side, session::ORDER_QTY / 2);
@@ -393,8 +393,8 @@ mod tests {
         }
         assert_eq!(order.status(), OrderStatus::PartiallyFilled);
         assert!(order.apply(fill).is_err());
-        let mut session = Session::trading().unwrap();
-        let place = session.trade(session::PLACE);
+        let mut session = session::trading().unwrap();
+        let place = session::tell(&mut session, session::PLACE);
         session.core.apply(&place);
         let id = session.last_order().unwrap();
         let [_, fill] = session.fill(id, BookSide::Buy, session::ORDER_QTY / 2);

@@ -17,7 +17,7 @@
 //! warm. Handlers add up prices. A figure is of sixteen trades, as one alone takes no longer than reading the time.
 
 use crate::nautilus;
-use crate::session::{self, Session};
+use crate::session;
 use crate::{BLOCK, ONE, OURS};
 use anyhow::{Context as _, bail, ensure};
 use bench::measure::{Budget, Side, alternate};
@@ -297,10 +297,10 @@ fn one_way<'a, R: Ring + 'a>(other: usize, burst: usize) -> anyhow::Result<Side<
 }
 
 fn ours_dispatch<'a>(subscribers: usize) -> anyhow::Result<Side<'a>> {
-    let mut session = Session::looking(subscribers)?;
+    let mut session = session::looking(subscribers)?;
     Ok(Side::new(OURS, ONE, move |meter| {
         for _ in 0..BLOCK {
-            let trades = [(); TRADES].map(|()| session.trade(session::LOOK));
+            let trades = [(); TRADES].map(|()| session::tell(&mut session, session::LOOK));
             meter.time(0, || trades.iter().map(|trade| session.core.apply(black_box(trade)).len()).sum::<usize>());
         }
         Ok(())
@@ -378,9 +378,9 @@ mod tests {
             let sides = alternate(budget, vec![ours_dispatch(subscribers).unwrap(), nautilus_dispatch(subscribers)]).unwrap();
             assert!(sides.iter().all(|side| side[0].histogram.len() >= BLOCK as u64));
         }
-        let mut session = Session::looking(3).unwrap();
+        let mut session = session::looking(3).unwrap();
         let before = session.core.state_hash();
-        let trade = session.trade(session::LOOK);
+        let trade = session::tell(&mut session, session::LOOK);
         session.core.apply(&trade);
         assert_ne!(session.core.state_hash(), before);
     }

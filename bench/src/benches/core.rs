@@ -5,26 +5,21 @@
 //! for the strategy, which is as small as one can be, or for the book; how much the book alone is, the row without an
 //! order says.
 //!
-//! Limits of every kind are set, wide enough to be checked and never hit; sizes are those that the engine runs with by
-//! default. Some orders rest far from the market all the time. Orders alternate: half are filled, half are cancelled,
-//! buys and sells in turn, so that no position grows. State hashes, which the engine takes once in many thousand inputs,
-//! are off.
+//! Limits, sizes, accounts and the book are those of [`session`]. Some orders rest far from the market all the time. Orders
+//! alternate: half are filled, half are cancelled, buys and sells in turn, so that no position grows.
+
+pub mod session;
 
 use super::{BLOCK, OURS};
 use crate::measure::{Budget, Meter, Side as Measure, alternate};
 use crate::report::{Ratio, Report, Target};
 use anyhow::{Context as _, ensure};
-use engine_core::book::BookConfig;
-use engine_core::config::{
-    AssetLimits, Capacity, CoreConfig, GlobalLimits, InstrumentLimits, RateLimit, StrategyConfig, StrategyLimits, Timing, VenueConfig,
-};
-use engine_core::core::Core;
-use engine_core::event::{Event, EventKind, FeedState, InstrumentStatus, Side, Times, flags};
-use engine_core::fixed::{Money, Price, Qty};
-use engine_core::ids::{AssetId, InstrumentId, OrderId, VenueId};
-use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
+use engine_core::event::{Event, EventKind, Side, flags};
+use engine_core::fixed::{Price, Qty};
+use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::state_hash::StateHasher;
-use engine_core::strategy::{Context, NewOrder, PublicTrade, Strategy};
+use engine_core::strategy::{Context, PublicTrade, Strategy};
+use session::{BID, BTC, COIN, ETH, Market, ORDER_QTY, RESTING, Session, TRADED, VENUE, order_at, place_resting, price_at};
 
 const BENCH: &str = "core";
 const OPERATIONS: [&str; 7] = [
@@ -50,25 +45,12 @@ const P50_MAX: f64 = 100.0;
 /// Nanoseconds at 999 of 1000.
 const P999_MAX: f64 = 300.0;
 
-const START_NS: u64 = 1_800_000_000_000_000_000;
-/// From one input to the next.
-const STEP_NS: u64 = 10_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
-const VENUE: VenueId = VenueId(0);
-/// The instrument traded; three are there.
-const TRADED: InstrumentId = InstrumentId(0);
-const BTC: AssetId = AssetId(0);
-const USDT: AssetId = AssetId(1);
-const ETH: AssetId = AssetId(2);
-/// In hundredths.
-const BID: i64 = 5_000_000;
-const ASK: i64 = 5_000_010;
-const COIN: i64 = 100_000_000;
-const ORDER_QTY: i64 = COIN / 100;
-/// Orders that rest on each side.
-const RESTING: u32 = 16;
-/// How far from the market, at least.
-const RESTING_AWAY: i64 = 100_000;
+/// The first is traded, the others are there.
+const MARKETS: [Market; 3] = [
+    Market { venue: VENUE, symbol: "BTCUSDT", base: BTC },
+    Market { venue: VenueId(1), symbol: "BTC/USDT", base: BTC },
+    Market { venue: VENUE, symbol: "ETHUSDT", base: ETH },
+];
 
 /// Measures.
 pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
@@ -108,14 +90,6 @@ const fn side_of(order: u64) -> Side {
     if matches!(order % 4, 0 | 3) { Side::Buy } else { Side::Sell }
 }
 
-const fn order_at(side: Side, away: i64, qty: i64) -> NewOrder {
-    let price = match side {
-        Side::Buy => BID - away,
-        Side::Sell => ASK + away,
-    };
-    NewOrder { instrument: TRADED, side, price: Price(price), qty: Qty(qty), post_only: true, ioc: false }
-}
-
 impl Strategy for Minimal {
     fn name(&self) -> &str {
         "minimal"
@@ -141,11 +115,7 @@ impl Strategy for Minimal {
     fn on_timer(&mut self, ctx: &mut Context<'_>) {
         if !self.rested {
             self.rested = true;
-            for at in 0..i64::from(RESTING) {
-                for side in [Side::Buy, Side::Sell] {
-                    let _ = ctx.place(order_at(side, RESTING_AWAY + 100 * at, COIN));
-                }
-            }
+            place_resting(ctx, COIN);
         }
     }
 
@@ -154,154 +124,20 @@ impl Strategy for Minimal {
     }
 }
 
-fn units(n: i64) -> Money {
-    Money::from_scaled(n, 0)
-}
-
-fn config() -> anyhow::Result<CoreConfig> {
-    let (mut assets, mut instruments) = (AssetTable::new(), InstrumentTable::new());
-    for name in ["BTC", "USDT", "ETH"] {
-        assets.intern(name);
-    }
-    for (venue, symbol, base) in [(VENUE, "BTCUSDT", BTC), (VenueId(1), "BTC/USDT", BTC), (VENUE, "ETHUSDT", ETH)] {
-        let instrument = Instrument {
-            venue,
-            symbol: symbol.into(),
-            base,
-            quote: USDT,
-            price_scale: 2,
-            qty_scale: 8,
-            tick: Price(1),
-            lot: Qty(1_000),
-            qty_min: Qty(1_000),
-            qty_max: Qty(1_000_000 * COIN),
-            notional_min: units(5),
-            maker_fee_ppm: 100,
-            taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
-            capabilities: Capabilities { replace: true, reduce: false, post_only: true },
-        };
-        instruments.add(instrument).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    }
-    let rate = RateLimit::per_second(100);
-    let instrument_limits = InstrumentLimits {
-        order_min: Qty(1_000),
-        order_max: Qty(20 * COIN),
-        position_max: Qty(60 * COIN),
-        notional_max: units(5_000_000),
-        open_orders_max: 400,
-        price_collar_ppm: None,
-        stale_after_ns: None,
-    };
-    let venue = |name: &str| VenueConfig {
-        name: name.into(),
-        exposure_max: units(50_000_000),
-        open_orders_max: 600,
-        order_rate: rate,
-        message_rate: RateLimit::per_second(200),
-        check_balance: true,
-        require_reconcile: true,
-        book: BookConfig::default(),
-    };
-    let strategy = StrategyConfig {
-        name: "minimal".into(),
-        instruments: vec![TRADED],
-        limits: StrategyLimits {
-            position_max: units(50),
-            exposure_max: Some(units(50_000_000)),
-            open_orders_max: 500,
-            daily_loss_max: units(1_000_000),
-            drawdown_max: Some(units(1_000_000)),
-            order_rate: rate,
-        },
-        enabled: true,
-    };
-    Ok(CoreConfig {
-        assets,
-        instrument_limits: vec![Some(instrument_limits); instruments.len()],
-        instruments,
-        asset_limits: [BTC, ETH].map(|asset| AssetLimits { asset, exposure_max: units(100) }).to_vec(),
-        venues: vec![venue("a"), venue("b")],
-        strategies: vec![strategy],
-        reporting_asset: USDT,
-        conversion: Vec::new(),
-        limits: GlobalLimits {
-            exposure_max: units(80_000_000),
-            daily_loss_max: units(1_000_000),
-            drawdown_max: units(1_000_000),
-            open_orders_max: 1_000,
-            order_rate: rate,
-            cancel_rate: rate,
-            reject_burst: RateLimit::per_second(100),
-            fill_burst: rate,
-            clock_skew_max_ns: SECOND_NS / 2,
-            duplicate_window_ns: 1,
-            stale_after_ns: 3_600 * SECOND_NS,
-            price_collar_ppm: 100_000,
-            reduce_when_stale: true,
-            suspend_on_foreign_order: true,
-            halt_on_balance_mismatch: true,
-        },
-        timing: Timing::default(),
-        capacity: Capacity::default(),
-        state_hash_every: 0,
-    })
-}
-
 /// A core in a session, with a venue that answers.
 struct Rig {
-    core: Core,
-    now_ns: u64,
+    session: Session,
     sequence: u64,
-    trade_id: u64,
     cycles: u64,
 }
 
 impl Rig {
-    /// Everything up, reconciled and funded, a book with some depth, orders resting.
+    /// With orders resting.
     fn new() -> anyhow::Result<Rig> {
         let strategy = Minimal { changes: 0, placed: 0, last: None, rested: false };
-        let core = Core::new(config()?, vec![Box::new(strategy)])?;
-        let mut rig = Rig { core, now_ns: START_NS, sequence: 0, trade_id: 0, cycles: 0 };
-        let times = rig.times();
-        rig.core.apply(&Event { a: 1, b: 7, ..Event::new(EventKind::SessionStart, VENUE, times) });
-        for venue in [VENUE, VenueId(1)] {
-            for role in 0..2 {
-                rig.core.apply(&Event::feed_status(venue, role, FeedState::Up, times));
-            }
-            for (asset, total) in [(BTC, 60), (USDT, 5_000_000), (ETH, 100)] {
-                rig.core.apply(&Event::balance(venue, asset, units(total), units(total), times).with(flags::COLD | flags::SNAPSHOT));
-            }
-            for code in 0..2 {
-                let reconcile = Event::new(EventKind::Reconcile, venue, times).with(flags::COLD | flags::LAST);
-                rig.core.apply(&Event { code, ..reconcile });
-            }
-        }
-        for at in 0..100 {
-            for (side, price) in [(Side::Buy, BID - 10 * at), (Side::Sell, ASK + 10 * at)] {
-                let mark = if at == 0 && side == Side::Buy { flags::CLEAR } else { 0 };
-                let mark = if at == 99 && side == Side::Sell { flags::LAST } else { mark };
-                rig.core.apply(&Event::book_level(VENUE, TRADED, side, Price(price), Qty(COIN), 1, times).with(mark));
-            }
-        }
-        let next = rig.next();
-        let outputs = rig.core.apply(&Event::timer(next)).to_vec();
-        let orders: Vec<OrderId> = outputs.iter().filter(|e| e.event_kind() == Some(EventKind::SendNew)).map(Event::order_id).collect();
-        ensure!(orders.len() == 2 * RESTING as usize, "the core did not take the resting orders: {outputs:?}");
-        for order in orders {
-            rig.core.apply(&Event::order_report(EventKind::OrderAck, VENUE, TRADED, order, next));
-        }
-        Ok(rig)
-    }
-
-    fn times(&self) -> Times {
-        Times { core_ns: self.now_ns, poll_delay_ns: 100 }
-    }
-
-    fn next(&mut self) -> Times {
-        self.now_ns += STEP_NS;
-        self.times()
+        let mut session = Session::new(session::config(&MARKETS, &["minimal"])?, vec![Box::new(strategy)])?;
+        session.rest()?;
+        Ok(Rig { session, sequence: 0, cycles: 0 })
     }
 
     /// A change of quantity near the top of the book, as a whole message.
@@ -309,52 +145,41 @@ impl Rig {
         self.sequence += 1;
         let at = (self.sequence % 5) as i64;
         let qty = COIN + (self.sequence % 1_000) as i64;
-        let times = self.next();
+        let times = self.session.next_times();
         Event::book_level(VENUE, TRADED, Side::Buy, Price(BID - 10 * at), Qty(qty), 1 + self.sequence, times).with(flags::LAST)
     }
 
     /// One order's life.
     fn cycle(&mut self, meter: &mut Meter) -> anyhow::Result<()> {
         let quiet = self.change();
-        meter.time(QUIET, || self.core.apply(&quiet).len());
+        meter.time(QUIET, || self.session.core.apply(&quiet).len());
         let change = self.change();
-        meter.time(PLACE, || self.core.apply(&change).len());
-        let order = self.last_order().with_context(|| format!("no order was placed in cycle {}", self.cycles))?;
-        let ack = Event::order_report(EventKind::OrderAck, VENUE, TRADED, order, self.next());
-        meter.time(ACCEPT, || self.core.apply(&ack).len());
-        self.trade_id += 1;
-        let side = side_of(self.cycles);
-        let price = order_at(side, 0, ORDER_QTY).price;
-        let times = self.next();
-        if self.cycles.is_multiple_of(2) {
-            let fee = Event::fill_fee(VENUE, TRADED, order, self.trade_id, USDT, Money(1_000), times);
-            let fill = Event::fill(VENUE, TRADED, order, side, price, Qty(ORDER_QTY), self.trade_id, times);
-            meter.time(FEE, || self.core.apply(&fee).len());
-            meter.time(FILL, || self.core.apply(&fill).len());
+        let Rig { session, cycles, .. } = self;
+        meter.time(PLACE, || session.core.apply(&change).len());
+        let order = session.last_order().with_context(|| format!("no order was placed in cycle {cycles}"))?;
+        let ack = Event::order_report(EventKind::OrderAck, VENUE, TRADED, order, session.next_times());
+        meter.time(ACCEPT, || session.core.apply(&ack).len());
+        let side = side_of(*cycles);
+        if cycles.is_multiple_of(2) {
+            let [fee, fill] = session.fill(order, side, ORDER_QTY);
+            meter.time(FEE, || session.core.apply(&fee).len());
+            meter.time(FILL, || session.core.apply(&fill).len());
         } else {
-            let trade = Event::trade(VENUE, TRADED, side, price, Qty(1_000), self.trade_id, times).with(flags::LAST);
-            meter.time(CANCEL, || self.core.apply(&trade).len());
-            let gone = Event::order_gone(EventKind::OrderCanceled, VENUE, TRADED, order, None, self.next());
-            meter.time(CANCELED, || self.core.apply(&gone).len());
+            let trade = session.trade(side, price_at(side, 0), 1_000);
+            meter.time(CANCEL, || session.core.apply(&trade).len());
+            let gone = Event::order_gone(EventKind::OrderCanceled, VENUE, TRADED, order, None, session.next_times());
+            meter.time(CANCELED, || session.core.apply(&gone).len());
         }
-        ensure!(self.core.desk().order(order).is_some_and(|order| order.state.is_final()), "an order lives on in cycle {}", self.cycles);
-        self.cycles += 1;
+        ensure!(session.core.desk().order(order).is_some_and(|order| order.state.is_final()), "an order lives on in cycle {cycles}");
+        *cycles += 1;
         Ok(())
-    }
-
-    /// The order of the last placing.
-    fn last_order(&self) -> Option<OrderId> {
-        let next = self.core.desk().next_order_id(0)?;
-        let last = OrderId::new(1, next.sequence().checked_sub(1)?);
-        self.core.desk().order(last).is_some_and(|order| !order.state.is_final()).then_some(last)
     }
 
     /// Time goes by, and nothing was refused.
     fn check(&mut self) -> anyhow::Result<()> {
-        let timer = Event::timer(self.next());
-        self.core.apply(&timer);
-        let c = self.core.desk().counters();
-        let orders = self.cycles + 2 * u64::from(RESTING);
+        self.session.tick();
+        let c = self.session.core.desk().counters();
+        let orders = self.cycles + 2 * RESTING as u64;
         ensure!(c.submitted == orders && c.outputs_lost == 0, "{orders} orders were asked for, not all were taken: {c:?}");
         ensure!(c.fills == self.cycles.div_ceil(2) && c.cancelled == self.cycles / 2, "not all orders ended as they should: {c:?}");
         Ok(())
@@ -379,9 +204,9 @@ mod tests {
         let sides = alternate(budget, vec![side]).unwrap();
         assert_eq!(sides[0].iter().map(|m| m.histogram.len() % 200).sum::<u64>(), 0);
         assert!(sides[0][FILL].histogram.len() == sides[0][CANCEL].histogram.len());
-        let position = rig.core.desk().instrument_position(TRADED).unwrap();
+        let position = rig.session.core.desk().instrument_position(TRADED).unwrap();
         assert_eq!(position.qty.0, 0);
-        assert_eq!(rig.core.desk().counters().refused(), 0);
+        assert_eq!(rig.session.core.desk().counters().refused(), 0);
     }
 
     #[test]

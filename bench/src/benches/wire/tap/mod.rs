@@ -18,15 +18,13 @@
 //! that AF_PACKET sends from it without a queueing discipline. So the floors of `super::floor` cannot be tapped, and the one of
 //! `super::echo` can.
 
-mod bpf;
 mod pairing;
 mod program;
 
 pub use pairing::pair;
 
 use anyhow::{Context, ensure};
-use bpf::{Direction, SharedArray};
-use drivers::bpf::{AttachType, ProgramType, load_program};
+use drivers::bpf::{AttachType, ProgramType, SharedArray, attach_to_tracepoint, create_link, load_program, load_tracepoint_program};
 use drivers::interface::Interface;
 use drivers::testbed::Testbed;
 use nix::sched::{CloneFlags, setns};
@@ -46,6 +44,25 @@ const CPUS: usize = 1_024;
 /// Where the rings begin.
 const HEAD: usize = ARRIVALS + CPUS * CACHE_LINE;
 const WORD: usize = size_of::<u64>();
+
+/// Which frames of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Direction {
+    /// Those that come in.
+    Ingress,
+    /// Those that go out.
+    Egress,
+}
+
+impl Direction {
+    /// Where their program is.
+    const fn attach_type(self) -> AttachType {
+        match self {
+            Direction::Ingress => AttachType::TcxIngress,
+            Direction::Egress => AttachType::TcxEgress,
+        }
+    }
+}
 
 const DIRECTIONS: [Direction; 2] = [Direction::Egress, Direction::Ingress];
 
@@ -118,16 +135,15 @@ pub struct Tap {
 impl Tap {
     /// For the right end of a wire. It is not there before it listens.
     pub fn new(bed: &Testbed) -> anyhow::Result<Tap> {
-        let array = SharedArray::new(HEAD + 2 * CAPACITY * RECORD_LEN).context("an array for the tap")?;
+        let array = SharedArray::new((HEAD + 2 * CAPACITY * RECORD_LEN) / WORD)?;
         let ifindex = bed.right().run(|| Interface::open(bed.right_interface()))??.index;
-        let load = |direction| {
-            // The attach type at loading says nothing for this kind of program.
-            let program = program::program(array.fd(), direction);
-            load_program(ProgramType::TrafficControl, AttachType::TcxIngress, &program)
+        let load = |direction: Direction| {
+            let program = program::program(&array, direction)?;
+            load_program(ProgramType::TrafficControl, direction.attach_type(), &program)
         };
         let programs = DIRECTIONS.map(load);
         let [egress, ingress] = programs;
-        let arrivals = bpf::load_for_tracepoint(&program::arrival_program(array.fd())).context("loading a program for a tracepoint")?;
+        let arrivals = load_tracepoint_program(&program::arrival_program(&array)?)?;
         Ok(Tap { array, programs: [egress?, ingress?], arrivals, namespace: File::open(bed.right().path())?, ifindex })
     }
 
@@ -137,13 +153,13 @@ impl Tap {
     /// If the kernel does not attach the programs (before Linux 6.6), or the interface is gone.
     pub fn listen(&self) -> anyhow::Result<Listening<'_>> {
         let before = DIRECTIONS.map(|direction| self.passed(direction));
-        let arrivals = bpf::attach_to_tracepoint(self.arrivals.as_fd(), c"netif_rx").context("attaching the tap to netif_rx")?;
+        let arrivals = attach_to_tracepoint(self.arrivals.as_fd(), c"netif_rx").context("attaching the tap to netif_rx")?;
         // A link is made in the network namespace of the thread that makes it.
         let Tap { programs, namespace, ifindex, .. } = self;
         let links = std::thread::scope(|scope| {
             let inside = scope.spawn(move || {
                 setns(namespace, CloneFlags::CLONE_NEWNET)?;
-                let attach = |direction| bpf::attach(programs[index(direction)].as_fd(), *ifindex, direction);
+                let attach = |direction: Direction| create_link(programs[index(direction)].as_fd(), *ifindex, direction.attach_type(), 0);
                 anyhow::Ok([attach(Direction::Egress)?, attach(Direction::Ingress)?])
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
