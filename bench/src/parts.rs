@@ -2,7 +2,8 @@
 //! sealing the order's record. Nothing of TCP, WebSocket, parsing, book, strategy, risk or encoding.
 //!
 //! The cipher is the one that our connections have where the venue does not object (AES-256-GCM), from the library that is
-//! the quicker one with everything at hand (aws-lc, see `tls`), called as directly as it allows. All of it is in the caches and the branches are known: these are the parts at their quickest.
+//! the quicker one with everything at hand (aws-lc, see `tls`), called as directly as it allows. All of it is in the
+//! caches and the branches are known: these are the parts at their quickest.
 
 use crate::measure::{Budget, Measured, Side, alternate};
 use crate::random::Random;
