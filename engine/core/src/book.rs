@@ -31,12 +31,17 @@ mod ladder;
 
 use crate::event::{BookInvalid, Event, EventKind, Side, VALUE_MAX, flags};
 use crate::fixed::{Price, Qty};
+use crate::ids::VenueId;
 use crate::prefetch::prefetch_lines;
 use crate::state_hash::StateHasher;
 use ladder::{Ladder, Walk};
 
 /// Most levels a side may be configured to hold.
 pub const CAPACITY_MAX: usize = 10_000;
+
+/// Prices and quantities below this are within [`VALUE_MAX`]: a power of two.
+const PLAIN_MAX: u64 = 1 << 56;
+const _: () = assert!(PLAIN_MAX < VALUE_MAX as u64);
 
 /// No window.
 const NO_WINDOW: u32 = u32::MAX;
@@ -171,6 +176,8 @@ pub struct Book {
     /// As in the configuration; [`NO_WINDOW`] if there is none.
     window: u32,
     top_only: bool,
+    /// Whose book it is: a note of its keeper, nothing to the book.
+    pub(crate) venue: VenueId,
 
     /// Top of the book after the last complete message, by [`Side::index`]; quantity 0 if the side is empty.
     top: [Level; 2],
@@ -201,6 +208,7 @@ impl Book {
             overflowed: 0,
             window: config.window.map_or(NO_WINDOW, |w| w as u32),
             top_only: config.top_only,
+            venue: VenueId(0),
             top: [Level::NONE; 2],
             quote: Quote::default(),
             ladders: [Ladder::new(Side::Buy, capacity, tick), Ladder::new(Side::Sell, capacity, tick)],
@@ -213,6 +221,9 @@ impl Book {
     #[inline]
     pub fn apply(&mut self, event: &Event) -> BookChange {
         if event.kind == EventKind::BookLevel as u8 {
+            if event.has(flags::CLEAR) {
+                self.begin_snapshot();
+            }
             return self.apply_level(event);
         }
         match event.event_kind() {
@@ -242,22 +253,41 @@ impl Book {
 
     #[inline]
     fn apply_level(&mut self, event: &Event) -> BookChange {
-        if event.has(flags::CLEAR) {
-            self.begin_snapshot();
+        match self.take_level(event) {
+            Ok(()) if event.has(flags::LAST) => self.end_message(),
+            Ok(()) => BookChange::Partial,
+            Err(change) => change,
         }
+    }
+
+    /// Takes the level of a `BookLevel` event that begins no snapshot. If that is the last of its message,
+    /// [`Book::end_message`] is to follow.
+    #[inline(always)]
+    pub(crate) fn take_level(&mut self, event: &Event) -> Result<(), BookChange> {
         if matches!(self.state, Validity::Invalid(_)) {
-            self.counters.ignored += 1;
-            return BookChange::Ignored;
+            return Err(self.ignore());
         }
         let (price, qty) = (event.level_price(), event.level_qty());
-        let sane = (1..=VALUE_MAX).contains(&price.0) && (0..=VALUE_MAX).contains(&qty.0);
-        let Some(side) = event.side().filter(|_| sane) else { return self.malformed() };
-        let dropped = self.ladders[side.index()].set(price, qty);
-        self.overflowed = self.overflowed.wrapping_add(u64::from(dropped));
+        // What markets have passes at one look.
+        let plain = ((price.0.wrapping_sub(1) | qty.0) as u64) < PLAIN_MAX;
+        if !plain && !is_sane(price, qty) {
+            return Err(self.malformed());
+        }
+        let side = usize::from(event.side).wrapping_sub(Side::Buy as usize);
+        let Some(ladder) = self.ladders.get_mut(side) else { return Err(self.malformed()) };
+        if ladder.set(price, qty) {
+            self.overflowed = self.overflowed.wrapping_add(1);
+        }
         self.applied = self.applied.wrapping_add(1);
         self.sequence = event.c;
         self.stamp(event);
-        if event.has(flags::LAST) { self.end_message() } else { BookChange::Partial }
+        Ok(())
+    }
+
+    #[cold]
+    fn ignore(&mut self) -> BookChange {
+        self.counters.ignored += 1;
+        BookChange::Ignored
     }
 
     #[cold]
@@ -336,7 +366,8 @@ impl Book {
     }
 
     /// Cuts to the window, checks for crossing, notes the new top.
-    fn end_message(&mut self) -> BookChange {
+    #[inline]
+    pub(crate) fn end_message(&mut self) -> BookChange {
         let loading = matches!(self.state, Validity::Loading(_));
         for ladder in &mut self.ladders {
             if loading {
@@ -350,7 +381,7 @@ impl Book {
             return self.invalidate(BookInvalid::Crossed);
         }
         self.state = Validity::Valid;
-        let change = self.updated();
+        let change = if self.quote_leads() { self.updated() } else { self.updated_to([bid, ask]) };
         if loading {
             self.counters.snapshots += 1;
             return BookChange::Validated;
@@ -360,8 +391,14 @@ impl Book {
 
     #[inline]
     fn updated(&mut self) -> BookChange {
-        let top = [self.merged_best(Side::Buy), self.merged_best(Side::Sell)];
-        let moved = top != self.top;
+        self.updated_to([self.merged_best(Side::Buy), self.merged_best(Side::Sell)])
+    }
+
+    #[inline]
+    fn updated_to(&mut self, top: [Level; 2]) -> BookChange {
+        // Without a branch for each of the four numbers.
+        let differ = |a: Level, b: Level| (a.price.0 ^ b.price.0) | (a.qty.0 ^ b.qty.0);
+        let moved = (differ(top[0], self.top[0]) | differ(top[1], self.top[1])) != 0;
         self.top = top;
         BookChange::Updated { top: moved }
     }
@@ -585,6 +622,12 @@ impl Iterator for Levels<'_> {
 }
 
 impl ExactSizeIterator for Levels<'_> {}
+
+/// True if price and quantity of a level are within bounds.
+#[cold]
+fn is_sane(price: Price, qty: Qty) -> bool {
+    (1..=VALUE_MAX).contains(&price.0) && (0..=VALUE_MAX).contains(&qty.0)
+}
 
 /// Side, price and quantity of a best quote, if they are within bounds. An empty side carries no price.
 #[inline]

@@ -205,3 +205,62 @@ fn saying_what_is_coming_changes_nothing() {
     let outputs = bench.level(BTC_A, Side::Buy, 49_990_00, COIN);
     assert!(outputs.is_empty() && bench.desk().book(BTC_A).unwrap().is_valid());
 }
+
+/// Books of A and of B that can be traded on, as counted and as walked.
+fn valid_books(bench: &Bench) -> [u64; 2] {
+    bench.desk().check_due();
+    let mut counts = [[0; 2]; 3];
+    bench.desk().count_books(&mut counts);
+    let each = u64::from(INSTRUMENTS) / 2;
+    assert_eq!([counts[0][0], counts[1][0], counts[2][0]], [each, each, 0], "no books where there is no venue");
+    [counts[0][1], counts[1][1]]
+}
+
+#[test]
+fn valid_books_are_counted_through_all_that_may_become_of_them() {
+    let mut bench = wide();
+    assert_eq!(valid_books(&bench), [0, 0]);
+    for id in [0, 1, 2, 46] {
+        bench.book(InstrumentId(id), 100_00, 100_10);
+    }
+    assert_eq!(valid_books(&bench), [3, 1]);
+    bench.book(InstrumentId(2), 100_00, 100_10);
+    assert_eq!(valid_books(&bench), [3, 1], "a snapshot more is no book more");
+
+    let loading = Event::book_level(A, InstrumentId(2), Side::Buy, Price(99_00), Qty(COIN), 900, bench.times()).with(flags::CLEAR);
+    bench.apply(loading);
+    assert_eq!(valid_books(&bench), [2, 1], "a snapshot has begun");
+    let rest = Event::book_level(A, InstrumentId(2), Side::Sell, Price(99_10), Qty(COIN), 900, bench.times()).with(flags::LAST);
+    bench.apply(rest);
+    assert_eq!(valid_books(&bench), [3, 1], "and has ended");
+
+    bench.level(InstrumentId(2), Side::Buy, 99_20, COIN);
+    assert_eq!(valid_books(&bench), [2, 1], "crossed");
+    bench.book_invalid(InstrumentId(1), BookInvalid::Gap);
+    bench.book_invalid(InstrumentId(1), BookInvalid::Gap);
+    assert_eq!(valid_books(&bench), [2, 0], "a gap counts once");
+    bench.level(InstrumentId(0), Side::Buy, 0, COIN);
+    assert_eq!(valid_books(&bench), [1, 0], "malformed");
+
+    bench.book(InstrumentId(0), 100_00, 100_10);
+    bench.book(InstrumentId(3), 100_00, 100_10);
+    bench.advance(STALE_NS);
+    bench.level(InstrumentId(0), Side::Buy, 100_00, COIN);
+    assert_eq!(valid_books(&bench), [2, 1], "as old as may be");
+    bench.advance(1);
+    bench.level(InstrumentId(0), Side::Buy, 100_00, 2 * COIN);
+    assert_eq!(valid_books(&bench), [1, 0], "stale before any timer has seen it");
+    bench.timer();
+    assert_eq!(valid_books(&bench), [1, 0], "and after");
+    bench.level(InstrumentId(46), Side::Buy, 100_00, COIN);
+    assert_eq!(valid_books(&bench), [2, 0], "heard of again");
+
+    bench.feed(A, 0, FeedState::Down);
+    assert_eq!(valid_books(&bench), [0, 0]);
+    bench.feed(A, 0, FeedState::Up);
+    bench.book(InstrumentId(0), 100_00, 100_10);
+    bench.book(InstrumentId(1), 100_00, 100_10);
+    assert_eq!(valid_books(&bench), [1, 1]);
+    bench.session(2);
+    assert_eq!(valid_books(&bench), [0, 0], "a session begins without books");
+}

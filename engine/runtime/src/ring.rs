@@ -90,10 +90,18 @@ impl Memory {
 
 /// The writing end. One thread.
 pub struct Producer {
-    memory: Arc<Memory>,
+    /// Start of the mapping, which `memory` keeps.
+    base: *mut u8,
+    mask: u64,
     head: u64,
-    tail_seen: u64,
+    /// The first sequence whose slot is not known to be free.
+    limit: u64,
+    closed: bool,
+    memory: Arc<Memory>,
 }
+
+// SAFETY: `base` points into the mapping of `memory`, which is `Send` and lives as long.
+unsafe impl Send for Producer {}
 
 /// The reading end. One thread.
 pub struct Consumer {
@@ -177,8 +185,11 @@ pub fn start(opened: Opened, first: u64, tag: u64) -> (Producer, Consumer) {
 fn split(memory: Memory, first: u64) -> (Producer, Consumer) {
     memory.word(HEAD_AT).store(first, Ordering::Release);
     memory.word(TAIL_AT).store(first, Ordering::Release);
+    let (base, mask) = (memory.map.as_mut_ptr(), memory.mask);
+    let limit = first.wrapping_add(memory.capacity());
     let memory = Arc::new(memory);
-    (Producer { memory: Arc::clone(&memory), head: first, tail_seen: first }, Consumer { memory, tail: first, head_seen: first })
+    let producer = Producer { base, mask, head: first, limit, closed: false, memory: Arc::clone(&memory) };
+    (producer, Consumer { memory, tail: first, head_seen: first })
 }
 
 fn check_capacity(capacity: usize) -> Result<(), RingError> {
@@ -245,29 +256,45 @@ impl Producer {
     /// Free slots; refreshed from the consumer's position.
     #[inline]
     pub fn free(&mut self) -> u64 {
-        self.tail_seen = self.memory.word(TAIL_AT).load(Ordering::Acquire);
-        self.memory.capacity() - (self.head - self.tail_seen)
+        let limit = self.memory.word(TAIL_AT).load(Ordering::Acquire).wrapping_add(self.capacity());
+        if !self.closed {
+            self.limit = limit;
+        }
+        limit - self.head
     }
 
     /// Capacity in slots.
     #[inline]
     pub fn capacity(&self) -> u64 {
-        self.memory.capacity()
+        self.mask + 1
+    }
+
+    /// Takes no event from here on: every push says that the ring is full.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.limit = self.head;
     }
 
     /// Records an event; false if the ring is full.
     #[inline]
     #[must_use]
     pub fn push(&mut self, event: &Event) -> bool {
-        if self.head - self.tail_seen == self.memory.capacity() && self.free() == 0 {
+        if self.head == self.limit && !self.has_room() {
             return false;
         }
-        // SAFETY: the slot of `head` is free: the consumer has released it (tail_seen acquired above or
-        // earlier), and this is the only producer.
-        unsafe { self.memory.slot(self.head).write(*event) };
-        self.head += 1;
-        self.memory.word(HEAD_AT).store(self.head, Ordering::Release);
+        // SAFETY: the slot lies in the mapping, as in `Memory::slot`. It is free: the consumer has released it (its tail
+        // acquired in `free`, now or earlier), and this is the only producer.
+        unsafe { self.base.add(HEADER_LEN).cast::<Event>().add((self.head & self.mask) as usize).write(*event) };
+        self.head = self.head.wrapping_add(1);
+        // SAFETY: as in `Memory::word`.
+        unsafe { &*self.base.add(HEAD_AT).cast::<AtomicU64>() }.store(self.head, Ordering::Release);
         true
+    }
+
+    /// Looks at the consumer's position again.
+    #[cold]
+    fn has_room(&mut self) -> bool {
+        self.free() > 0 && !self.closed
     }
 
     /// Reads the next `count` slots, so that they are in the caches when they are written.
@@ -378,6 +405,35 @@ mod tests {
         assert_eq!(consumer.pop().unwrap().a, 0);
         assert!(producer.push(&numbered(64)));
         assert_eq!(consumer.next_sequence(), 11);
+    }
+
+    #[test]
+    fn a_closed_ring_takes_nothing_more_and_keeps_what_it_has() {
+        let (mut producer, mut consumer) = in_process(64, 10).unwrap();
+        assert!(producer.push(&numbered(1)) && producer.push(&numbered(2)));
+        producer.close();
+        assert!(!producer.push(&numbered(3)));
+        assert_eq!(consumer.pop().unwrap().a, 1);
+        assert_eq!(producer.free(), 63, "room is still told of");
+        assert!(!producer.push(&numbered(4)));
+        assert_eq!((producer.next_sequence(), consumer.pop().unwrap().a), (12, 2));
+        assert!(consumer.pop().is_none());
+    }
+
+    #[test]
+    fn events_stay_whole_and_in_order_over_many_turns_of_the_ring() {
+        let (mut producer, mut consumer) = in_process(64, 61).unwrap();
+        let mut next = 0;
+        for n in 0..10_000u64 {
+            assert!(producer.push(&numbered(n)));
+            if n % 7 == 6 || n % 64 == 63 {
+                while let Some(event) = consumer.pop() {
+                    assert_eq!(event, numbered(next));
+                    next += 1;
+                }
+            }
+        }
+        assert_eq!(consumer.next_sequence(), 61 + next);
     }
 
     #[test]

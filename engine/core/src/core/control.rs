@@ -36,8 +36,9 @@ impl Desk {
         }
         for (market, guard) in self.markets.iter_mut().zip(&mut self.guards) {
             market.book.invalidate(BookInvalid::Disconnected);
-            guard.stale_told = false;
+            (guard.stale_told, guard.counted) = (false, false);
         }
+        self.books.iter_mut().for_each(|count| count.valid = 0);
         self.lose_link(None, true, event);
         true
     }

@@ -9,8 +9,6 @@ const ANOMALIES: usize = Anomaly::ALL.len();
 /// Counters of the core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counters {
-    /// Inputs taken in.
-    pub inputs: u64,
     /// New orders sent.
     pub submitted: u64,
     /// Orders that the venue acknowledged (or filled).
@@ -54,7 +52,6 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Counters {
         Counters {
-            inputs: 0,
             submitted: 0,
             acked: 0,
             filled: 0,

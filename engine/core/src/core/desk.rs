@@ -21,6 +21,9 @@ use crate::trades::TradeStream;
 
 /// Open orders, and entries of the tables of positions, that are touched between orders.
 const TOUCHED_MAX: usize = 32;
+/// Instruments of which all that an order reads, half a kilobyte each, fits into the first cache. Asking ahead for it costs each
+/// order some nanoseconds then, and gains nothing.
+const AT_HAND_MAX: usize = 64;
 /// Outputs for which there is room at hand.
 const OUTPUTS_TOUCHED: usize = 8;
 
@@ -71,6 +74,16 @@ pub(super) struct Guard {
     /// Its quote asset has a value in the reporting asset: from then on for ever.
     pub priced: bool,
     pub feeds: RateFeed,
+    /// It is among the valid books of [`Desk::books`].
+    pub counted: bool,
+}
+
+/// Books of a venue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BookCount {
+    pub all: u32,
+    /// Valid, whether stale or not.
+    pub valid: u32,
 }
 
 /// A venue's reconciliation.
@@ -101,6 +114,8 @@ pub struct Desk {
     pub(super) guards: Vec<Guard>,
     /// By instrument.
     pub(super) markets: Vec<Market>,
+    /// There are so many instruments that what an order reads is not at hand: it is asked for ahead.
+    pub(super) asks_ahead: bool,
     pub(super) session: Option<Session>,
     pub(super) notices: Vec<Notice>,
     notices_max: usize,
@@ -110,6 +125,8 @@ pub struct Desk {
     pub(super) positions: Positions,
     pub(super) instruments: InstrumentTable,
     pub(super) rounds: Vec<Round>,
+    /// By venue.
+    pub(super) books: Vec<BookCount>,
     /// By `venue * assets + asset`: the last difference between our record and the venue's at the end of a round.
     pub(super) differences: Vec<Money>,
     pub(super) pending_fee: Option<PendingFee>,
@@ -176,8 +193,13 @@ impl Desk {
                 return Err(ConfigError::NoRate { asset: name(instrument.quote), reporting: name(config.reporting_asset) });
             }
         }
+        let book = |instrument: &Instrument| {
+            let mut book = Book::with_tick(config.venues[instrument.venue.index()].book, instrument.tick);
+            book.venue = instrument.venue;
+            book
+        };
         let market = |instrument: &Instrument| Market {
-            book: Book::with_tick(config.venues[instrument.venue.index()].book, instrument.tick),
+            book: book(instrument),
             trades: TradeStream::new(config.capacity.trades as usize, config.timing.trade_window_ns),
             resync_ns: 0,
         };
@@ -186,9 +208,14 @@ impl Desk {
             venue: instrument.venue,
             stale_told: false,
             priced: false,
+            counted: false,
             feeds: positions.rates.fed_by(id, instrument),
         };
         let guards = config.instruments.iter().map(|(id, i)| guard(id, i)).collect();
+        let mut books = vec![BookCount::default(); venues];
+        for (_, instrument) in config.instruments.iter() {
+            books[instrument.venue.index()].all += 1;
+        }
         let capacity = config.capacity.orders as usize;
         // Per input: every open order may change state twice (a time-out, then a halt), every book may need a
         // resynchronisation, every venue a cancel-all.
@@ -219,6 +246,8 @@ impl Desk {
             strategy_outputs: 0,
             strategy_outputs_max: config.capacity.strategy_outputs,
             guards,
+            books,
+            asks_ahead: instruments > AT_HAND_MAX,
             notices: Vec::with_capacity(notices_max),
             notices_max,
             walk: Vec::with_capacity(capacity),
@@ -232,7 +261,6 @@ impl Desk {
         self.outputs.clear();
         self.strategy_outputs = 0;
         self.poll_delay_ns = event.poll_delay_ns;
-        self.counters.inputs += 1;
         if event.core_time_ns >= self.now_ns {
             self.now_ns = event.core_time_ns;
         } else {

@@ -38,6 +38,12 @@ impl DueQueue {
         Some(id)
     }
 
+    /// All that are due, in no order.
+    pub fn due(&self, now_ns: u64) -> impl Iterator<Item = u16> + '_ {
+        let any = self.queue.peek().is_some_and(|first| first.0.0 <= now_ns);
+        self.queue.iter().take(if any { usize::MAX } else { 0 }).filter(move |entry| entry.0.0 <= now_ns).map(|entry| entry.0.1)
+    }
+
     /// When an id is due that waits; panics if something waits twice, or more than memory was taken for. Walks all.
     pub fn due_of(&self, id: u16) -> Option<u64> {
         let mut waits = self.queue.iter().filter(|entry| entry.0.1 == id).map(|entry| entry.0.0);

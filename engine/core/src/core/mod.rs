@@ -36,11 +36,15 @@ use crate::ids::{InstrumentId, StrategyId, VenueId};
 use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
 use crate::strategy::{Context, PublicTrade, Strategy};
-use desk::{Guard, Notice};
+use desk::Notice;
+
+/// No instrument.
+const NONE: u32 = u32::MAX;
 
 /// Instruments of a venue whose strategies are to be called. Nearly always it is one.
 struct Dirty {
-    first: Option<InstrumentId>,
+    /// The id of one, or [`NONE`].
+    first: u32,
     /// Preallocated for all instruments of the venue.
     others: Vec<InstrumentId>,
 }
@@ -48,10 +52,16 @@ struct Dirty {
 impl Dirty {
     #[inline]
     fn add(&mut self, instrument: InstrumentId) {
-        match self.first {
-            None => self.first = Some(instrument),
-            Some(first) if first == instrument => {}
-            Some(_) => self.add_other(instrument),
+        if self.first != u32::from(instrument.0) {
+            self.add_another(instrument);
+        }
+    }
+
+    fn add_another(&mut self, instrument: InstrumentId) {
+        if self.first == NONE {
+            self.first = u32::from(instrument.0);
+        } else {
+            self.add_other(instrument);
         }
     }
 
@@ -66,14 +76,20 @@ impl Dirty {
 #[repr(C, align(64))]
 pub struct Core {
     inputs: u64,
-    until_hash: u32,
+    /// With this input the state's hash is given out.
+    hash_at: u64,
     /// By venue.
     dirty: Vec<Dirty>,
-    /// Strategies by instrument: `subscribers[subscriptions[i]..subscriptions[i + 1]]`.
-    subscriptions: Vec<u32>,
+    /// By instrument: where its strategies begin and end in `subscribers`.
+    subscriptions: Vec<[u32; 2]>,
     subscribers: Vec<StrategyId>,
     strategies: Vec<Box<dyn Strategy>>,
     desk: Desk,
+}
+
+/// The input with which the state's hash is given out next. With `every` 0 it never is.
+fn next_hash(inputs: u64, every: u32) -> u64 {
+    if every == 0 { u64::MAX } else { inputs + u64::from(every) }
 }
 
 impl Core {
@@ -85,37 +101,41 @@ impl Core {
         let desk = Desk::new(config)?;
         let config = desk.config();
         let mut subscribers = Vec::new();
-        let mut subscriptions = vec![0];
+        let mut subscriptions = Vec::new();
         for (id, _) in config.instruments.iter() {
+            let from = subscribers.len() as u32;
             for (at, strategy) in config.strategies.iter().enumerate() {
                 if strategy.instruments.contains(&id) {
                     subscribers.push(StrategyId(at as u8));
                 }
             }
-            subscriptions.push(subscribers.len() as u32);
+            subscriptions.push([from, subscribers.len() as u32]);
         }
         let of_venue = |venue: usize| config.instruments.iter().filter(|(_, i)| i.venue.index() == venue).count();
-        let dirty = (0..config.venues.len()).map(|venue| Dirty { first: None, others: Vec::with_capacity(of_venue(venue)) }).collect();
-        let until_hash = config.state_hash_every;
-        Ok(Core { desk, strategies, subscribers, subscriptions, dirty, inputs: 0, until_hash })
+        let dirty = (0..config.venues.len()).map(|venue| Dirty { first: NONE, others: Vec::with_capacity(of_venue(venue)) }).collect();
+        let hash_at = next_hash(0, config.state_hash_every);
+        Ok(Core { desk, strategies, subscribers, subscriptions, dirty, inputs: 0, hash_at })
     }
 
     /// Takes one input; gives the outputs that it causes, in order. They are valid until the next call.
     #[inline]
     pub fn apply(&mut self, event: &Event) -> &[Event] {
         self.desk.begin(event);
-        self.inputs += 1;
-        if event.kind == EventKind::BookLevel as u8 {
-            self.on_book(event);
+        self.inputs = self.inputs.wrapping_add(1);
+        if event.kind == EventKind::BookLevel as u8 && !event.has(flags::CLEAR) {
+            self.on_level(event);
         } else {
             self.apply_other(event);
         }
-        if self.until_hash > 0 {
-            self.until_hash -= 1;
-            if self.until_hash == 0 {
-                self.give_hash();
-            }
+        if self.inputs == self.hash_at {
+            self.give_hash();
         }
+        &self.desk.outputs
+    }
+
+    /// The outputs of the last input.
+    #[inline]
+    pub fn outputs(&self) -> &[Event] {
         &self.desk.outputs
     }
 
@@ -184,36 +204,83 @@ impl Core {
         }
     }
 
-    /// Book events: the hot path. Strategies look when the message is over.
+    /// A level that begins no snapshot: the hot path. Strategies look when the message is over.
     #[inline]
-    fn on_book(&mut self, event: &Event) {
+    fn on_level(&mut self, event: &Event) {
         let id = event.instrument_id();
-        let desk = &mut self.desk;
-        let (Some(guard), Some(market)) = (desk.guards.get_mut(id.index()), desk.markets.get_mut(id.index())) else {
-            return self.unknown(event);
-        };
-        if guard.venue != event.venue_id() {
+        let Some(market) = self.desk.markets.get_mut(id.index()) else { return self.unknown(event) };
+        if market.book.venue != event.venue_id() {
             return self.unknown(event);
         }
-        match market.book.apply(event) {
+        match market.book.take_level(event) {
+            Ok(()) if event.has(flags::LAST) => self.message_ended(event),
+            Ok(()) => self.add_dirty(event.venue_id(), id),
+            Err(change) => self.level_not_taken(event, change),
+        }
+    }
+
+    /// That was the last level of a message.
+    #[inline(never)]
+    fn message_ended(&mut self, event: &Event) {
+        let id = event.instrument_id();
+        let Some(market) = self.desk.markets.get_mut(id.index()) else { return };
+        match market.book.end_message() {
+            BookChange::Updated { top } => self.updated(event.venue_id(), id, top),
+            change => self.turned(event, change),
+        }
+        self.call_on_books(event.venue_id());
+    }
+
+    #[cold]
+    fn level_not_taken(&mut self, event: &Event, change: BookChange) {
+        self.book_changed(event, change);
+    }
+
+    /// Any event of a book.
+    fn on_book(&mut self, event: &Event) {
+        let id = event.instrument_id();
+        let Some(market) = self.desk.markets.get_mut(id.index()) else { return self.unknown(event) };
+        if market.book.venue != event.venue_id() {
+            return self.unknown(event);
+        }
+        let change = market.book.apply(event);
+        if event.has(flags::CLEAR) {
+            // It may have been valid.
+            self.desk.count_book(id);
+        }
+        self.book_changed(event, change);
+    }
+
+    fn book_changed(&mut self, event: &Event, change: BookChange) {
+        let id = event.instrument_id();
+        match change {
             BookChange::Partial => self.add_dirty(event.venue_id(), id),
-            BookChange::Updated { top } => {
-                guard.stale_told = false;
-                let overflowed = market.book.overflowed() != guard.overflowed;
-                if top {
-                    self.mark(id);
-                }
-                if overflowed {
-                    self.overflowed(id);
-                }
-                self.add_dirty(event.venue_id(), id);
-            }
+            BookChange::Updated { top } => self.updated(event.venue_id(), id, top),
             BookChange::Ignored => {}
             change => self.turned(event, change),
         }
         if event.has(flags::LAST) {
             self.call_on_books(event.venue_id());
         }
+    }
+
+    /// A message ended, and the book is valid as before.
+    #[inline(always)]
+    fn updated(&mut self, venue: VenueId, id: InstrumentId, top: bool) {
+        let desk = &mut self.desk;
+        let (Some(guard), Some(market)) = (desk.guards.get_mut(id.index()), desk.markets.get(id.index())) else { return };
+        guard.stale_told = false;
+        let overflowed = market.book.overflowed() != guard.overflowed;
+        if top
+            && let Some(mid) = market.book.mid()
+            && !(desk.positions.on_mid_alone(id, guard.feeds, mid) && guard.priced)
+        {
+            self.mark_all(id, mid);
+        }
+        if overflowed {
+            self.overflowed(id);
+        }
+        self.add_dirty(venue, id);
     }
 
     #[cold]
@@ -232,6 +299,7 @@ impl Core {
     #[cold]
     fn turned(&mut self, event: &Event, change: BookChange) {
         let id = event.instrument_id();
+        self.desk.count_book(id);
         if let BookChange::Invalidated(reason) = change {
             return self.invalidated(event, reason);
         }
@@ -239,23 +307,13 @@ impl Core {
         guard.stale_told = false;
         guard.overflowed = self.desk.markets[id.index()].book.overflowed();
         self.desk.watch_book(id);
-        self.mark(id);
+        if let Some(mid) = self.desk.markets[id.index()].book.mid() {
+            self.mark_all(id, mid);
+        }
         self.add_dirty(event.venue_id(), id);
     }
 
-    /// The top of a book moved.
-    #[inline]
-    fn mark(&mut self, id: InstrumentId) {
-        let desk = &mut self.desk;
-        let Some(mid) = desk.markets[id.index()].book.mid() else { return };
-        let Guard { priced, feeds, .. } = desk.guards[id.index()];
-        if desk.positions.on_mid_alone(id, feeds, mid) && priced {
-            return;
-        }
-        self.mark_all(id, mid);
-    }
-
-    /// As [`Core::mark`], where rates may come from the mid, or nothing is known of them yet.
+    /// The mid of a book moved, and rates may come from it, or nothing is known of them yet.
     #[inline(never)]
     fn mark_all(&mut self, id: InstrumentId, mid: Price) {
         let Some(instrument) = self.desk.instruments.get(id) else { return };
@@ -288,9 +346,14 @@ impl Core {
     }
 
     /// Calls `on_book` for every instrument of a venue that changed since the last message ended.
-    #[inline]
+    #[inline(always)]
     fn call_on_books(&mut self, venue: VenueId) {
-        let Some(first) = self.dirty.get_mut(venue.index()).and_then(|dirty| dirty.first.take()) else { return };
+        let Some(dirty) = self.dirty.get_mut(venue.index()) else { return };
+        let first = std::mem::replace(&mut dirty.first, NONE);
+        if first == NONE {
+            return;
+        }
+        let first = InstrumentId(first as u16);
         self.call_subscribers(first, |strategy, ctx| strategy.on_book(ctx, first));
         if !self.dirty[venue.index()].others.is_empty() {
             self.call_on_other_books(venue);
@@ -308,8 +371,8 @@ impl Core {
 
     #[inline]
     fn call_subscribers(&mut self, id: InstrumentId, mut call: impl FnMut(&mut dyn Strategy, &mut Context<'_>)) {
-        let (from, to) = (self.subscriptions[id.index()] as usize, self.subscriptions[id.index() + 1] as usize);
-        for &subscriber in &self.subscribers[from..to] {
+        let [from, to] = self.subscriptions[id.index()];
+        for &subscriber in &self.subscribers[from as usize..to as usize] {
             call(&mut *self.strategies[subscriber.index()], &mut Context::new(&mut self.desk, subscriber));
         }
     }
@@ -375,6 +438,7 @@ impl Core {
                 let id = InstrumentId(at as u16);
                 let of_venue = self.desk.instruments.get(id).is_some_and(|i| i.venue == venue);
                 if of_venue && self.desk.markets[at].book.invalidate(BookInvalid::Disconnected) != BookChange::Ignored {
+                    self.desk.count_book(id);
                     self.add_dirty(venue, id);
                 }
             }
@@ -398,7 +462,7 @@ impl Core {
             return;
         }
         for dirty in &mut self.dirty {
-            dirty.first = None;
+            dirty.first = NONE;
             dirty.others.clear();
         }
         self.give_notices();
@@ -409,7 +473,7 @@ impl Core {
 
     #[cold]
     fn give_hash(&mut self) {
-        self.until_hash = self.desk.config().state_hash_every;
+        self.hash_at = next_hash(self.inputs, self.desk.config().state_hash_every);
         let output = Event::new(EventKind::StateHash, VenueId(0), self.desk.times());
         let hash = self.state_hash();
         self.desk.push(Event { a: hash, b: self.inputs, flags: flags::LAST, ..output });
@@ -420,8 +484,13 @@ impl Core {
         let mut hasher = StateHasher::new();
         hasher.write_u64(self.inputs);
         self.desk.hash_state(&mut hasher);
-        for id in self.dirty.iter().flat_map(|dirty| dirty.first.iter().chain(&dirty.others)) {
-            hasher.write_u32(u32::from(id.0));
+        for dirty in &self.dirty {
+            if dirty.first != NONE {
+                hasher.write_u32(dirty.first);
+            }
+            for id in &dirty.others {
+                hasher.write_u32(u32::from(id.0));
+            }
         }
         for strategy in &self.strategies {
             strategy.hash_state(&mut hasher);

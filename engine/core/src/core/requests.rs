@@ -67,8 +67,10 @@ impl Desk {
     #[inline]
     fn try_place(&mut self, request: &Request<'_>) -> Result<OrderId, Refusal> {
         let session = self.session.ok_or(Refusal::NoSession)?;
-        self.gate.prefetch(request.strategy, request.instrument);
-        self.orders.prefetch(request.instrument);
+        if self.asks_ahead {
+            self.gate.prefetch(request.strategy, request.instrument);
+            self.orders.prefetch(request.instrument);
+        }
         let id = OrderId::new(session.epoch, session.next_sequence);
         let vacancy = self.orders.vacancy(id);
         match self.gate.pass(request, &self.view(request)?) {

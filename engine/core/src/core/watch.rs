@@ -92,6 +92,34 @@ impl Desk {
         }
     }
 
+    /// A book may have become valid or invalid: keeps the count of the valid ones.
+    #[cold]
+    pub(super) fn count_book(&mut self, id: InstrumentId) {
+        let valid = self.markets[id.index()].book.is_valid();
+        let guard = &mut self.guards[id.index()];
+        if guard.counted == valid {
+            return;
+        }
+        guard.counted = valid;
+        let count = &mut self.books[guard.venue.index()];
+        count.valid = if valid { count.valid + 1 } else { count.valid - 1 };
+    }
+
+    /// Books of each venue, by its id, and how many of them can be traded on. Looks at those that are stale or may be, no others.
+    pub fn count_books(&self, counts: &mut [[u64; 2]]) {
+        for (to, count) in counts.iter_mut().zip(&self.books) {
+            *to = [count.all, count.valid].map(u64::from);
+        }
+        let overdue = self.books_due.due(self.now_ns).map(usize::from).filter(|&at| !self.stale_books.contains(at));
+        for at in self.stale_books.iter().chain(overdue) {
+            if self.book_state(InstrumentId(at as u16)) == BookState::Stale
+                && let Some([_, valid]) = counts.get_mut(self.guards[at].venue.index())
+            {
+                *valid -= 1;
+            }
+        }
+    }
+
     fn stale_books(&mut self, stale: &mut impl FnMut(VenueId, InstrumentId)) {
         for _ in 0..self.books_due.len() {
             let Some(id) = self.books_due.take_due(self.now_ns) else { break };
@@ -130,6 +158,14 @@ impl Desk {
             let seen = leaves_ns.is_none_or(|leaves_ns| self.trades_due.due_of(id.0).is_some_and(|due_ns| due_ns <= leaves_ns));
             assert!(seen, "a trade of {id:?} leaves the window and nobody looks");
         }
+        let (mut kept, mut walked) = (vec![[0; 2]; self.books.len()], vec![[0; 2]; self.books.len()]);
+        self.count_books(&mut kept);
+        for (at, guard) in self.guards.iter().enumerate() {
+            let valid = self.book_state(InstrumentId(at as u16)) == BookState::Valid;
+            walked[guard.venue.index()][0] += 1;
+            walked[guard.venue.index()][1] += u64::from(valid);
+        }
+        assert_eq!(kept, walked, "books, and valid ones, of each venue");
     }
 
     /// While trading is stopped, whatever still rests is cancelled again and again.

@@ -317,17 +317,26 @@ impl OrderTable {
     /// orders; if no other is free, the slot of the order closed longest ago is used again.
     #[inline]
     pub(crate) fn insert_at(&mut self, vacancy: Vacancy, order: Order) -> Option<Slot> {
-        let (slot, vacancy) = if self.free == NIL {
-            let slot = self.take_another_slot()?;
-            // Forgetting an order closes gaps in the index.
-            (slot, self.vacancy(order.id)?)
-        } else {
-            (self.take_free_slot(), vacancy)
-        };
         let Order { strategy, instrument, side, state, .. } = order;
         let key = order.key();
         let wait_list = if state.is_in_flight() { WaitList::InFlight } else { WaitList::None };
-        self.orders[slot as usize] = Order { wait_list, ..order };
+        let order = Order { wait_list, ..order };
+        let (slot, vacancy) = if self.free != NIL {
+            let slot = self.take_free_slot();
+            self.orders[slot as usize] = order;
+            (slot, vacancy)
+        } else if self.orders.len() < self.capacity {
+            // A slot never used.
+            self.orders.push(order);
+            self.nodes.push(Node::NEW);
+            ((self.orders.len() - 1) as u32, vacancy)
+        } else {
+            let slot = self.forget_oldest(NIL)?;
+            // Forgetting an order closes gaps in the index.
+            let vacancy = self.vacancy(order.id)?;
+            self.orders[slot as usize] = order;
+            (slot, vacancy)
+        };
         self.index[vacancy.at] = Place { slot, tag: vacancy.tag };
         self.enter_lists(slot, strategy, instrument, side, key, wait_list == WaitList::InFlight);
         Some(Slot(slot))
@@ -351,18 +360,6 @@ impl OrderTable {
         self.free = self.nodes[slot as usize].wait.next;
         self.free_len -= 1;
         slot
-    }
-
-    /// A slot never used, or that of the order closed longest ago; `None` if all orders are open.
-    #[cold]
-    fn take_another_slot(&mut self) -> Option<u32> {
-        if self.orders.len() == self.capacity {
-            return self.forget_oldest(NIL);
-        }
-        let (strategy, instrument, venue) = (StrategyId(0), InstrumentId(0), VenueId(0));
-        self.orders.push(Order::new(OrderId::NONE, strategy, instrument, venue, Side::Buy, Price(0), Qty(0), 0));
-        self.nodes.push(Node::NEW);
-        Some((self.orders.len() - 1) as u32)
     }
 
     /// Forgets the order closed longest ago (but not `but`), its fills included; returns its slot.

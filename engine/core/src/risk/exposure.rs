@@ -232,9 +232,12 @@ struct Flow {
 impl Flow {
     #[inline]
     fn exceeds(&self, into: bool, more: i128) -> bool {
+        if self.max == i128::MAX || more <= 0 {
+            return false;
+        }
         // A sum that does not fit exceeds everything: there is no limit that an amount as large keeps.
         let worst = if into { self.net.checked_add(self.open_in) } else { self.open_out.checked_sub(self.net) };
-        more > 0 && self.max != i128::MAX && worst.and_then(|worst| worst.checked_add(more)).is_none_or(|worst| worst > self.max)
+        worst.and_then(|worst| worst.checked_add(more)).is_none_or(|worst| worst > self.max)
     }
 }
 

@@ -59,7 +59,8 @@ struct Recorder {
 impl Recorder {
     #[inline]
     fn record(&mut self, event: &Event, counters: &mut CoreSideCounters) {
-        if self.deaf || !self.ring.push(event) {
+        // A deaf recorder's ring is closed.
+        if !self.ring.push(event) {
             self.wait(event, counters);
         }
     }
@@ -78,6 +79,7 @@ impl Recorder {
                 self.deaf = turns >= WAIT_TURNS_MAX || self.progress.failed.load(Ordering::Acquire);
             }
         }
+        self.ring.close();
         counters.unrecorded += 1;
     }
 }
@@ -91,6 +93,8 @@ pub struct CoreSide {
     market_orders: bool,
     behind: bool,
     counters: CoreSideCounters,
+    /// What the core had taken in before.
+    inputs_before: u64,
 }
 
 impl CoreSide {
@@ -98,6 +102,7 @@ impl CoreSide {
     pub fn new(core: Core, ring: Producer, progress: Arc<WriterProgress>) -> CoreSide {
         let commands = vec![Event::default(); COMMANDS_MAX].into_boxed_slice().try_into();
         CoreSide {
+            inputs_before: core.inputs(),
             core,
             recorder: Recorder { ring, progress, deaf: false },
             commands: commands.unwrap_or_else(|_| unreachable!("the length is the array's")),
@@ -117,7 +122,7 @@ impl CoreSide {
     /// The counters.
     #[inline]
     pub fn counters(&self) -> CoreSideCounters {
-        self.counters
+        CoreSideCounters { inputs: self.core.inputs() - self.inputs_before, ..self.counters }
     }
 
     /// Sequence of the next event.
@@ -208,12 +213,20 @@ impl CoreSide {
     #[inline]
     fn apply(&mut self, event: &Event) {
         self.record(event);
-        self.counters.inputs += 1;
+        if !self.core.apply(event).is_empty() {
+            self.take_outputs(event);
+        }
+    }
+
+    /// Records what the event caused, and has commands wait to be sent.
+    #[inline(never)]
+    fn take_outputs(&mut self, event: &Event) {
         let market = event.kind < EventKind::FeedStatus as u8;
         // Split borrows: the outputs belong to the core while they are recorded.
         let CoreSide { core, recorder, commands, command_count, counters, market_orders, .. } = self;
-        for output in core.apply(event) {
-            counters.outputs += 1;
+        let outputs = core.outputs();
+        counters.outputs += outputs.len() as u64;
+        for output in outputs {
             recorder.record(output, counters);
             if output.kind >= EventKind::SendNew as u8 && output.kind <= EventKind::SendResync as u8 {
                 if *command_count < COMMANDS_MAX {
@@ -227,9 +240,13 @@ impl CoreSide {
         }
     }
 
-    /// Drops a market-data event, unless there is room for it.
+    /// Takes an event while the cold plane is behind: drops market data, unless there is room for it.
     #[cold]
-    fn drop_or_apply(&mut self, event: &Event) {
+    fn event_behind(&mut self, event: &Event) {
+        let market_data = event.kind <= EventKind::Trade as u8 && event.kind != EventKind::BookInvalid as u8;
+        if !market_data {
+            return self.apply(event);
+        }
         let tight = self.recorder.ring.free() < self.recorder.ring.capacity() / 8;
         if !tight {
             return self.apply(event);
@@ -252,9 +269,8 @@ impl CoreSide {
 impl EventSink for CoreSide {
     #[inline]
     fn event(&mut self, event: &Event) {
-        let market_data = event.kind <= EventKind::Trade as u8 && event.kind != EventKind::BookInvalid as u8;
-        if self.behind && market_data {
-            return self.drop_or_apply(event);
+        if self.behind {
+            return self.event_behind(event);
         }
         self.apply(event);
     }

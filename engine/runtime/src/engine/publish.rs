@@ -5,7 +5,6 @@ use super::network::{Channel, Network};
 use super::status::{Phase, Status, VENUES_MAX, VenueStatus};
 use super::venue_slot::{Barrier, VenueSlot};
 use engine_core::core::Desk;
-use engine_core::strategy::BookState;
 use venues::venue::Venue;
 
 impl<N, S, V> HotLoop<N, S, V>
@@ -47,7 +46,8 @@ where
         status.set_halted(desk.halted().is_some());
         let pnl = desk.pnl();
         status.set_pnl([pnl.net(), pnl.realised, pnl.unrealised, pnl.fees]);
-        let books = count_books(desk);
+        let mut books = [[0; 2]; VENUES_MAX];
+        desk.count_books(&mut books);
         for (slot, entry) in self.venues.iter().zip(&mut status.venues) {
             fill_venue(slot, desk, books.get(slot.id.index()), entry);
         }
@@ -81,17 +81,4 @@ where
         ..VenueStatus::default()
     };
     entry.set_feeds(desk.market_data(slot.id), desk.order_entry(slot.id));
-}
-
-/// Books of each venue by its id, and how many of them are valid, in one walk.
-#[inline(never)]
-fn count_books(desk: &Desk) -> [[u64; 2]; VENUES_MAX] {
-    let mut books = [[0; 2]; VENUES_MAX];
-    for (id, instrument) in desk.instruments().iter() {
-        if let Some([all, valid]) = books.get_mut(instrument.venue.index()) {
-            *all += 1;
-            *valid += u64::from(desk.book_state(id) == BookState::Valid);
-        }
-    }
-    books
 }
