@@ -30,3 +30,4 @@ pub mod rest;
 pub mod symbols;
 pub mod venue;
 pub mod words;
+pub mod writer;

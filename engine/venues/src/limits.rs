@@ -8,6 +8,8 @@
 //! (a counter that decays with time; Kraken). Both take the time as an argument and do integer
 //! arithmetic only.
 
+const S: u64 = 1_000_000_000;
+
 /// Who wants to spend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Urgency {
@@ -26,6 +28,8 @@ pub struct FixedWindow {
     reserve_percent: u8,
     window_ns: u64,
     window: u64,
+    /// When the present window ends.
+    end_ns: u64,
     used: u64,
     blocked_until_ns: u64,
 }
@@ -33,12 +37,14 @@ pub struct FixedWindow {
 impl FixedWindow {
     /// A budget of `limit` per `window_ns`, `reserve_percent` of which only cancels may use.
     pub const fn new(limit: u64, window_ns: u64, reserve_percent: u8) -> FixedWindow {
+        let window_ns = if window_ns == 0 { 1 } else { window_ns };
         FixedWindow {
             limit,
             reserve: reserve_of(limit, reserve_percent),
             reserve_percent,
-            window_ns: if window_ns == 0 { 1 } else { window_ns },
+            window_ns,
             window: 0,
+            end_ns: window_ns,
             used: 0,
             blocked_until_ns: 0,
         }
@@ -46,10 +52,18 @@ impl FixedWindow {
 
     #[inline]
     fn roll(&mut self, now_ns: u64) {
-        let window = now_ns / self.window_ns;
+        // A division each time would cost more than all the rest.
+        if now_ns >= self.end_ns {
+            self.enter(now_ns / self.window_ns);
+        }
+    }
+
+    #[cold]
+    fn enter(&mut self, window: u64) {
         // A clock that steps back must not open a fresh budget.
         if window > self.window {
             self.window = window;
+            self.end_ns = (window + 1).saturating_mul(self.window_ns);
             self.used = 0;
         }
     }
@@ -123,7 +137,11 @@ impl Leaky {
     #[inline]
     fn decay(&mut self, now_ns: u64) {
         let elapsed_ns = now_ns.saturating_sub(self.at_ns);
-        let fallen = u128::from(elapsed_ns) * u128::from(self.decay_milli_per_s) / 1_000_000_000;
+        // Of 128 bits only after weeks: their division is a call.
+        let fallen = match elapsed_ns.checked_mul(self.decay_milli_per_s) {
+            Some(product) => u128::from(product / S),
+            None => u128::from(elapsed_ns) * u128::from(self.decay_milli_per_s) / u128::from(S),
+        };
         if fallen == 0 {
             return; // Keep the fraction of a step: `at_ns` moves only when the counter does.
         }
@@ -172,8 +190,7 @@ const fn reserve_of(limit: u64, percent: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const S: u64 = 1_000_000_000;
+    use proptest::prelude::*;
 
     #[test]
     fn reserve_is_left_for_cancels_and_the_window_refills() {
@@ -223,5 +240,35 @@ mod tests {
         leaky.correct(60_000, now);
         assert!(!leaky.has_room(1, Urgency::Cancel, now));
         assert!(leaky.has_room(54_000, Urgency::Normal, now + 100 * S));
+    }
+
+    proptest! {
+        #[test]
+        fn windows_are_those_of_the_calendar(
+            window_ns in prop_oneof![1u64..100, Just(10 * S), Just(86_400 * S), Just(u64::MAX)],
+            steps in proptest::collection::vec((prop_oneof![0u64..300, 0..200_000 * S, any::<u64>()], 0u64..4), 1..40),
+        ) {
+            let mut window = FixedWindow::new(1_000, window_ns, 0);
+            let (mut present, mut used) = (0, 0);
+            for (now_ns, cost) in steps {
+                if now_ns / window_ns > present {
+                    (present, used) = (now_ns / window_ns, 0);
+                }
+                prop_assert_eq!(window.has_room(cost, Urgency::Normal, now_ns), used + cost <= 1_000);
+                window.spend(cost, now_ns);
+                used += cost;
+                prop_assert_eq!(window.used(), used);
+            }
+        }
+
+        #[test]
+        fn a_counter_falls_by_the_whole_product(elapsed_ns in (any::<u64>(), 0u32..64), decay in (any::<u64>(), 0u32..64), counter in any::<u64>()) {
+            let (elapsed_ns, decay) = (elapsed_ns.0 >> elapsed_ns.1, decay.0 >> decay.1);
+            let mut leaky = Leaky::new(u64::MAX, decay, 0);
+            leaky.correct(counter, 0);
+            leaky.has_room(0, Urgency::Normal, elapsed_ns);
+            let fallen = u128::from(elapsed_ns) * u128::from(decay) / 1_000_000_000;
+            prop_assert_eq!(u128::from(leaky.counter_milli()), u128::from(counter).saturating_sub(fallen));
+        }
     }
 }

@@ -18,6 +18,8 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct LinkSet {
     open: [Option<Entry>; LINKS_MAX],
+    /// Generation of the newest, as every order asks for it.
+    newest: Option<u32>,
 }
 
 impl LinkSet {
@@ -33,6 +35,11 @@ impl LinkSet {
                 }
             }
         }
+        self.find_newest();
+    }
+
+    fn find_newest(&mut self) {
+        self.newest = self.open.iter().flatten().map(|e| e.generation).max();
     }
 
     /// A connection is gone.
@@ -42,6 +49,7 @@ impl LinkSet {
                 *slot = None;
             }
         }
+        self.find_newest();
     }
 
     /// Notes that a connection is subscribed (or no longer is).
@@ -55,8 +63,8 @@ impl LinkSet {
 
     /// The newest open connection: the one that messages for the role go to.
     #[inline]
-    pub fn newest(&self) -> Option<u32> {
-        self.open.iter().flatten().map(|e| e.generation).max()
+    pub const fn newest(&self) -> Option<u32> {
+        self.newest
     }
 
     /// True if the newest connection is ready.

@@ -13,7 +13,7 @@
 use engine_core::fixed::POW10;
 
 /// `0` in each byte.
-const ZEROS: u64 = repeat(b'0');
+pub(crate) const ZEROS: u64 = repeat(b'0');
 /// The highest bit of each byte.
 const HIGH: u64 = repeat(0x80);
 /// Decimal places that [`Places`] can have.
@@ -49,7 +49,7 @@ const fn number(values: u64) -> u64 {
 
 /// What [`number`] reverses: the eight digits of a number below 10^8, leading zeros included.
 #[inline(always)]
-const fn digits(number: u64) -> u64 {
+pub(crate) const fn digits(number: u64) -> u64 {
     // Fours, pairs, digits: each half stays where it is, and what is left goes behind it. The products divide by 100
     // and by 10 exactly as far as the values reach.
     let fours = (number / 10_000) | ((number % 10_000) << 32);
@@ -61,7 +61,7 @@ const fn digits(number: u64) -> u64 {
 
 /// The text of a number below 10^8 in a word, and how many digits it has. What follows them is zeros.
 #[inline(always)]
-const fn short_text(number: u64) -> (u64, u32) {
+pub(crate) const fn short_text(number: u64) -> (u64, u32) {
     let word = digits(number);
     // Nought has one digit.
     let zeros = (word | (1 << 56)).trailing_zeros() & 0x38;
@@ -126,13 +126,13 @@ impl ShortText {
     #[inline(always)]
     pub fn write(&self, out: &mut [u8]) -> usize {
         let Some(out) = out.first_chunk_mut::<{ Self::LEN_MAX }>() else { return 0 };
-        for at in 0..3 {
-            out[8 * at..8 * at + 8].copy_from_slice(&self.words[at].to_le_bytes());
-        }
+        let [a, b, c, d, e] = out.as_chunks_mut::<8>().0 else { return 0 };
+        *a = self.words[0].to_le_bytes();
+        *b = self.words[1].to_le_bytes();
+        *c = self.words[2].to_le_bytes();
         if self.len > 24 {
-            for at in 3..5 {
-                out[8 * at..8 * at + 8].copy_from_slice(&self.words[at].to_le_bytes());
-            }
+            *d = self.words[3].to_le_bytes();
+            *e = self.words[4].to_le_bytes();
         }
         usize::from(self.len)
     }
@@ -142,6 +142,38 @@ impl ShortText {
 #[inline(always)]
 const fn flush_right(values: u64, bits: u32) -> u64 {
     (values << 8).wrapping_shl(56 - (bits & 0x38))
+}
+
+/// What words are worked with, where an instruction finds it in memory: a constant of eight bytes in the code costs an
+/// instruction each time that it is needed, and registers there are not enough.
+#[derive(Clone, Copy, Debug)]
+struct Constants {
+    zeros: u64,
+    high: u64,
+    beyond_nine: u64,
+    low: u64,
+    first: u64,
+    second: u64,
+}
+
+impl Constants {
+    const ALL: Constants = Constants {
+        zeros: ZEROS,
+        high: HIGH,
+        beyond_nine: repeat(0x76),
+        low: 0x0000_00ff_0000_00ff,
+        first: 100 + (1_000_000 << 32),
+        second: 1 + (10_000 << 32),
+    };
+
+    /// As the function of this name.
+    #[inline(always)]
+    const fn number(&self, values: u64) -> u64 {
+        let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+        let first = (pairs & self.low).wrapping_mul(self.first);
+        let second = ((pairs >> 16) & self.low).wrapping_mul(self.second);
+        first.wrapping_add(second) >> 32
+    }
 }
 
 /// How many decimal places are kept, prepared for [`Cursor::decimal`].
@@ -156,16 +188,23 @@ pub struct Places {
     /// What makes the highest bit of a byte of eight decimals show that it cannot stand there: a place kept that is no
     /// digit, or one behind them that is no zero.
     limits: u64,
+    constants: Constants,
 }
 
 /// By their number.
 static PLACES: [Places; PLACES_MAX as usize + 1] = {
-    let mut table = [Places { bits: 0, room: 64, unit: 1, limits: repeat(0x7f) }; PLACES_MAX as usize + 1];
+    let mut table = [Places { bits: 0, room: 64, unit: 1, limits: repeat(0x7f), constants: Constants::ALL }; PLACES_MAX as usize + 1];
     let mut scale = 1;
     while scale < table.len() {
         let bits = 8 * scale as u32;
         let kept = u64::MAX >> (64 - bits);
-        table[scale] = Places { bits, room: 64 - bits, unit: POW10[scale] as u64, limits: repeat(0x7f) - (kept & repeat(0x7f - 0x76)) };
+        table[scale] = Places {
+            bits,
+            room: 64 - bits,
+            unit: POW10[scale] as u64,
+            limits: repeat(0x7f) - (kept & repeat(0x7f - 0x76)),
+            constants: Constants::ALL,
+        };
         scale += 1;
     }
     table
@@ -196,6 +235,95 @@ pub struct Plain {
     pub zero_padded: bool,
 }
 
+/// Two decimals of a price level, and what stands behind them: see [`Cursor::quoted_pair`] and [`Cursor::named_pair`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// Price, quantity.
+    pub values: (i64, i64),
+    /// Their decimals as printed.
+    pub decimals: (u8, u8),
+    /// The eight bytes behind them.
+    next: u64,
+}
+
+impl Pair {
+    /// True if the text behind the pair begins so. `text` has at most eight bytes.
+    #[inline(always)]
+    pub const fn is_before<const N: usize>(&self, text: &[u8; N]) -> bool {
+        (self.next ^ word_of(text)) << (64 - 8 * N) == 0
+    }
+}
+
+/// Up to eight bytes as a word, zeros behind them.
+#[inline(always)]
+const fn word_of<const N: usize>(text: &[u8; N]) -> u64 {
+    const { assert!(N > 0 && N <= 8) };
+    let (mut word, mut at) = (0, N);
+    while at > 0 {
+        at -= 1;
+        word = word << 8 | text[at] as u64;
+    }
+    word
+}
+
+/// The word at a place of a window. That it lies in the window is known where this is called, so that nothing is left of
+/// the check.
+#[inline(always)]
+fn word_at<const N: usize>(window: &[u8; N], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*window.get(at..)?.first_chunk()?))
+}
+
+/// Reads what [`Cursor::decimal`] reads, and says at which place of the window it ends: at most sixteen on. With `PADDED`
+/// there must be eight decimals and there may be zeros in front; without, there may be fewer decimals and the zeros may not.
+#[inline(always)]
+fn decimal_in<const N: usize, const PADDED: bool>(window: &[u8; N], at: usize, places: &Places, k: &Constants) -> Option<(Plain, usize)> {
+    let values = word_at(window, at)? ^ k.zeros;
+    let other = (values.wrapping_add(k.beyond_nine) | values) & k.high;
+    if other == 0 {
+        return None;
+    }
+    let bits = other.trailing_zeros() & 0x38;
+    let point = at + (bits / 8) as usize;
+    if bits == 0 || window.get(point) != Some(&b'.') || (!PADDED && values & 0xff == 0 && bits > 8) {
+        return None;
+    }
+    let whole = values.wrapping_shl(64u32.wrapping_sub(bits));
+    let mut fraction = word_at(window, point + 1)? ^ k.zeros;
+    let mut decimals = 8;
+    if !PADDED {
+        let end = others(fraction).trailing_zeros() & 0x78;
+        if end == 0 {
+            return None;
+        }
+        fraction &= u64::MAX.wrapping_shr(64u32.wrapping_sub(end));
+        decimals = (end / 8) as u8;
+    }
+    if (fraction.wrapping_add(places.limits) | fraction) & k.high != 0 {
+        return None;
+    }
+    let value = if bits <= places.room {
+        // With no places kept the fraction is zero, wherever it is shifted.
+        k.number(whole.wrapping_shr(places.bits) | fraction.wrapping_shl(64u32.wrapping_sub(places.bits)))
+    } else {
+        k.number(whole).wrapping_mul(places.unit).wrapping_add(k.number(fraction.wrapping_shl(64u32.wrapping_sub(places.bits))))
+    };
+    Some((Plain { value: value as i64, decimals, zero_padded: false }, point + 1 + usize::from(decimals & 0xf)))
+}
+
+/// What makes the highest bit of a byte less its shape show that it is not of it: up to 9 where the shape has a zero, nothing
+/// elsewhere.
+#[inline(always)]
+const fn limits_of(shape: &[u8; 8]) -> u64 {
+    let (mut limits, mut at) = ([0x7f; 8], 0);
+    while at < 8 {
+        if shape[at] == b'0' {
+            limits[at] = 0x76;
+        }
+        at += 1;
+    }
+    u64::from_le_bytes(limits)
+}
+
 /// Eight characters of a known shape: digits where the shape has zeros, and between them what it has there.
 #[derive(Clone, Copy, Debug)]
 pub struct Shaped {
@@ -207,9 +335,8 @@ impl Shaped {
     /// `None` if the text has another shape.
     #[inline(always)]
     pub fn read(text: &[u8; 8], shape: &[u8; 8]) -> Option<Shaped> {
-        let limits = shape.map(|c| if c == b'0' { 0x76 } else { 0x7f });
         let values = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*shape);
-        let wrong = (values.wrapping_add(u64::from_le_bytes(limits)) | values) & HIGH;
+        let wrong = (values.wrapping_add(limits_of(shape)) | values) & HIGH;
         (wrong == 0).then_some(Shaped { values })
     }
 
@@ -376,6 +503,45 @@ impl<'a> Cursor<'a> {
         };
         Some(Plain { value: value as i64, decimals, zero_padded })
     }
+
+    /// Takes `68250.10000000","1.50000000`, each with eight decimals, of which a price is above zero. `None` also if less than
+    /// 43 bytes are left: what is there must then be read piece by piece.
+    #[inline(always)]
+    pub fn quoted_pair(&mut self, price_places: &Places, qty_places: &Places) -> Option<Pair> {
+        // 7 + 1 + 8, twice, what stands between them, and the word behind them.
+        let window: &[u8; 43] = self.rest.first_chunk()?;
+        let k = &price_places.constants;
+        let (price, end) = decimal_in::<43, true>(window, 0, price_places, k)?;
+        if price.value == 0 || window.get(end..end + 3)? != b"\",\"" {
+            return None;
+        }
+        let (qty, end) = decimal_in::<43, true>(window, end + 3, qty_places, k)?;
+        let next = word_at(window, end)?;
+        self.rest = self.rest.get(end..)?;
+        Some(Pair { values: (price.value, qty.value), decimals: (8, 8), next })
+    }
+
+    /// Takes `61250.4,"qty":0.60000000`, as JSON has numbers, of which a price is above zero. `None` also if less than 47 bytes are
+    /// left.
+    #[inline(always)]
+    pub fn named_pair(&mut self, price_places: &Places, qty_places: &Places) -> Option<Pair> {
+        let window: &[u8; 47] = self.rest.first_chunk()?;
+        let k = &price_places.constants;
+        let (price, end) = decimal_in::<47, false>(window, 0, price_places, k)?;
+        if price.value == 0 || window.get(end..end + 7)? != b",\"qty\":" {
+            return None;
+        }
+        let (qty, end) = decimal_in::<47, false>(window, end + 7, qty_places, k)?;
+        let next = word_at(window, end)?;
+        self.rest = self.rest.get(end..)?;
+        Some(Pair { values: (price.value, qty.value), decimals: (price.decimals, qty.decimals), next })
+    }
+
+    /// Takes what [`Pair::is_before`] has seen.
+    #[inline(always)]
+    pub fn skip<const N: usize>(&mut self) -> Option<()> {
+        self.advance(N)
+    }
 }
 
 #[cfg(test)]
@@ -458,6 +624,41 @@ mod tests {
     }
 
     proptest! {
+        /// A pair is what the two decimals are one by one; what is wrong with either, or not where it should be, is refused.
+        #[test]
+        fn pairs_read_as_their_decimals_do(
+            numbers in prop::array::uniform2("[0-9]{1,8}\\.[0-9]{7,9}|[0-9]{1,8}\\.[0-9]{1,8}|0?[1-9]{1,5}\\.[0-9]{1,3}0{5}|[-+.0-9e]{0,18}|0\\.0{1,9}"),
+            between in prop_oneof![8 => Just("\",\""), 8 => Just(",\"qty\":"), 1 => Just("\",,"), 1 => Just("")],
+            behind in "[\",}\\]]{2}[ -~]{40}", cut in 0usize..120, scales in (0u8..=8, 0u8..=8),
+        ) {
+            let text = format!("{}{between}{}{behind}", numbers[0], numbers[1]);
+            let text = &text.as_bytes()[..cut.min(text.len())];
+            let (price_places, qty_places) = (Places::of(scales.0).unwrap(), Places::of(scales.1).unwrap());
+            let one_by_one = |between: &[u8], quoted: bool| {
+                let mut cursor = Cursor::new(text);
+                let fits = |plain: &Plain| if quoted { plain.decimals == 8 } else { !plain.zero_padded };
+                let price = cursor.decimal(price_places).filter(|plain| fits(plain) && plain.value > 0)?;
+                cursor.rest = cursor.rest.strip_prefix(between)?;
+                let qty = cursor.decimal(qty_places).filter(fits)?;
+                Some(((price.value, qty.value), (price.decimals, qty.decimals), cursor.rest))
+            };
+            let pair = |cursor: &mut Cursor<'_>, pair: Option<Pair>| pair.map(|pair| (pair.values, pair.decimals, cursor.rest.to_vec(), pair.next));
+            let mut cursor = Cursor::new(text);
+            let read = cursor.quoted_pair(price_places, qty_places);
+            let quoted = pair(&mut cursor, read);
+            let mut cursor = Cursor::new(text);
+            let read = cursor.named_pair(price_places, qty_places);
+            let named = pair(&mut cursor, read);
+            for (read, want, window) in [(quoted, one_by_one(b"\",\"", true), 43), (named, one_by_one(b",\"qty\":", false), 47)] {
+                prop_assert!(read.is_none() || text.len() >= window);
+                let want = want.filter(|_| text.len() >= window);
+                prop_assert_eq!(read.as_ref().map(|read| (read.0, read.1, read.2.as_slice())), want);
+                if let Some((_, _, rest, next)) = read {
+                    prop_assert_eq!(&next.to_le_bytes(), &rest[..8]);
+                }
+            }
+        }
+
         #[test]
         fn integers_have_the_text_that_they_always_have(
             first in any::<u64>(), second in any::<u64>(), digits in (1u32..=18, 1u32..=18),

@@ -4,6 +4,7 @@
 //! oldest unanswered one is found by walking forward. An id is text of fixed length (a letter that says
 //! what it is, for the reader of a capture, and our 12 hexadecimal digits of epoch and sequence).
 
+use crate::writer::id_text;
 use engine_core::ids::OrderId;
 
 /// Requests that may be unanswered at a time. A power of two.
@@ -97,10 +98,8 @@ impl Requests {
             sequence = Self::after(sequence);
         }
         self.ring[Self::place(sequence)] = Some((sequence, request));
-        let mut id = OrderId::new(self.epoch, sequence).to_text();
-        id[0] = request.asked.letter();
         self.next = Self::after(sequence);
-        Some(id)
+        Some(id_text(request.asked.letter(), OrderId::new(self.epoch, sequence)))
     }
 
     /// The sequence that follows. 0 is left out: with it an id of epoch 0 would not be one.

@@ -11,17 +11,13 @@
 //! ```
 
 use super::requests::ID_LEN;
+use crate::writer::{Writer, id_text, write_thirteen_digits};
 use engine_core::event::Side;
-use engine_core::fixed::write_decimal;
 use engine_core::ids::OrderId;
 
-/// Digits of a time in milliseconds, from 2001 to 2286.
-const MS_LEN: usize = 13;
+// Times in milliseconds that have thirteen digits: from 2001 to 2286.
 const MS_MIN: u64 = 1_000_000_000_000;
 const MS_MAX: u64 = 9_999_999_999_999;
-
-/// Bytes that hold any decimal of ours.
-const DECIMAL_MAX: usize = 24;
 
 /// How a new order behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,43 +56,17 @@ impl Template {
         }
     }
 
-    /// Copies and patches; what follows is the writer's.
-    #[inline]
-    fn begin<'s>(&self, space: &'s mut [u8], id: &[u8; ID_LEN], order: OrderId, now_ns: u64) -> Option<Writer<'s>> {
-        let text = space.get_mut(..self.text.len())?;
+    /// Copies and patches; what follows is the writer's. The length of the template too.
+    #[inline(always)]
+    fn begin<'s>(&self, space: &'s mut [u8], id: &[u8; ID_LEN], order: OrderId, now_ns: u64) -> Option<(Writer<'s>, usize)> {
+        let (text, rest) = space.split_at_mut_checked(self.text.len())?;
         text.copy_from_slice(&self.text);
-        text.get_mut(self.id_at..self.id_at + ID_LEN)?.copy_from_slice(id);
+        *text.get_mut(self.id_at..)?.first_chunk_mut()? = *id;
         if let Some(at) = self.order_at {
-            text.get_mut(at..at + OrderId::TEXT_LEN)?.copy_from_slice(&order.to_text());
+            *text.get_mut(at..)?.first_chunk_mut()? = id_text(b'p', order);
         }
-        let mut ms = (now_ns / 1_000_000).clamp(MS_MIN, MS_MAX);
-        for digit in text.get_mut(self.time_at..self.time_at + MS_LEN)?.iter_mut().rev() {
-            *digit = b'0' + (ms % 10) as u8;
-            ms /= 10;
-        }
-        Some(Writer { at: self.text.len(), space })
-    }
-}
-
-/// Appends to a message.
-struct Writer<'s> {
-    space: &'s mut [u8],
-    at: usize,
-}
-
-impl Writer<'_> {
-    #[inline]
-    fn put(mut self, bytes: &[u8]) -> Option<Self> {
-        self.space.get_mut(self.at..self.at + bytes.len())?.copy_from_slice(bytes);
-        self.at += bytes.len();
-        Some(self)
-    }
-
-    #[inline]
-    fn decimal(self, value: i64, scale: u8) -> Option<Self> {
-        let mut text = [0; DECIMAL_MAX];
-        let len = write_decimal(value, scale, &mut text);
-        self.put(&text[..len])
+        write_thirteen_digits(timestamp_ms(now_ns), text.get_mut(self.time_at..)?.first_chunk_mut()?);
+        Some((Writer::new(rest), text.len()))
     }
 }
 
@@ -158,35 +128,37 @@ impl SymbolTemplates {
         now_ns: u64,
     ) -> Option<usize> {
         let template = &self.place[side.index()][kind as usize];
-        let writer = template.begin(space, id, order, now_ns)?.decimal(qty, qty_scale)?;
-        Some(writer.put(b"\",\"price\":\"")?.decimal(price, price_scale)?.put(b"\"}}")?.at)
+        let (mut writer, len) = template.begin(space, id, order, now_ns)?;
+        let tail = writer.decimal(qty, qty_scale).fixed(b"\",\"price\":\"").decimal(price, price_scale).fixed(b"\"}}").finish()?;
+        Some(len + tail)
     }
 
     /// `order.cancel`, by the venue's id if it is known (not 0).
     #[inline(never)]
     pub fn cancel(&self, space: &mut [u8], id: &[u8; ID_LEN], order: OrderId, venue_id: u64, now_ns: u64) -> Option<usize> {
         if venue_id == 0 {
-            return Some(self.cancel_ours.begin(space, id, order, now_ns)?.at);
+            return Some(self.cancel_ours.begin(space, id, order, now_ns)?.1);
         }
-        let writer = self.cancel_theirs.begin(space, id, order, now_ns)?;
-        Some(writer.put(itoa::Buffer::new().format(venue_id).as_bytes())?.put(b"}}")?.at)
+        let (mut writer, len) = self.cancel_theirs.begin(space, id, order, now_ns)?;
+        Some(len + writer.integer(venue_id).fixed(b"}}").finish()?)
     }
 
     /// `order.amend.keepPriority` to a smaller total quantity.
     #[inline(never)]
     pub fn amend(&self, space: &mut [u8], id: &[u8; ID_LEN], order: OrderId, (qty, scale): (i64, u8), now_ns: u64) -> Option<usize> {
-        let writer = self.amend_ours.begin(space, id, order, now_ns)?.put(&order.to_text())?;
-        Some(writer.put(b"\",\"newQty\":\"")?.decimal(qty, scale)?.put(b"\"}}")?.at)
+        let (mut writer, len) = self.amend_ours.begin(space, id, order, now_ns)?;
+        let tail = writer.fixed(&id_text(b'p', order)).fixed(b"\",\"newQty\":\"").decimal(qty, scale).fixed(b"\"}}").finish()?;
+        Some(len + tail)
     }
 
     /// `openOrders.cancelAll`.
     pub fn cancel_all(&self, space: &mut [u8], id: &[u8; ID_LEN], now_ns: u64) -> Option<usize> {
-        Some(self.cancel_all.begin(space, id, OrderId::NONE, now_ns)?.at)
+        Some(self.cancel_all.begin(space, id, OrderId::NONE, now_ns)?.1)
     }
 
     /// `order.status`.
     pub fn query(&self, space: &mut [u8], id: &[u8; ID_LEN], order: OrderId, now_ns: u64) -> Option<usize> {
-        Some(self.query.begin(space, id, order, now_ns)?.at)
+        Some(self.query.begin(space, id, order, now_ns)?.1)
     }
 }
 

@@ -79,21 +79,47 @@ fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Place
         return Some(c);
     }
     c.expect(b"[\"")?;
-    let (price_places, qty_places) = (*price_places, *qty_places);
     let mut count = 0;
     for place in scratch.free() {
-        let price = price(&mut c, &price_places)?;
-        c.expect(b"\",\"")?;
-        let qty = qty(&mut c, &qty_places)?;
-        *place = Row { side, price, qty };
+        let more = match c.quoted_pair(price_places, qty_places) {
+            Some(pair) => {
+                let (price, qty) = pair.values;
+                *place = Row { side, price, qty };
+                if pair.is_before(b"\"],[\"") {
+                    c.skip::<5>()?;
+                    true
+                } else {
+                    c.expect(b"\"]]")?;
+                    false
+                }
+            }
+            None => {
+                let more;
+                (*place, c, more) = level(c, side, (price_places, qty_places))?;
+                more
+            }
+        };
         count += 1;
-        if !c.accept(b"\"],[\"") {
-            c.expect(b"\"]]")?;
+        if !more {
             scratch.fill(count);
             return Some(c);
         }
     }
     None
+}
+
+/// A level near the end of a message, or with other decimals than the usual eight, and what follows it: true if that is
+/// another one.
+#[inline(never)]
+fn level<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places)) -> Option<(Row, Cursor<'a>, bool)> {
+    let price = price(&mut c, price_places)?;
+    c.expect(b"\",\"")?;
+    let qty = qty(&mut c, qty_places)?;
+    let more = c.accept(b"\"],[\"");
+    if !more {
+        c.expect(b"\"]]")?;
+    }
+    Some((Row { side, price, qty }, c, more))
 }
 
 #[inline(always)]

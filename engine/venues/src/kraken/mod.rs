@@ -28,7 +28,7 @@ pub mod rest;
 pub mod stream;
 pub mod tracked;
 pub mod usual;
-pub mod writer;
+pub use crate::writer;
 
 pub use rest::KrakenRest;
 

@@ -11,10 +11,10 @@
 
 use super::executions::Reports;
 use super::limits::{Cost, RateLedger};
-use super::message::{Envelope, time_text};
+use super::message::{Envelope, MinuteText, TIME_TEXT_LEN};
 use super::private::Private;
 use super::tracked::InFlight;
-use super::writer::Writer;
+use super::writer::{Writer, id_text};
 use super::{Cx, S};
 use crate::json::{JsonError, Scanner};
 use crate::outbox::{ColdRequest, Outbox};
@@ -155,6 +155,8 @@ pub struct OrderEntry {
     places: Vec<Option<u16>>,
     requests: Requests,
     window_ns: u64,
+    /// The minute of the last deadline.
+    minute: MinuteText,
 }
 
 /// A refusal in common words.
@@ -200,7 +202,15 @@ impl OrderEntry {
     pub fn new(reports: Reports, private: Private, places: Vec<Option<u16>>, reserve_percent: u8, window_ms: u32) -> OrderEntry {
         let window_ms = if window_ms == 0 { WINDOW_MS } else { u64::from(window_ms).clamp(WINDOW_MS_MIN, WINDOW_MS_MAX) };
         let ledger = RateLedger::new(reports.symbols.symbols().len(), reserve_percent);
-        OrderEntry { reports, private, ledger, places, requests: Requests::new(), window_ns: window_ms * 1_000_000 }
+        OrderEntry {
+            reports,
+            private,
+            ledger,
+            places,
+            requests: Requests::new(),
+            window_ns: window_ms * 1_000_000,
+            minute: MinuteText::default(),
+        }
     }
 
     fn place(&self, instrument: InstrumentId) -> Result<usize, ExecuteError> {
@@ -248,7 +258,8 @@ impl OrderEntry {
         }
         let entry = self.reports.orders.find_or_insert(order).ok_or(ExecuteError::Full)?;
         let post_only = command.has(flags::POST_ONLY);
-        let sent = out.send(Role::OrderEntry, |space| self.write_add(space, place, command, side, id, now_ns));
+        let deadline = self.deadline(now_ns);
+        let sent = out.send(Role::OrderEntry, |space| self.write_add(space, place, command, side, id, &deadline));
         let held = &mut self.reports.orders[entry];
         (held.instrument, held.side, held.price, held.qty) = (Some(instrument), Some(side), price, qty);
         (held.changed_ns, held.post_only, held.in_flight) = (now_ns, post_only, InFlight::Add);
@@ -279,7 +290,8 @@ impl OrderEntry {
             return Err(ExecuteError::RateLimited);
         }
         let post_only = held.post_only;
-        let sent = out.send(Role::OrderEntry, |space| self.write_amend(space, place, command, post_only, id, now_ns));
+        let deadline = self.deadline(now_ns);
+        let sent = out.send(Role::OrderEntry, |space| self.write_amend(space, place, command, post_only, id, &deadline));
         if !sent {
             return Err(ExecuteError::Full);
         }
@@ -321,43 +333,75 @@ impl OrderEntry {
         Ok(())
     }
 
-    #[inline(never)]
-    fn write_add(&self, space: &mut [u8], place: usize, command: &Event, side: Side, id: u64, now_ns: u64) -> Option<usize> {
-        let symbol = &self.reports.symbols.symbols()[place];
-        let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
-        let deadline = time_text(now_ns.saturating_add(self.window_ns));
-        let mut m = Writer::new(space);
-        m.put(br#"{"method":"add_order","params":{"order_type":"limit","side":""#).put(side.as_str().as_bytes());
-        m.put(br#"","symbol":""#).put(symbol.text.as_bytes());
-        m.put(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).put(br#","limit_price":"#).decimal(price, symbol.price_scale);
-        m.put(if command.has(flags::IOC) { br#","time_in_force":"ioc""# } else { br#","time_in_force":"gtc""# });
-        if command.has(flags::POST_ONLY) {
-            m.put(br#","post_only":true"#);
-        }
-        m.put(br#","cl_ord_id":""#).put(&order.to_text()).put(br#"","deadline":""#).put(&deadline);
-        m.put(br#"","token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
+    /// What a request that is sent now stays good for.
+    #[inline(always)]
+    fn deadline(&mut self, now_ns: u64) -> [u8; TIME_TEXT_LEN] {
+        self.minute.time_text(now_ns.saturating_add(self.window_ns))
     }
 
     #[inline(never)]
-    fn write_amend(&self, space: &mut [u8], place: usize, command: &Event, post_only: bool, id: u64, now_ns: u64) -> Option<usize> {
+    fn write_add(
+        &self,
+        space: &mut [u8],
+        place: usize,
+        command: &Event,
+        side: Side,
+        id: u64,
+        deadline: &[u8; TIME_TEXT_LEN],
+    ) -> Option<usize> {
         let symbol = &self.reports.symbols.symbols()[place];
         let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
-        let deadline = time_text(now_ns.saturating_add(self.window_ns));
         let mut m = Writer::new(space);
-        m.put(br#"{"method":"amend_order","params":{"cl_ord_id":""#).put(&order.to_text());
-        m.put(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).put(br#","limit_price":"#).decimal(price, symbol.price_scale);
-        if post_only {
-            m.put(br#","post_only":true"#);
+        m.fixed(br#"{"method":"add_order","params":{"order_type":"limit","side":""#);
+        match side {
+            Side::Buy => m.fixed(br#"buy","symbol":""#),
+            Side::Sell => m.fixed(br#"sell","symbol":""#),
+        };
+        m.put(symbol.text.as_bytes()).fixed(br#"","order_qty":"#).decimal(qty, symbol.qty_scale);
+        m.fixed(br#","limit_price":"#).decimal(price, symbol.price_scale);
+        match command.has(flags::IOC) {
+            true => m.fixed(br#","time_in_force":"ioc""#),
+            false => m.fixed(br#","time_in_force":"gtc""#),
+        };
+        if command.has(flags::POST_ONLY) {
+            m.fixed(br#","post_only":true"#);
         }
-        m.put(br#","deadline":""#).put(&deadline);
-        m.put(br#"","token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
+        m.fixed(br#","cl_ord_id":""#).fixed(&id_text(b'p', order));
+        self.write_end(m.fixed(br#"","deadline":""#).fixed(deadline).fixed(b"\""), id)
+    }
+
+    #[inline(never)]
+    fn write_amend(
+        &self,
+        space: &mut [u8],
+        place: usize,
+        command: &Event,
+        post_only: bool,
+        id: u64,
+        deadline: &[u8; TIME_TEXT_LEN],
+    ) -> Option<usize> {
+        let symbol = &self.reports.symbols.symbols()[place];
+        let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
+        let mut m = Writer::new(space);
+        m.fixed(br#"{"method":"amend_order","params":{"cl_ord_id":""#).fixed(&id_text(b'p', order));
+        m.fixed(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).fixed(br#","limit_price":"#).decimal(price, symbol.price_scale);
+        if post_only {
+            m.fixed(br#","post_only":true"#);
+        }
+        self.write_end(m.fixed(br#","deadline":""#).fixed(deadline).fixed(b"\""), id)
     }
 
     #[inline(never)]
     fn write_cancel(&self, space: &mut [u8], order: OrderId, id: u64) -> Option<usize> {
         let mut m = Writer::new(space);
-        m.put(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).put(&order.to_text());
-        m.put(br#""],"token":""#).put(self.private.token()).put(br#""},"req_id":"#).integer(id).put(b"}").finish()
+        m.fixed(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).fixed(&id_text(b'p', order));
+        self.write_end(m.fixed(br#""]"#), id)
+    }
+
+    /// The end of every request.
+    #[inline(always)]
+    fn write_end(&self, m: &mut Writer<'_>, id: u64) -> Option<usize> {
+        m.fixed(br#","token":""#).put(self.private.token()).fixed(br#""},"req_id":"#).integer(id).fixed(b"}").finish()
     }
 
     /// Reads what is remembered of an order.

@@ -84,18 +84,15 @@ fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Place
         return Some(c);
     }
     c.expect(b"{\"price\":")?;
-    let (price_places, qty_places) = (*price_places, *qty_places);
     let (mut price_decimals, mut qty_decimals) = (scratch.price_decimals, scratch.qty_decimals);
     loop {
-        let price = price(&mut c, &price_places)?;
-        c.expect(b",\"qty\":")?;
-        let qty = number(&mut c, &qty_places)?;
-        price_decimals = price_decimals.max(price.decimals);
-        qty_decimals = qty_decimals.max(qty.decimals);
-        if !scratch.level(Row { side, price: price.value, qty: qty.value }) {
+        let pair = c.named_pair(price_places, qty_places)?;
+        price_decimals = price_decimals.max(pair.decimals.0);
+        qty_decimals = qty_decimals.max(pair.decimals.1);
+        if !scratch.level(Row { side, price: pair.values.0, qty: pair.values.1 }) {
             return None;
         }
-        if !c.accept(b"},{\"price\":") {
+        if !(pair.is_before(b"},{\"pric") && c.accept(b"},{\"price\":")) {
             c.expect(b"}]")?;
             (scratch.price_decimals, scratch.qty_decimals) = (price_decimals, qty_decimals);
             return Some(c);
