@@ -23,7 +23,7 @@ use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
 use crate::cold::rest_worker::ColdTask;
-use crate::latency::Latency;
+use crate::latency::{Latency, STAGES};
 use drivers::spsc::Consumer;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, FeedState, Times};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -134,6 +134,14 @@ struct Tick {
     measured: bool,
 }
 
+/// How long an order took, to be recorded once its kick is over.
+#[derive(Clone, Copy)]
+pub(super) struct Measured {
+    venue: usize,
+    stages_ns: [u64; STAGES],
+    last_ns: u64,
+}
+
 /// What went out for some commands.
 #[derive(Clone, Copy, Default)]
 struct Sent {
@@ -152,6 +160,7 @@ pub struct HotLoop<N, S, V> {
     pub(super) venues: Vec<VenueSlot<S, V>>,
     pub(super) side: CoreSide,
     pub(super) latency: Latency,
+    pub(super) measured: Option<Measured>,
     pub(super) counters: LoopCounters,
     pub(super) accounting: Accounting,
     pub(super) phase: Phase,
@@ -232,6 +241,7 @@ where
         HotLoop {
             network: parts.network,
             latency: Latency::new(venues.len()),
+            measured: None,
             venues,
             side: parts.side,
             counters: LoopCounters::default(),
@@ -458,9 +468,8 @@ where
                 sent.first_sealed_ns.saturating_sub(decided_ns).saturating_sub(sent.encode_ns),
                 sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
             ];
-            let whole = self.latency.record(tick.venue, stages_ns);
-            self.latency.record_last(last_ready_ns.saturating_sub(tick.seen_ns));
-            self.board.latency.record(whole);
+            self.record_measured();
+            self.measured = Some(Measured { venue: tick.venue, stages_ns, last_ns: last_ready_ns.saturating_sub(tick.seen_ns) });
         }
         if self.frames_left > 0 {
             self.kick(clock);
@@ -571,7 +580,7 @@ where
     /// The one system call.
     fn kick(&mut self, clock: &mut impl TimeSource) {
         if self.committed == 0 {
-            return;
+            return self.record_measured();
         }
         self.committed = 0;
         self.counters.kicks += 1;
@@ -580,6 +589,16 @@ where
             self.failed = Some(error);
         }
         self.latency.record_kick(clock.now_ns() - before);
+        self.record_measured();
+    }
+
+    /// Records what was measured of the last order: it does not wait for that on its way to the NIC.
+    fn record_measured(&mut self) {
+        if let Some(Measured { venue, stages_ns, last_ns }) = self.measured.take() {
+            let whole = self.latency.record(venue, stages_ns);
+            self.latency.record_last(last_ns);
+            self.board.latency.record(whole);
+        }
     }
 
     /// True if nothing waits and nothing has come for a moment: the next frame of a burst must not find us rehearsing.
