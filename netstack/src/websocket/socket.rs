@@ -488,8 +488,41 @@ fn write_frame(opcode: Opcode, mask: [u8; 4], payload: &[u8], out: &mut [u8]) ->
     mask_copy(mask, payload, bytes);
     Ok(needed)
 }
-/// True if it is UTF-8. Venues' messages are nearly always ASCII, which is seen in a glance.
+/// True if it is UTF-8. Venues' messages are nearly always ASCII, which is seen at a glance.
 #[inline]
 fn is_utf8(bytes: &[u8]) -> bool {
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+    is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
+}
+
+/// As the library's, which is made for finding out early that it is not.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let high_bits = |line: &[u8; 32]| line.as_chunks::<8>().0.iter().fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
+    let bits = match bytes.last_chunk::<32>() {
+        // The last line overlaps the one before.
+        Some(last) => bytes.as_chunks::<32>().0.iter().fold(high_bits(last), |bits, line| bits | high_bits(line)),
+        None => bytes.iter().fold(0, |bits, byte| bits | u64::from(*byte)),
+    };
+    bits & 0x8080_8080_8080_8080 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_is_judged_as_the_library_does(text in ".{0,80}", at in any::<prop::sample::Index>(), byte: Option<u8>, ascii in "[ -~]{0,200}") {
+            for text in [text, ascii] {
+                let mut bytes = text.into_bytes();
+                if let Some(byte) = byte && !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                prop_assert_eq!(is_ascii(&bytes), bytes.is_ascii());
+                prop_assert_eq!(is_utf8(&bytes), std::str::from_utf8(&bytes).is_ok());
+            }
+        }
+    }
 }
