@@ -1,7 +1,5 @@
 //! Two instruments of a venue, and settings with keys of no account.
 
-use engine_core::event::InstrumentStatus;
-use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::VenueId;
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use venues::venue::{Credentials, Encoding, Hosts, VenueSettings};
@@ -28,22 +26,10 @@ pub fn tables(rows: &[Row]) -> (InstrumentTable, AssetTable) {
     for &(symbol, base, price_scale, qty_scale) in rows {
         let base = assets.intern(base);
         let instrument = Instrument {
-            venue: VENUE,
-            symbol: symbol.into(),
-            base,
-            quote,
-            price_scale,
-            qty_scale,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
             maker_fee_ppm: 1_000,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: true, reduce: true, post_only: true },
+            ..Instrument::new(VENUE, symbol, [base, quote], [price_scale, qty_scale])
         };
         instruments.add(instrument).expect("a sound instrument");
     }

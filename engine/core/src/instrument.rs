@@ -57,6 +57,30 @@ pub struct Instrument {
 }
 
 impl Instrument {
+    /// One whose steps are the last decimals, that has no bounds and no fees and can be traded. `assets`: base, quote; `scales`:
+    /// decimal places of prices, of quantities.
+    pub fn new(venue: VenueId, symbol: impl Into<String>, assets: [AssetId; 2], scales: [u8; 2]) -> Instrument {
+        let ([base, quote], [price_scale, qty_scale]) = (assets, scales);
+        Instrument {
+            venue,
+            symbol: symbol.into(),
+            base,
+            quote,
+            price_scale,
+            qty_scale,
+            tick: Price(1),
+            lot: Qty(1),
+            qty_min: Qty(1),
+            qty_max: Qty::MAX,
+            notional_min: Money::ZERO,
+            maker_fee_ppm: 0,
+            taker_fee_ppm: 0,
+            status: InstrumentStatus::Trading,
+            epoch: 0,
+            capabilities: Capabilities::default(),
+        }
+    }
+
     /// `price * qty` in the quote asset.
     #[inline]
     pub fn notional(&self, price: Price, qty: Qty) -> Money {
@@ -234,22 +258,13 @@ mod tests {
 
     pub(crate) fn btc_usdt() -> Instrument {
         Instrument {
-            venue: VenueId(0),
-            symbol: "BTCUSDT".into(),
-            base: AssetId(0),
-            quote: AssetId(1),
-            price_scale: 2,
-            qty_scale: 8,
             tick: Price(5),
             lot: Qty(1_000),
             qty_min: Qty(1_000),
-            qty_max: Qty::MAX,
             notional_min: Money::from_scaled(5, 0),
             maker_fee_ppm: 1_000,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
-            capabilities: Capabilities::default(),
+            ..Instrument::new(VenueId(0), "BTCUSDT", [AssetId(0), AssetId(1)], [2, 8])
         }
     }
 

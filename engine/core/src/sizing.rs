@@ -184,30 +184,21 @@ pub fn check_minimum(instrument: &Instrument, price: Price, qty: i64) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::InstrumentStatus;
+
     use crate::ids::{AssetId, VenueId};
-    use crate::instrument::Capabilities;
+
     use proptest::prelude::*;
 
     /// Prices in cents, quantities in 10^-8, lot 10^-5, smallest notional 5.
     fn btc_usdt() -> Instrument {
         Instrument {
-            venue: VenueId(0),
-            symbol: "BTCUSDT".into(),
-            base: AssetId(0),
-            quote: AssetId(1),
-            price_scale: 2,
-            qty_scale: 8,
-            tick: Price(1),
             lot: Qty(1_000),
             qty_min: Qty(1_000),
             qty_max: Qty(900_000_000_000),
             notional_min: Money::from_scaled(5, 0),
             maker_fee_ppm: 1_000,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
-            capabilities: Capabilities::default(),
+            ..Instrument::new(VenueId(0), "BTCUSDT", [AssetId(0), AssetId(1)], [2, 8])
         }
     }
 

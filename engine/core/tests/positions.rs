@@ -1,10 +1,10 @@
 //! Positions, accounts and profit against plain sums.
 #![allow(clippy::inconsistent_digit_grouping, reason = "prices are written as units and cents")]
 
-use engine_core::event::{InstrumentStatus, Side, VALUE_MAX};
+use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::*;
-use engine_core::instrument::{Capabilities, Instrument, InstrumentTable};
+use engine_core::instrument::{Instrument, InstrumentTable};
 use engine_core::position::{PositionError, Positions, RateSource};
 use proptest::prelude::*;
 
@@ -19,24 +19,7 @@ fn units(n: i64) -> Money {
 }
 
 fn instrument(symbol: &str, base: AssetId, quote: AssetId) -> Instrument {
-    Instrument {
-        venue: VenueId(0),
-        symbol: symbol.into(),
-        base,
-        quote,
-        price_scale: 2,
-        qty_scale: 8,
-        tick: Price(1),
-        lot: Qty(1),
-        qty_min: Qty(1),
-        qty_max: Qty(VALUE_MAX),
-        notional_min: Money::ZERO,
-        maker_fee_ppm: 0,
-        taker_fee_ppm: 0,
-        status: InstrumentStatus::Trading,
-        epoch: 0,
-        capabilities: Capabilities::default(),
-    }
+    Instrument { qty_max: Qty(VALUE_MAX), ..Instrument::new(VenueId(0), symbol, [base, quote], [2, 8]) }
 }
 
 fn table() -> InstrumentTable {

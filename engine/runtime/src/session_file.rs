@@ -220,22 +220,12 @@ mod tests {
         let (base, quote) = (assets.intern("BTC"), assets.intern("USDT"));
         let mut instruments = InstrumentTable::new();
         let btc = Instrument {
-            venue: VenueId(1),
-            symbol: "BTC/USDT".into(),
-            base,
-            quote,
-            price_scale: 1,
-            qty_scale: 8,
-            tick: Price(1),
-            lot: Qty(1),
             qty_min: Qty(5_000),
-            qty_max: Qty::MAX,
             notional_min: Money::parse(b"0.5").unwrap(),
             maker_fee_ppm: 2_500,
             taker_fee_ppm: 4_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: true, reduce: true, post_only: true },
+            ..Instrument::new(VenueId(1), "BTC/USDT", [base, quote], [1, 8])
         };
         instruments.add(btc.clone()).unwrap();
         let file = SessionFile::new("[engine]", vec!["binance".into(), "kraken".into()], vec!["mm".into()], &assets, &instruments);

@@ -262,7 +262,9 @@ mod tests {
         }
 
         #[test]
-        fn a_counter_falls_by_the_whole_product(elapsed_ns in (any::<u64>(), 0u32..64), decay in (any::<u64>(), 0u32..64), counter in any::<u64>()) {
+        fn a_counter_falls_by_the_whole_product(
+            elapsed_ns in (any::<u64>(), 0u32..64), decay in (any::<u64>(), 0u32..64), counter in any::<u64>(),
+        ) {
             let (elapsed_ns, decay) = (elapsed_ns.0 >> elapsed_ns.1, decay.0 >> decay.1);
             let mut leaky = Leaky::new(u64::MAX, decay, 0);
             leaky.correct(counter, 0);

@@ -642,7 +642,9 @@ mod tests {
                 let qty = cursor.decimal(qty_places).filter(fits)?;
                 Some(((price.value, qty.value), (price.decimals, qty.decimals), cursor.rest))
             };
-            let pair = |cursor: &mut Cursor<'_>, pair: Option<Pair>| pair.map(|pair| (pair.values, pair.decimals, cursor.rest.to_vec(), pair.next));
+            let pair = |cursor: &mut Cursor<'_>, pair: Option<Pair>| {
+                pair.map(|pair| (pair.values, pair.decimals, cursor.rest.to_vec(), pair.next))
+            };
             let mut cursor = Cursor::new(text);
             let read = cursor.quoted_pair(price_places, qty_places);
             let quoted = pair(&mut cursor, read);

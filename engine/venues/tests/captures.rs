@@ -4,9 +4,8 @@ mod binance_support;
 
 use binance_support::{MARKET, Rig, VENUE, settings, snapshot_events};
 use engine_core::book::{Book, BookConfig};
-use engine_core::event::{EventKind, InstrumentStatus};
-use engine_core::fixed::{Money, Price, Qty};
-use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
+use engine_core::event::EventKind;
+use engine_core::instrument::{AssetTable, Instrument, InstrumentTable};
 use std::collections::BTreeMap;
 use std::path::Path;
 use venues::binance::Binance;
@@ -103,24 +102,7 @@ fn binance_recording_keeps_every_book_in_step() {
     }
     for symbol in starts.keys() {
         let (base, quote) = (assets.intern("BASE"), assets.intern("QUOTE"));
-        let instrument = Instrument {
-            venue: VENUE,
-            symbol: symbol.clone(),
-            base,
-            quote,
-            price_scale: 8,
-            qty_scale: 8,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
-            maker_fee_ppm: 0,
-            taker_fee_ppm: 0,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
-            capabilities: Capabilities::default(),
-        };
+        let instrument = Instrument::new(VENUE, symbol.clone(), [base, quote], [8, 8]);
         instruments.add(instrument).expect("new");
     }
     let venue = Binance::new(VenueInit { settings: settings(), instruments: &instruments, assets: &assets, epoch: 1 }).expect("valid");

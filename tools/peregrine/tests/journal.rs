@@ -1,7 +1,7 @@
 //! `peregrine journal` and `peregrine replay`, as a user runs them: on whole, torn, damaged and falsified journals.
 
 use engine_core::core::Core;
-use engine_core::event::{Event, EventKind, FeedState, InstrumentStatus, Side, Times, flags};
+use engine_core::event::{Event, EventKind, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
@@ -39,22 +39,13 @@ fn text(output: &Output) -> String {
 
 fn instrument(venue: u8, symbol: &str, quote: u16, price_scale: u8) -> Instrument {
     Instrument {
-        venue: VenueId(venue),
-        symbol: symbol.into(),
-        base: AssetId(1),
-        quote: AssetId(quote),
-        price_scale,
-        qty_scale: 8,
-        tick: Price(1),
         lot: Qty(1_000),
         qty_min: Qty(1_000),
-        qty_max: Qty::MAX,
         notional_min: Money::from_scaled(5, 0),
         maker_fee_ppm: 1_000,
         taker_fee_ppm: 1_000,
-        status: InstrumentStatus::Trading,
-        epoch: 0,
         capabilities: Capabilities { replace: venue == 1, reduce: true, post_only: true },
+        ..Instrument::new(VenueId(venue), symbol, [AssetId(1), AssetId(quote)], [price_scale, 8])
     }
 }
 

@@ -4,8 +4,8 @@ use crate::benches::{BLOCK, ONE, OURS};
 use crate::measure::{Meter, Side};
 use crate::messages::{ID_FIRST, Message, binance, kraken};
 use anyhow::ensure;
-use engine_core::event::{Event, InstrumentStatus, Side as BookSide, Times, flags};
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::event::{Event, Side as BookSide, Times, flags};
+use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use std::hint::black_box;
@@ -74,22 +74,10 @@ fn tables(symbol: &str, price_scale: u32, qty_scale: u32) -> anyhow::Result<(Ins
     let (base, quote) = (assets.intern("BTC"), assets.intern("USD"));
     instruments
         .add(Instrument {
-            venue: VENUE,
-            symbol: symbol.into(),
-            base,
-            quote,
-            price_scale: price_scale as u8,
-            qty_scale: qty_scale as u8,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
             maker_fee_ppm: 1_000,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: false, reduce: true, post_only: true },
+            ..Instrument::new(VENUE, symbol, [base, quote], [price_scale as u8, qty_scale as u8])
         })
         .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     Ok((instruments, assets))

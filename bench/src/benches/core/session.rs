@@ -9,7 +9,7 @@ use engine_core::config::{
     AssetLimits, Capacity, CoreConfig, GlobalLimits, InstrumentLimits, RateLimit, StrategyConfig, StrategyLimits, Timing, VenueConfig,
 };
 use engine_core::core::Core;
-use engine_core::event::{Event, EventKind, FeedState, InstrumentStatus, Side, Times, flags};
+use engine_core::event::{Event, EventKind, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
@@ -106,22 +106,14 @@ pub fn config(markets: &[Market], strategies: &[&str]) -> anyhow::Result<CoreCon
     }
     for market in markets {
         let instrument = Instrument {
-            venue: market.venue,
-            symbol: market.symbol.into(),
-            base: market.base,
-            quote: USDT,
-            price_scale: 2,
-            qty_scale: 8,
-            tick: Price(1),
             lot: Qty(1_000),
             qty_min: Qty(1_000),
             qty_max: Qty(1_000_000 * COIN),
             notional_min: units(5),
             maker_fee_ppm: 100,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: true, reduce: false, post_only: true },
+            ..Instrument::new(market.venue, market.symbol, [market.base, USDT], [2, 8])
         };
         instruments.add(instrument).map_err(|error| anyhow::anyhow!("{error:?}"))?;
     }

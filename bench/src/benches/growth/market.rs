@@ -9,8 +9,8 @@ use crate::messages::kraken::{self, Stream};
 use crate::messages::{ID_FIRST, Message};
 use crate::random::Random;
 use anyhow::Context;
-use engine_core::event::{Event, InstrumentStatus, Side, Times, flags};
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::event::{Event, Side, Times, flags};
+use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{AssetId, InstrumentId, VenueId};
 use engine_core::instrument::{Capabilities, Instrument};
 use std::rc::Rc;
@@ -132,22 +132,11 @@ impl Market {
             Protocol::Kraken => (kraken::PRICE_SCALE, kraken::QTY_SCALE),
         };
         Instrument {
-            venue: self.venue,
-            symbol: self.symbol.clone(),
-            base,
-            quote,
-            price_scale: price_scale as u8,
-            qty_scale: qty_scale as u8,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
             qty_max: Qty(1_000_000_000_000),
-            notional_min: Money::ZERO,
             maker_fee_ppm: 100,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: false, reduce: true, post_only: true },
+            ..Instrument::new(self.venue, self.symbol.clone(), [base, quote], [price_scale as u8, qty_scale as u8])
         }
     }
 

@@ -4,8 +4,8 @@
 use crate::messages::ID_FIRST;
 use crate::messages::binance::{BEST_BID, PRICE_SCALE, QTY_SCALE, SYMBOL};
 use anyhow::{Context, ensure};
-use engine_core::event::{Event, InstrumentStatus, Side, Times, flags};
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::event::{Event, Side, Times, flags};
+use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use venues::binance::Binance;
@@ -45,22 +45,10 @@ impl Trader {
         let (mut instruments, mut assets) = (InstrumentTable::new(), AssetTable::new());
         let (base, quote) = (assets.intern("BTC"), assets.intern("USDT"));
         let instrument = Instrument {
-            venue: VENUE,
-            symbol: SYMBOL.into(),
-            base,
-            quote,
-            price_scale: PRICE_SCALE as u8,
-            qty_scale: QTY_SCALE as u8,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
             maker_fee_ppm: 1_000,
             taker_fee_ppm: 1_000,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: false, reduce: true, post_only: true },
+            ..Instrument::new(VENUE, SYMBOL, [base, quote], [PRICE_SCALE as u8, QTY_SCALE as u8])
         };
         instruments.add(instrument).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         let settings = VenueSettings {

@@ -687,22 +687,9 @@ mod tests {
 
     fn instrument(price_scale: u8, qty_scale: u8) -> Instrument {
         Instrument {
-            venue: VenueId(0),
-            symbol: "BTCUSDT".into(),
-            base: AssetId(0),
-            quote: AssetId(1),
-            price_scale,
-            qty_scale,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
             maker_fee_ppm: -100,
             taker_fee_ppm: 1_000,
-            status: crate::event::InstrumentStatus::Trading,
-            epoch: 0,
-            capabilities: crate::instrument::Capabilities::default(),
+            ..Instrument::new(VenueId(0), "BTCUSDT", [AssetId(0), AssetId(1)], [price_scale, qty_scale])
         }
     }
 

@@ -41,12 +41,6 @@ pub fn units(n: i64) -> Money {
 
 fn instrument(venue: VenueId, symbol: &str, base: AssetId, tick: i64, lot: i64) -> Instrument {
     Instrument {
-        venue,
-        symbol: symbol.into(),
-        base,
-        quote: USDT,
-        price_scale: 2,
-        qty_scale: 8,
         tick: Price(tick),
         lot: Qty(lot),
         qty_min: Qty(lot),
@@ -54,9 +48,8 @@ fn instrument(venue: VenueId, symbol: &str, base: AssetId, tick: i64, lot: i64) 
         notional_min: units(5),
         maker_fee_ppm: 100,
         taker_fee_ppm: 1_000,
-        status: InstrumentStatus::Trading,
-        epoch: 0,
         capabilities: Capabilities { replace: venue == A, reduce: false, post_only: true },
+        ..Instrument::new(venue, symbol, [base, USDT], [2, 8])
     }
 }
 

@@ -5,8 +5,7 @@ use super::{ConfigError, Document, build, network};
 use crate::session_file::SessionFile;
 use drivers::filter::Filter;
 use drivers::select::Link;
-use engine_core::event::InstrumentStatus;
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::fixed::{Money, Qty};
 use engine_core::ids::{AssetId, InstrumentId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument};
 use std::path::Path;
@@ -25,22 +24,11 @@ fn changed(from: &str, to: &str) -> String {
 
 fn instrument(symbol: &str, base: AssetId, quote: AssetId, price_scale: u8, qty_scale: u8) -> Instrument {
     Instrument {
-        venue: VenueId(9),
-        symbol: symbol.into(),
-        base,
-        quote,
-        price_scale,
-        qty_scale,
-        tick: Price(1),
-        lot: Qty(1),
-        qty_min: Qty(1),
-        qty_max: Qty::MAX,
         notional_min: Money::from_scaled(5, 0),
         maker_fee_ppm: 77,
         taker_fee_ppm: 77,
-        status: InstrumentStatus::Trading,
-        epoch: 0,
         capabilities: Capabilities { replace: true, reduce: true, post_only: true },
+        ..Instrument::new(VenueId(9), symbol, [base, quote], [price_scale, qty_scale])
     }
 }
 

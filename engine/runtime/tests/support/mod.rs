@@ -7,7 +7,7 @@ use engine_core::config::{
     AssetLimits, Capacity, CoreConfig, GlobalLimits, InstrumentLimits, RateLimit, StrategyConfig, StrategyLimits, Timing, VenueConfig,
 };
 use engine_core::core::Core;
-use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, InstrumentStatus, Side, Times, flags};
+use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, Side, Times, flags};
 use engine_core::fixed::{Money, Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
@@ -49,22 +49,8 @@ pub fn config(venues: usize) -> CoreConfig {
     let mut instruments = InstrumentTable::new();
     for venue in 0..venues {
         let instrument = Instrument {
-            venue: VenueId(venue as u8),
-            symbol: "BTC/USDT".into(),
-            base,
-            quote,
-            price_scale: 2,
-            qty_scale: 3,
-            tick: Price(1),
-            lot: Qty(1),
-            qty_min: Qty(1),
-            qty_max: Qty::MAX,
-            notional_min: Money::ZERO,
-            maker_fee_ppm: 0,
-            taker_fee_ppm: 0,
-            status: InstrumentStatus::Trading,
-            epoch: 0,
             capabilities: Capabilities { replace: true, reduce: true, post_only: true },
+            ..Instrument::new(VenueId(venue as u8), "BTC/USDT", [base, quote], [2, 3])
         };
         instruments.add(instrument).expect("a new instrument");
     }

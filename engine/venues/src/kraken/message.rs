@@ -526,7 +526,9 @@ mod tests {
         }
 
         #[test]
-        fn times_of_a_minute_have_the_text_that_they_always_have(times in proptest::collection::vec((any::<u64>(), 0u32..64, 0u64..90_000_000_000), 1..4)) {
+        fn times_of_a_minute_have_the_text_that_they_always_have(
+            times in proptest::collection::vec((any::<u64>(), 0u32..64, 0u64..90_000_000_000), 1..4),
+        ) {
             let mut minute = MinuteText::default();
             for (base, bits, after) in times {
                 for ns in [base >> bits, (base >> bits).saturating_add(after)] {

@@ -2,8 +2,8 @@
 #![allow(dead_code)]
 
 use engine_core::book::{Book, BookConfig};
-use engine_core::event::{Event, EventKind, InstrumentStatus, Side, Times, flags};
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::event::{Event, EventKind, Side, Times, flags};
+use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use venues::binance::{Binance, default_hosts};
@@ -48,22 +48,10 @@ pub fn tables() -> (InstrumentTable, AssetTable) {
         let base = assets.intern(base);
         instruments
             .add(Instrument {
-                venue: VENUE,
-                symbol: symbol.into(),
-                base,
-                quote,
-                price_scale,
-                qty_scale,
-                tick: Price(1),
-                lot: Qty(1),
-                qty_min: Qty(1),
-                qty_max: Qty::MAX,
-                notional_min: Money::ZERO,
                 maker_fee_ppm: 1_000,
                 taker_fee_ppm: 1_000,
-                status: InstrumentStatus::Trading,
-                epoch: 0,
                 capabilities: Capabilities { replace: false, reduce: true, post_only: true },
+                ..Instrument::new(VENUE, symbol, [base, quote], [price_scale, qty_scale])
             })
             .unwrap();
     }

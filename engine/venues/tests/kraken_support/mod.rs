@@ -1,8 +1,8 @@
 //! A codec with its tables, its outbox and what it gave out, for the tests.
 #![allow(dead_code)]
 
-use engine_core::event::{Event, EventKind, InstrumentStatus, Side, Times, flags};
-use engine_core::fixed::{Money, Price, Qty};
+use engine_core::event::{Event, EventKind, Side, Times, flags};
+use engine_core::fixed::{Money, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use venues::kraken::{Kraken, default_hosts};
@@ -42,22 +42,12 @@ pub fn tables() -> (InstrumentTable, AssetTable) {
         let base = assets.intern(base);
         instruments
             .add(Instrument {
-                venue: VENUE,
-                symbol: symbol.into(),
-                base,
-                quote,
-                price_scale,
-                qty_scale: 8,
-                tick: Price(1),
-                lot: Qty(1),
                 qty_min: Qty(5_000),
-                qty_max: Qty::MAX,
                 notional_min: Money::from_scaled(5, 1),
                 maker_fee_ppm: 2_500,
                 taker_fee_ppm: 4_000,
-                status: InstrumentStatus::Trading,
-                epoch: 0,
                 capabilities: Capabilities { replace: true, reduce: true, post_only: true },
+                ..Instrument::new(VENUE, symbol, [base, quote], [price_scale, 8])
             })
             .unwrap();
     }
