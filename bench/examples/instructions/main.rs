@@ -60,7 +60,7 @@ fn repeat(mut step: impl FnMut(&mut Counter) -> anyhow::Result<()>) -> anyhow::R
 type Function = fn() -> anyhow::Result<()>;
 
 /// The hot functions.
-const FUNCTIONS: [(&str, Function); 22] = [
+const FUNCTIONS: [(&str, Function); 23] = [
     ("binance_depth_json", codecs::binance_depth_json),
     ("binance_ticker_json", codecs::binance_ticker_json),
     ("binance_depth_sbe", codecs::binance_depth_sbe),
@@ -69,6 +69,7 @@ const FUNCTIONS: [(&str, Function); 22] = [
     ("kraken_order", orders::kraken_order),
     ("book_near_touch", orders::book_near_touch),
     ("order_placed", orders::order_placed),
+    ("order_filled", orders::order_filled),
     ("tls_open_300", network::tls_open),
     ("tls_seal_300", network::tls_seal),
     ("tcp_segment_in", network::tcp_segment_in),

@@ -152,11 +152,12 @@ pub fn book_near_touch() -> anyhow::Result<()> {
     })
 }
 
-pub fn order_placed() -> anyhow::Result<()> {
+/// A core in a session, its book good, everything allowed; and the time.
+fn trading() -> anyhow::Result<(Core, u64)> {
     let (instruments, assets) = tables(Protocol::Binance)?;
     let asset_count = assets.len();
     let mut core: Core = desk::core(1, instruments, assets, true)?;
-    let mut now_ns = START_NS;
+    let now_ns = START_NS;
     core.apply(&session_start(now_ns));
     let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
     for role in Role::ALL {
@@ -172,20 +173,51 @@ pub fn order_placed() -> anyhow::Result<()> {
     for event in snapshot(200, times) {
         core.apply(&event);
     }
+    Ok((core, now_ns))
+}
+
+/// The order among what a change of the book causes.
+fn place(core: &mut Core, change: &Event) -> Option<OrderId> {
+    core.apply(black_box(change)).iter().find(|event| event.kind == EventKind::SendNew as u8).map(Event::order_id)
+}
+
+fn change(at: u64, times: Times) -> Event {
+    level(Side::Buy, (at % 8) as i64, 1_000 + at as i64, 1 + at, times).with(flags::LAST)
+}
+
+pub fn order_placed() -> anyhow::Result<()> {
+    let (mut core, mut now_ns) = trading()?;
     let mut at = 0;
     repeat(|counter| {
         at += 1;
         now_ns += ORDER_EVERY_NS;
         let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
-        let change = level(Side::Buy, (at % 8) as i64, 1_000 + at as i64, 1 + at, times).with(flags::LAST);
+        let change = change(at, times);
         let mut order = None;
-        counter.count(|| {
-            order = core.apply(black_box(&change)).iter().find(|event| event.kind == EventKind::SendNew as u8).map(Event::order_id)
-        });
+        counter.count(|| order = place(&mut core, &change));
         let order = order.context("no order was placed")?;
         core.apply(
             &Event::refusal(EventKind::OrderReject, VENUE, INSTRUMENT, order, RejectReason::PostOnlyWouldTake, times).with(flags::LAST),
         );
+        Ok(())
+    })
+}
+
+pub fn order_filled() -> anyhow::Result<()> {
+    let (mut core, mut now_ns) = trading()?;
+    let mut at = 0;
+    repeat(|counter| {
+        at += 1;
+        now_ns += ORDER_EVERY_NS;
+        let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
+        let order = place(&mut core, &change(at, times)).context("no order was placed")?;
+        core.apply(&Event::order_report(EventKind::OrderAck, VENUE, INSTRUMENT, order, times).with(flags::LAST));
+        let placed = core.desk().order(order).context("the order is known")?;
+        let fill = Event::fill(VENUE, INSTRUMENT, order, placed.side, placed.price, placed.qty, at, times).with(flags::MAKER | flags::LAST);
+        counter.count(|| {
+            core.apply(black_box(&fill));
+        });
+        ensure!(core.desk().order(order).is_some_and(|order| order.state.is_final()), "the order was not filled");
         Ok(())
     })
 }
