@@ -142,22 +142,9 @@ pub mod helper {
     pub const REDIRECT_MAP: i32 = 51;
 }
 
-/// A place in a filter's program that jumps can name before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
-    /// The frame is ours.
-    Ours,
-    /// The frame is not ours.
-    NotOurs,
-    /// The frame is IPv4.
-    Ipv4,
-    /// The protocol has ports.
-    HasPorts,
-}
-
-/// Collects instructions and resolves labels: those of a filter, or a program's own.
+/// Collects instructions and resolves labels, which are the program's own.
 #[derive(Debug)]
-pub struct Assembler<L = Label> {
+pub struct Assembler<L> {
     program: Vec<Instruction>,
     placed: Vec<(L, usize)>,
     jumps: Vec<(usize, L)>,
@@ -169,16 +156,9 @@ impl<L> Default for Assembler<L> {
     }
 }
 
-impl Assembler {
-    /// An empty program with the labels of a filter.
-    pub fn new() -> Assembler {
-        Assembler::default()
-    }
-}
-
 impl<L: Copy + PartialEq + Debug> Assembler<L> {
-    /// An empty program with labels of its own.
-    pub fn with_labels() -> Assembler<L> {
+    /// An empty program.
+    pub fn new() -> Assembler<L> {
         Assembler::default()
     }
 

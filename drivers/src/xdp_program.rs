@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::bpf::Register::{R0, R1, R2, R3, R4, R5, R6};
-use crate::bpf::{self, Assembler, AttachType, Instruction, Label, ProgramType, code, helper};
+use crate::bpf::{self, Assembler, AttachType, Instruction, ProgramType, code, helper};
 use crate::error::{DriverError, Result};
 use crate::filter::{ARP_ETHERNET_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV4, FRAGMENT_MASK, Filter, PROTOCOL_TCP, PROTOCOL_UDP, offset};
 use crate::interface::Interface;
@@ -91,9 +91,22 @@ pub fn shield_program(filter: &Filter) -> Result<Vec<Instruction>> {
     asm.finish()
 }
 
+/// A place in a program that jumps can name before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Label {
+    /// The frame is ours.
+    Ours,
+    /// The frame is not ours.
+    NotOurs,
+    /// The frame is IPv4.
+    Ipv4,
+    /// The protocol has ports.
+    HasPorts,
+}
+
 /// The common body: with the frame from `R2` to `R3`, goes to [`Label::NotOurs`] or falls through to
 /// where [`Label::Ours`] must be placed. Fields are compared in network order, as they are loaded.
-fn is_ours(asm: &mut Assembler, filter: &Filter) {
+fn is_ours(asm: &mut Assembler<Label>, filter: &Filter) {
     let network16 = |value: u16| u32::from(u16::from_ne_bytes(value.to_be_bytes()));
     let network32 = |value: u32| u32::from_ne_bytes(value.to_be_bytes());
     match *filter {
@@ -142,7 +155,7 @@ fn is_ours(asm: &mut Assembler, filter: &Filter) {
 }
 
 /// Goes to [`Label::NotOurs`] unless the frame has `length` bytes; the verifier demands this before a load.
-fn require_length(asm: &mut Assembler, length: usize) {
+fn require_length(asm: &mut Assembler<Label>, length: usize) {
     asm.copy(R4, R2);
     asm.constant(code::ADD_CONSTANT, R4, length as i32);
     asm.jump_if_above(R4, R3, Label::NotOurs);
@@ -330,7 +343,7 @@ mod tests {
             return;
         }
         // Reads the frame without a look at its end.
-        let mut asm = Assembler::new();
+        let mut asm = Assembler::<Label>::new();
         asm.load(code::LOAD_U32, R2, R1, xdp_context::DATA);
         asm.load(code::LOAD_U8, R0, R2, 0);
         asm.exit();

@@ -152,68 +152,78 @@ pub fn book_near_touch() -> anyhow::Result<()> {
     })
 }
 
-/// A core in a session, its book good, everything allowed; and the time.
-fn trading() -> anyhow::Result<(Core, u64)> {
-    let (instruments, assets) = tables(Protocol::Binance)?;
-    let asset_count = assets.len();
-    let mut core: Core = desk::core(1, instruments, assets, true)?;
-    let now_ns = START_NS;
-    core.apply(&session_start(now_ns));
-    let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
-    for role in Role::ALL {
-        core.apply(&Event::feed_status(VENUE, role as u8, FeedState::Up, times));
-    }
-    let plenty = Money::from_scaled(1_000_000_000, 0);
-    for asset in (0..asset_count).map(|id| AssetId(id as u16)) {
-        core.apply(&Event::balance(VENUE, asset, plenty, plenty, times).with(flags::COLD | flags::SNAPSHOT));
-    }
-    for code in [0, 1] {
-        core.apply(&Event { code, ..Event::new(EventKind::Reconcile, VENUE, times) }.with(flags::COLD | flags::LAST));
-    }
-    for event in snapshot(200, times) {
-        core.apply(&event);
-    }
-    Ok((core, now_ns))
+/// A core in a session, its book good, everything allowed, and a strategy that wants to place an order.
+struct Trading {
+    core: Core,
+    now_ns: u64,
+    changes: u64,
 }
 
-/// The order among what a change of the book causes.
-fn place(core: &mut Core, change: &Event) -> Option<OrderId> {
-    core.apply(black_box(change)).iter().find(|event| event.kind == EventKind::SendNew as u8).map(Event::order_id)
-}
+impl Trading {
+    fn new() -> anyhow::Result<Trading> {
+        let (instruments, assets) = tables(Protocol::Binance)?;
+        let asset_count = assets.len();
+        let mut core: Core = desk::core(1, instruments, assets, true)?;
+        let now_ns = START_NS;
+        core.apply(&session_start(now_ns));
+        let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
+        for role in Role::ALL {
+            core.apply(&Event::feed_status(VENUE, role as u8, FeedState::Up, times));
+        }
+        let plenty = Money::from_scaled(1_000_000_000, 0);
+        for asset in (0..asset_count).map(|id| AssetId(id as u16)) {
+            core.apply(&Event::balance(VENUE, asset, plenty, plenty, times).with(flags::COLD | flags::SNAPSHOT));
+        }
+        for code in [0, 1] {
+            core.apply(&Event { code, ..Event::new(EventKind::Reconcile, VENUE, times) }.with(flags::COLD | flags::LAST));
+        }
+        for event in snapshot(200, times) {
+            core.apply(&event);
+        }
+        Ok(Trading { core, now_ns, changes: 0 })
+    }
 
-fn change(at: u64, times: Times) -> Event {
-    level(Side::Buy, (at % 8) as i64, 1_000 + at as i64, 1 + at, times).with(flags::LAST)
+    const fn times(&self) -> Times {
+        Times { core_ns: self.now_ns, poll_delay_ns: 0 }
+    }
+
+    /// The change of the book at which the next order is placed.
+    fn change(&mut self) -> Event {
+        self.changes += 1;
+        self.now_ns += ORDER_EVERY_NS;
+        let at = self.changes;
+        level(Side::Buy, (at % 8) as i64, 1_000 + at as i64, 1 + at, self.times()).with(flags::LAST)
+    }
+
+    /// Applies it; gives the order that was placed.
+    fn place(&mut self, change: &Event) -> Option<OrderId> {
+        self.core.apply(black_box(change)).iter().find(|event| event.kind == EventKind::SendNew as u8).map(Event::order_id)
+    }
 }
 
 pub fn order_placed() -> anyhow::Result<()> {
-    let (mut core, mut now_ns) = trading()?;
-    let mut at = 0;
+    let mut trading = Trading::new()?;
     repeat(|counter| {
-        at += 1;
-        now_ns += ORDER_EVERY_NS;
-        let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
-        let change = change(at, times);
-        let mut order = None;
-        counter.count(|| order = place(&mut core, &change));
+        let (change, mut order) = (trading.change(), None);
+        counter.count(|| order = trading.place(&change));
         let order = order.context("no order was placed")?;
-        core.apply(
-            &Event::refusal(EventKind::OrderReject, VENUE, INSTRUMENT, order, RejectReason::PostOnlyWouldTake, times).with(flags::LAST),
-        );
+        let refusal = Event::refusal(EventKind::OrderReject, VENUE, INSTRUMENT, order, RejectReason::PostOnlyWouldTake, trading.times());
+        trading.core.apply(&refusal.with(flags::LAST));
         Ok(())
     })
 }
 
 pub fn order_filled() -> anyhow::Result<()> {
-    let (mut core, mut now_ns) = trading()?;
-    let mut at = 0;
+    let mut trading = Trading::new()?;
     repeat(|counter| {
-        at += 1;
-        now_ns += ORDER_EVERY_NS;
-        let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
-        let order = place(&mut core, &change(at, times)).context("no order was placed")?;
-        core.apply(&Event::order_report(EventKind::OrderAck, VENUE, INSTRUMENT, order, times).with(flags::LAST));
+        let change = trading.change();
+        let order = trading.place(&change).context("no order was placed")?;
+        let times = trading.times();
+        trading.core.apply(&Event::order_report(EventKind::OrderAck, VENUE, INSTRUMENT, order, times).with(flags::LAST));
+        let Trading { core, changes, .. } = &mut trading;
         let placed = core.desk().order(order).context("the order is known")?;
-        let fill = Event::fill(VENUE, INSTRUMENT, order, placed.side, placed.price, placed.qty, at, times).with(flags::MAKER | flags::LAST);
+        let fill = Event::fill(VENUE, INSTRUMENT, order, placed.side, placed.price, placed.qty, *changes, times);
+        let fill = fill.with(flags::MAKER | flags::LAST);
         counter.count(|| {
             core.apply(black_box(&fill));
         });

@@ -59,13 +59,20 @@ pub fn timer_of_1000_instruments() -> anyhow::Result<()> {
     timer(instruments(1_000))
 }
 
-fn frame(connections: usize) -> anyhow::Result<()> {
-    let mut rig = connections::Rig::of_market_data(&Pools::new(SEED)?, connections, &Authority::new()?, SkippingClock::scripted())?;
+type Step = fn(&mut connections::Rig) -> anyhow::Result<()>;
+
+/// Counts passes over a stack with TLS, each prepared and checked so.
+fn passes(mut rig: connections::Rig, prepare: Step, check: Step) -> anyhow::Result<()> {
     repeat(|counter| {
-        rig.prepare()?;
+        prepare(&mut rig)?;
         counter.count(|| rig.take_in());
-        rig.check_taken()
+        check(&mut rig)
     })
+}
+
+fn frame(connections: usize) -> anyhow::Result<()> {
+    let rig = connections::Rig::of_market_data(&Pools::new(SEED)?, connections, &Authority::new()?, SkippingClock::scripted())?;
+    passes(rig, connections::Rig::prepare, connections::Rig::check_taken)
 }
 
 pub fn frame_over_1_connection() -> anyhow::Result<()> {
@@ -77,12 +84,8 @@ pub fn frame_over_64_connections() -> anyhow::Result<()> {
 }
 
 fn frame_and_order(protocol: Protocol) -> anyhow::Result<()> {
-    let mut rig = connections::Rig::of_orders(&Pools::new(SEED)?, protocol, &Authority::new()?, SkippingClock::scripted())?;
-    repeat(|counter| {
-        rig.prepare_order()?;
-        counter.count(|| rig.take_in());
-        rig.check_ordered()
-    })
+    let rig = connections::Rig::of_orders(&Pools::new(SEED)?, protocol, &Authority::new()?, SkippingClock::scripted())?;
+    passes(rig, connections::Rig::prepare_order, connections::Rig::check_ordered)
 }
 
 pub fn frame_and_order_binance() -> anyhow::Result<()> {

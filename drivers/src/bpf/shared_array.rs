@@ -94,7 +94,7 @@ mod tests {
 
     /// Adds one to a word, and returns so much.
     fn counting(array: &SharedArray, word: usize, result: i32) -> Vec<Instruction> {
-        let mut asm = Assembler::new();
+        let mut asm = Assembler::<Place>::new();
         asm.load_array(R1, array, word * size_of::<u64>());
         asm.constant(code::MOVE_CONSTANT, R2, 1);
         asm.fetch_add(R1, 0, R2);
@@ -110,7 +110,7 @@ mod tests {
         }
         let array = SharedArray::new(4).expect("an array");
         assert_eq!(read(&array), [0; 4]);
-        let mut asm = Assembler::<Place>::with_labels();
+        let mut asm = Assembler::<Place>::new();
         asm.load_array(R1, &array, 8);
         asm.constant(code::MOVE_CONSTANT, R2, 7);
         asm.fetch_add(R1, 0, R2);
@@ -188,7 +188,7 @@ mod tests {
             return;
         }
         let array = SharedArray::new(2).expect("an array");
-        let mut asm = Assembler::new();
+        let mut asm = Assembler::<Place>::new();
         asm.call(helper::KTIME_GET_NS);
         asm.load_array(R1, &array, 8);
         asm.store(code::STORE_U64, R1, 0, R0);

@@ -90,18 +90,17 @@ impl OrderId {
     }
 
     /// Writes the text form, e.g. `p00010000002a` for epoch 1, sequence 42.
-    #[inline]
-    pub fn to_text(self) -> [u8; Self::TEXT_LEN] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut out = [b'p'; Self::TEXT_LEN];
-        let mut value = self.0;
-        let mut i = Self::TEXT_LEN;
-        while i > 1 {
-            i -= 1;
-            out[i] = DIGITS[(value & 0xf) as usize];
-            value >>= 4;
-        }
-        out
+    #[inline(always)]
+    pub const fn to_text(self) -> [u8; Self::TEXT_LEN] {
+        self.to_text_after(b'p')
+    }
+
+    /// The same with another letter in front, for what is not an order's id.
+    #[inline(always)]
+    pub const fn to_text_after(self, letter: u8) -> [u8; Self::TEXT_LEN] {
+        let [.., a, b, c, d] = hexadecimal((self.0 >> 32) as u32 & 0xffff);
+        let [e, f, g, h, i, j, k, l] = hexadecimal(self.0 as u32);
+        [letter, a, b, c, d, e, f, g, h, i, j, k, l]
     }
 
     /// Parses the text form; `None` for anything that is not one of our ids (another client's order
@@ -124,6 +123,17 @@ impl OrderId {
     }
 }
 
+/// Eight hexadecimal digits, made at once: a digit to a byte, and to each what makes a character of it.
+#[inline(always)]
+const fn hexadecimal(value: u32) -> [u8; 8] {
+    let value = value.swap_bytes() as u64;
+    let value = (value | value << 16) & 0x0000_ffff_0000_ffff;
+    let value = (value | value << 8) & 0x00ff_00ff_00ff_00ff;
+    let digits = (value >> 4 | value << 8) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits.wrapping_add(0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    digits.wrapping_add(0x3030_3030_3030_3030).wrapping_add(letters.wrapping_mul((b'a' - b'9' - 1) as u64)).to_le_bytes()
+}
+
 impl fmt::Display for OrderId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.to_text();
@@ -144,6 +154,16 @@ mod tests {
         assert_eq!(OrderId::new(1, 42).to_string(), "p00010000002a");
         for stranger in [&b"p00010000002A"[..], b"x00010000002a", b"p00010000002", b"p000000000000", b"pffffffffffff", b""] {
             assert_eq!(OrderId::from_text(stranger), None, "{stranger:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ids_are_twelve_hexadecimal_digits_after_their_letter(id in proptest::prelude::any::<u64>(), bits in 0u32..64) {
+            let id = OrderId(id >> bits);
+            let want = format!("{:012x}", id.0 & 0xffff_ffff_ffff);
+            proptest::prop_assert_eq!(&id.to_text()[..], format!("p{want}").into_bytes());
+            proptest::prop_assert_eq!(&id.to_text_after(b'n')[..], format!("n{want}").into_bytes());
         }
     }
 }

@@ -63,7 +63,7 @@ impl FixedWindow {
         // A clock that steps back must not open a fresh budget.
         if window > self.window {
             self.window = window;
-            self.end_ns = (window + 1).saturating_mul(self.window_ns);
+            self.end_ns = window.saturating_add(1).saturating_mul(self.window_ns);
             self.used = 0;
         }
     }

@@ -6,7 +6,6 @@
 
 use crate::words::{ZEROS, digits, short_text};
 use engine_core::fixed::{POW10, write_decimal};
-use engine_core::ids::OrderId;
 
 /// Bytes that hold any decimal of ours.
 const DECIMAL_MAX: usize = 24;
@@ -89,37 +88,11 @@ impl Scale {
     }
 }
 
-/// Eight hexadecimal digits, the first in the lowest byte.
-#[inline(always)]
-const fn hexadecimal(value: u32) -> u64 {
-    let value = value.swap_bytes() as u64;
-    let value = (value | value << 16) & 0x0000_ffff_0000_ffff;
-    let value = (value | value << 8) & 0x00ff_00ff_00ff_00ff;
-    let nibbles = (value >> 4 | value << 8) & 0x0f0f_0f0f_0f0f_0f0f;
-    let letters = (nibbles.wrapping_add(0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-    nibbles.wrapping_add(ZEROS).wrapping_add(letters.wrapping_mul((b'a' - b'9' - 1) as u64))
-}
-
-/// As [`OrderId::to_text`], with another letter in front.
-#[inline(always)]
-pub fn id_text(letter: u8, id: OrderId) -> [u8; OrderId::TEXT_LEN] {
-    let head = hexadecimal((id.0 >> 32) as u32 & 0xffff) >> 32 << 8 | u64::from(letter);
-    thirteen(head, hexadecimal(id.0 as u32))
-}
-
 /// Writes a number below 10^13 with leading zeros.
 #[inline(always)]
 pub fn write_thirteen_digits(number: u64, room: &mut [u8; 13]) {
     store(room, 0, (digits(number / SHORT_END) | ZEROS) >> 24);
     store(room, 5, digits(number % SHORT_END) | ZEROS);
-}
-
-/// The first five bytes of one word and all of another.
-#[inline(always)]
-const fn thirteen(head: u64, tail: u64) -> [u8; 13] {
-    let [a, b, c, d, e, ..] = head.to_le_bytes();
-    let [f, g, h, i, j, k, l, m] = tail.to_le_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l, m]
 }
 
 /// Writes a word at a place; not if there is no room for it.
@@ -319,13 +292,6 @@ mod tests {
         fn numbers_are_parted_as_by_division(value in value(), scale in 0usize..=8) {
             let (value, unit) = (value.unsigned_abs() >> 1, POW10[scale] as u64);
             prop_assert_eq!(SCALES[scale].part(value), (value / unit, value % unit));
-        }
-
-        #[test]
-        fn ids_have_the_text_that_they_always_have(id in any::<u64>(), bits in 0u32..64) {
-            let id = OrderId(id >> bits);
-            prop_assert_eq!(id_text(b'p', id), id.to_text());
-            prop_assert_eq!(&id_text(b'n', id)[1..], &id.to_text()[1..]);
         }
 
         #[test]

@@ -54,7 +54,10 @@ fn binance_read(payload: &[u8], general: bool) -> String {
 }
 
 fn sbe_read(payload: &[u8], general: bool) -> String {
-    binance_message(if general { |p, i, s| binance::sbe::parse_any(p, i, s) } else { |p, i, s| binance::sbe::parse(p, i, s) }, payload)
+    binance_message(
+        if general { |p, i, s| binance::sbe::parse_any(p, i, s) } else { |p, i, s| binance::sbe::parse(p, i, s, |_| {}) },
+        payload,
+    )
 }
 
 /// The same, if the quick reader takes it.

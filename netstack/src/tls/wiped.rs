@@ -7,8 +7,7 @@ use zeroize::zeroize_flat_type;
 
 /// A value all of whose secrets lie within it, overwritten with zeros when dropped.
 ///
-/// What moves leave behind on the stack is not reached; keys are made deep in the call of a handshake, whose stack the
-/// next pass writes over.
+/// Copies that moves leave behind on the stack are not reached.
 pub(super) struct Wiped<T>(T);
 
 impl<T> Wiped<T> {

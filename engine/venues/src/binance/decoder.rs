@@ -46,7 +46,7 @@ impl BinanceDecoder {
     fn public(&mut self, kind: MessageKind, payload: &[u8], sink: &mut Vec<Event>) -> Result<Decoded, DecodeError> {
         let message = match kind {
             MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch, |_| {}),
-            MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch),
+            MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch, |_| {}),
         };
         Ok(match message.map_err(|ParseError { error, .. }| error)? {
             Message::Diff { symbol, first, last, time_ns } => {

@@ -335,7 +335,7 @@ impl MarketData {
         let upcoming = |instrument| sink.upcoming(instrument);
         let parsed = match kind {
             MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),
-            MessageKind::Binary => sbe::parse_telling(payload, &mut self.symbols, &mut self.scratch, upcoming),
+            MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),
         };
         match parsed {
             Ok(Message::Diff { symbol, first, last, time_ns }) => self.diff(symbol, (first, last, time_ns), times, sink, tools),

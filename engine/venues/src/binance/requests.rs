@@ -4,7 +4,6 @@
 //! oldest unanswered one is found by walking forward. An id is text of fixed length (a letter that says
 //! what it is, for the reader of a capture, and our 12 hexadecimal digits of epoch and sequence).
 
-use crate::writer::id_text;
 use engine_core::ids::OrderId;
 
 /// Requests that may be unanswered at a time. A power of two.
@@ -99,7 +98,7 @@ impl Requests {
         }
         self.ring[Self::place(sequence)] = Some((sequence, request));
         self.next = Self::after(sequence);
-        Some(id_text(request.asked.letter(), OrderId::new(self.epoch, sequence)))
+        Some(OrderId::new(self.epoch, sequence).to_text_after(request.asked.letter()))
     }
 
     /// The sequence that follows. 0 is left out: with it an id of epoch 0 would not be one.

@@ -132,15 +132,10 @@ impl Rescale {
     }
 }
 
-/// Reads one binary message. In open mode `symbols` gains what it does not hold.
+/// Reads one binary message. In open mode `symbols` gains what it does not hold. `upcoming` hears of a book's instrument as soon as
+/// it is known, if the message is in the usual form.
 #[inline]
-pub fn parse(payload: &[u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'static>, ParseError> {
-    parse_telling(payload, symbols, scratch, |_| {})
-}
-
-/// As [`parse`]. `upcoming` hears of a book's instrument as soon as it is known, if the message is in the usual form.
-#[inline]
-pub fn parse_telling(
+pub fn parse(
     payload: &[u8],
     symbols: &mut SymbolIndex,
     scratch: &mut Scratch,

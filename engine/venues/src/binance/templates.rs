@@ -11,7 +11,7 @@
 //! ```
 
 use super::requests::ID_LEN;
-use crate::writer::{Writer, id_text, write_thirteen_digits};
+use crate::writer::{Writer, write_thirteen_digits};
 use engine_core::event::Side;
 use engine_core::ids::OrderId;
 
@@ -63,7 +63,7 @@ impl Template {
         text.copy_from_slice(&self.text);
         *text.get_mut(self.id_at..)?.first_chunk_mut()? = *id;
         if let Some(at) = self.order_at {
-            *text.get_mut(at..)?.first_chunk_mut()? = id_text(b'p', order);
+            *text.get_mut(at..)?.first_chunk_mut()? = order.to_text();
         }
         write_thirteen_digits(timestamp_ms(now_ns), text.get_mut(self.time_at..)?.first_chunk_mut()?);
         Some((Writer::new(rest), text.len()))
@@ -147,7 +147,7 @@ impl SymbolTemplates {
     #[inline(never)]
     pub fn amend(&self, space: &mut [u8], id: &[u8; ID_LEN], order: OrderId, (qty, scale): (i64, u8), now_ns: u64) -> Option<usize> {
         let (mut writer, len) = self.amend_ours.begin(space, id, order, now_ns)?;
-        let tail = writer.fixed(&id_text(b'p', order)).fixed(b"\",\"newQty\":\"").decimal(qty, scale).fixed(b"\"}}").finish()?;
+        let tail = writer.fixed(&order.to_text()).fixed(b"\",\"newQty\":\"").decimal(qty, scale).fixed(b"\"}}").finish()?;
         Some(len + tail)
     }
 

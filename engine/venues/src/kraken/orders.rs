@@ -14,7 +14,7 @@ use super::limits::{Cost, RateLedger};
 use super::message::{Envelope, MinuteText, TIME_TEXT_LEN};
 use super::private::Private;
 use super::tracked::InFlight;
-use super::writer::{Writer, id_text};
+use super::writer::Writer;
 use super::{Cx, S};
 use crate::json::{JsonError, Scanner};
 use crate::outbox::{ColdRequest, Outbox};
@@ -366,7 +366,7 @@ impl OrderEntry {
         if command.has(flags::POST_ONLY) {
             m.fixed(br#","post_only":true"#);
         }
-        m.fixed(br#","cl_ord_id":""#).fixed(&id_text(b'p', order));
+        m.fixed(br#","cl_ord_id":""#).fixed(&order.to_text());
         self.write_end(m.fixed(br#"","deadline":""#).fixed(deadline).fixed(b"\""), id)
     }
 
@@ -383,7 +383,7 @@ impl OrderEntry {
         let symbol = &self.reports.symbols.symbols()[place];
         let (order, price, qty) = (command.order_id(), command.order_price().0, command.order_qty().0);
         let mut m = Writer::new(space);
-        m.fixed(br#"{"method":"amend_order","params":{"cl_ord_id":""#).fixed(&id_text(b'p', order));
+        m.fixed(br#"{"method":"amend_order","params":{"cl_ord_id":""#).fixed(&order.to_text());
         m.fixed(br#"","order_qty":"#).decimal(qty, symbol.qty_scale).fixed(br#","limit_price":"#).decimal(price, symbol.price_scale);
         if post_only {
             m.fixed(br#","post_only":true"#);
@@ -394,7 +394,7 @@ impl OrderEntry {
     #[inline(never)]
     fn write_cancel(&self, space: &mut [u8], order: OrderId, id: u64) -> Option<usize> {
         let mut m = Writer::new(space);
-        m.fixed(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).fixed(&id_text(b'p', order));
+        m.fixed(br#"{"method":"cancel_order","params":{"cl_ord_id":[""#).fixed(&order.to_text());
         self.write_end(m.fixed(br#""]"#), id)
     }
 

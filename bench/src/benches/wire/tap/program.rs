@@ -50,7 +50,7 @@ fn load_arrival(asm: &mut Assembler, array: &SharedArray) {
 
 /// The program that runs when a driver hands over a frame.
 pub fn arrival_program(array: &SharedArray) -> Result<Vec<Instruction>, DriverError> {
-    let mut asm = Assembler::with_labels();
+    let mut asm = Assembler::new();
     asm.call(helper::KTIME_GET_NS);
     asm.copy(R6, R0);
     load_arrival(&mut asm, array);
@@ -62,7 +62,7 @@ pub fn arrival_program(array: &SharedArray) -> Result<Vec<Instruction>, DriverEr
 
 /// The program for one direction, which writes into `array` (see the module above for its layout).
 pub fn program(array: &SharedArray, direction: Direction) -> Result<Vec<Instruction>, DriverError> {
-    let mut asm = Assembler::with_labels();
+    let mut asm = Assembler::new();
     asm.copy(R6, R1);
     if direction == Direction::Ingress {
         // The arrival counts for one frame.
