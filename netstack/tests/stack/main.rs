@@ -2,6 +2,7 @@
 //! other than the stack's own layers) and against scripted hosts. One thread, simulated time, seeded chance.
 
 mod allocator;
+mod chance;
 mod dhcp;
 mod dns;
 mod frames;

@@ -1,0 +1,52 @@
+//! What a stranger must not be able to guess of a connection: its first sequence number and its port.
+
+use netstack::stack::StackConfig;
+use netstack::transport::Transport;
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use crate::frames::{self, PEER_MAC, Seen};
+use crate::link::Script;
+use crate::peer::{PEER, PORT};
+use crate::world::stack_config;
+
+const STACKS: u64 = 64;
+
+/// The SYN of a fresh stack's first connection.
+fn first_syn(config: StackConfig, now_ns: u64) -> Seen {
+    let mut script = Script::new(&StackConfig { neighbours: vec![(PEER, PEER_MAC)], ..config });
+    script.now_ns = now_ns;
+    script.pass();
+    script.stack.connect(SocketAddrV4::new(PEER, PORT), now_ns).expect("begun");
+    script.pass().iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN")
+}
+
+#[test]
+fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_time_in_all_bits() {
+    // The same addresses and ports, so that nothing differs but the secret, or the time.
+    let config = |seed| StackConfig { ports: (40_000, 40_019), seed, ..stack_config() };
+    let syns = (0..).map(|seed| first_syn(config(seed), 0)).filter(|syn| syn.port == 40_000);
+    let of_secrets: Vec<u32> = syns.take(STACKS as usize).map(|syn| syn.sequence).collect();
+    let of_times: Vec<u32> = (0..STACKS).map(|now_ns| first_syn(config(7), now_ns).sequence).collect();
+    for sequences in [of_secrets, of_times] {
+        assert_eq!(sequences.iter().collect::<BTreeSet<_>>().len() as u64, STACKS, "each is another: {sequences:x?}");
+        for bit in 0..32 {
+            let set = sequences.iter().filter(|sequence| *sequence >> bit & 1 == 1).count() as u64;
+            assert!((STACKS / 4..=STACKS / 4 * 3).contains(&set), "bit {bit} is set in {set} of {STACKS}");
+        }
+    }
+}
+
+#[test]
+fn rfc6056_3_3_the_first_port_is_random_and_the_next_is_another() {
+    let (first, last) = stack_config().ports;
+    let ports: Vec<u16> = (0..STACKS).map(|seed| first_syn(StackConfig { seed, ..stack_config() }, 0).port).collect();
+    assert!(ports.iter().all(|port| (first..=last).contains(port)), "{ports:?}");
+    assert!(ports.iter().collect::<BTreeSet<_>>().len() as u64 >= STACKS - 4, "{ports:?}");
+    let low = ports.iter().filter(|&&port| port - first < (last - first) / 2).count() as u64;
+    assert!((STACKS / 4..=STACKS / 4 * 3).contains(&low), "{low} of {STACKS} are in the lower half");
+
+    let mut script = Script::settled();
+    let ((one, syn_of_one), (other, syn_of_other)) = (script.open(), script.open());
+    assert!(one != other && syn_of_one.port != syn_of_other.port);
+}
