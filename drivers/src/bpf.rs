@@ -1,7 +1,7 @@
 //! eBPF without a compiler: an assembler for the few instructions that we use, and the bpf(2) calls.
 //!
-//! What is attached stays so for as long as the descriptor that the call returned is open: when the process dies, however it
-//! dies, it is gone.
+//! What is attached stays so for as long as the [`Link`] that the call returned lives: when the process dies, however it dies,
+//! it is gone.
 //!
 //! An instruction is eight bytes: operation, two register numbers, a 16-bit offset, a 32-bit constant
 //! (kernel: Documentation/bpf/standardization/instruction-set.rst). Registers: `R0` result, `R1` to
@@ -296,6 +296,7 @@ const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_XSKMAP: u32 = 17;
@@ -353,6 +354,12 @@ struct LinkCreate {
     target_ifindex: u32,
     attach_type: u32,
     flags: u32,
+}
+
+#[repr(C)]
+#[derive(IntoBytes, Immutable, FromZeros)]
+struct LinkDetach {
+    link_fd: u32,
 }
 
 #[repr(C)]
@@ -488,22 +495,34 @@ fn load(program_type: u32, expected_attach_type: u32, program: &[Instruction]) -
     }
 }
 
+/// An attached program. Dropping it takes the program away at once, whoever else holds the descriptor: a process that another
+/// thread is just about to start has copies of all descriptors until it executes its program.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The kernel lacks it for tracepoints (EOPNOTSUPP), and an interface may be gone already: closing does the rest.
+        let _ = bpf(BPF_LINK_DETACH, &mut LinkDetach { link_fd: self.0.as_raw_fd() as u32 });
+    }
+}
+
 /// Attaches a program to an interface of the calling thread's network namespace; at traffic control, behind those that are there.
 ///
 /// # Errors
 /// `EBUSY` if the place is taken, `EOPNOTSUPP` if the driver has no such mode.
-pub fn create_link(program: BorrowedFd<'_>, ifindex: u32, attach: AttachType, flags: u32) -> io::Result<OwnedFd> {
+pub fn create_link(program: BorrowedFd<'_>, ifindex: u32, attach: AttachType, flags: u32) -> io::Result<Link> {
     let mut attributes = LinkCreate { program_fd: program.as_raw_fd() as u32, target_ifindex: ifindex, attach_type: attach as u32, flags };
-    bpf(BPF_LINK_CREATE, &mut attributes).map(owned)
+    bpf(BPF_LINK_CREATE, &mut attributes).map(|fd| Link(owned(fd)))
 }
 
 /// Runs a program at each passage of a tracepoint of the kernel.
 ///
 /// # Errors
 /// `ENOENT` if there is no such tracepoint.
-pub fn attach_to_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
+pub fn attach_to_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<Link> {
     let mut attributes = RawTracepointOpen { name: tracepoint.as_ptr() as u64, program_fd: program.as_raw_fd() as u32, padding: 0 };
-    bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes).map(owned)
+    bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes).map(|fd| Link(owned(fd)))
 }
 
 /// Runs a loaded program once on `frame` inside the kernel and returns its verdict

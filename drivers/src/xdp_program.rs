@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::bpf::Register::{R0, R1, R2, R3, R4, R5, R6};
-use crate::bpf::{self, Assembler, AttachType, Instruction, ProgramType, code, helper};
+use crate::bpf::{self, Assembler, AttachType, Instruction, Link, ProgramType, code, helper};
 use crate::error::{DriverError, Result};
 use crate::filter::{ARP_ETHERNET_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV4, FRAGMENT_MASK, Filter, PROTOCOL_TCP, PROTOCOL_UDP, offset};
 use crate::interface::Interface;
@@ -186,7 +186,7 @@ impl AttachMode {
 pub struct XdpAttachment {
     sockets: OwnedFd,
     _program: OwnedFd,
-    _link: OwnedFd,
+    _link: Link,
     filter: Filter,
     mode: AttachMode,
     ifindex: u32,
@@ -244,7 +244,7 @@ fn attach_hint(error: &io::Error) -> &'static str {
 /// The shield on an interface; gone when dropped or when the process dies.
 #[derive(Debug)]
 pub struct Shield {
-    _link: OwnedFd,
+    _link: Link,
 }
 
 impl Shield {

@@ -1,8 +1,9 @@
 //! AF_XDP and AF_PACKET on a real veth wire between two namespaces. Needs root.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -239,8 +240,57 @@ fn af_packet_echoes_and_the_shield_keeps_the_kernel_out() {
     let mut burst = Burst::new();
     assert_eq!(port.receive(0, &mut burst), 1, "and the port has the frame");
     port.recycle(&mut burst);
+    // Also while a process that another thread starts still has copies of all descriptors.
+    let starting = Starting::process();
     drop(port);
-    assert!(refused(), "the shield goes with the port");
+    let start = Instant::now();
+    // The kernel bounds how often it answers (net.ipv4.icmp_ratelimit), and may be late on a busy machine.
+    while !refused() {
+        assert!(start.elapsed() < DEADLINE, "the shield goes with the port");
+    }
+    assert!(starting.has_not_begun(), "the copies were there all the time");
+}
+
+/// A process that has been forked and does not execute its program before it is told to.
+struct Starting {
+    go: std::io::PipeWriter,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Starting {
+    fn process() -> Starting {
+        let (mut forked, tell) = std::io::pipe().expect("a pipe");
+        let (wait, go) = std::io::pipe().expect("a pipe");
+        let thread = std::thread::spawn(move || {
+            let mut command = std::process::Command::new("true");
+            let hold = move || {
+                // SAFETY: both descriptors are open in the child, which has a byte of its own to write and to read into.
+                unsafe {
+                    let mut byte = 0_u8;
+                    libc::write(tell.as_raw_fd(), (&raw const byte).cast(), 1);
+                    libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1);
+                }
+                Ok(())
+            };
+            // SAFETY: between fork and exec it only writes to and reads from pipes, which signals may interrupt: async-signal-safe.
+            let status = unsafe { command.pre_exec(hold) }.status();
+            assert!(status.expect("it starts").success());
+        });
+        forked.read_exact(&mut [0]).expect("it is forked");
+        Starting { go, thread: Some(thread) }
+    }
+
+    fn has_not_begun(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // Both go wrong only after a failure that has been told.
+        let _ = self.go.write_all(&[0]);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A stage with an engine trading on it, and what every test asks of both.
 
-use engine_core::event::FeedState;
+use engine_core::event::{EventKind, FeedState, RejectReason};
 use peregrine::demo::records;
 use peregrine::demo::stage::{Stage, StageOptions, Wire};
 use peregrine::launch::{Launch, Running, launch, open_log};
 use runtime::engine::{LoopTiming, Status, VenueStatus};
+use runtime::journal::Reader;
 use runtime::report::Report;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -259,7 +260,13 @@ impl World {
 
     /// Stops the engine; everything must add up.
     #[track_caller]
-    pub fn end(mut self) -> Report {
+    pub fn end(self) -> Report {
+        self.end_with_refusals().0
+    }
+
+    /// The same; also for what reasons venues have refused orders, as the journal has it.
+    #[track_caller]
+    pub fn end_with_refusals(mut self) -> (Report, BTreeSet<RejectReason>) {
         let running = self.running.take().expect("it runs until the test ends");
         let report = running.handle.stop();
         drop(running.relay);
@@ -268,7 +275,16 @@ impl World {
         assert_eq!((report.orders.unknown, report.orders.open), (0, 0));
         assert_eq!(records::differences(&report, &self.stage.sim, &self.stage.accounts), Vec::<String>::new());
         assert_eq!(report.orders.anomalies.get("overfill"), None);
-        report
+        let mut refusals = BTreeSet::new();
+        let journal = Reader::open(&self.stage.document.file.engine.journal).expect("the journal opens");
+        let read = journal.for_each(|_, event| {
+            if event.event_kind() == Some(EventKind::OrderReject) {
+                refusals.insert(RejectReason::from_raw(event.code).expect("a reason"));
+            }
+            true
+        });
+        read.expect("the journal is whole");
+        (report, refusals)
     }
 }
 

@@ -24,7 +24,7 @@ mod program;
 pub use pairing::pair;
 
 use anyhow::{Context, ensure};
-use drivers::bpf::{AttachType, ProgramType, SharedArray, attach_to_tracepoint, create_link, load_program, load_tracepoint_program};
+use drivers::bpf::{AttachType, Link, ProgramType, SharedArray, attach_to_tracepoint, create_link, load_program, load_tracepoint_program};
 use drivers::interface::Interface;
 use drivers::testbed::Testbed;
 use nix::sched::{CloneFlags, setns};
@@ -189,8 +189,8 @@ impl Tap {
 
 /// While it is there, the tap listens.
 pub struct Listening<'a> {
-    _links: [OwnedFd; 2],
-    _arrivals: OwnedFd,
+    _links: [Link; 2],
+    _arrivals: Link,
     tap: &'a Tap,
     /// Frames of each direction that had passed before.
     before: [u64; 2],
