@@ -39,6 +39,7 @@
 //! | `dhcp` | the address, if nobody gave one |
 //! | `ports` | local ports and their owners |
 //! | `wire`, `tcp_wire` | frames by the byte |
+//! | `initial_sequence` | first sequence numbers |
 //! | `config`, `statistics`, `random` | settings; counters; chance from a seed |
 
 mod checksum;
@@ -46,6 +47,7 @@ mod config;
 mod dhcp;
 mod header;
 mod ingress;
+mod initial_sequence;
 mod neighbours;
 mod ports;
 pub(crate) mod random;
@@ -81,9 +83,10 @@ use crate::dns::{QUESTIONS_MAX, Resolver};
 use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
 use dhcp::{Action, Dhcp};
+use initial_sequence::InitialSequence;
 use neighbours::{Due, Neighbours};
 use ports::Ports;
-use random::{Random, RateLimit, mix};
+use random::{Random, RateLimit};
 use slot::{LINGER_NS, Life, Slot};
 use socket::SocketSettings;
 use wire::{ETHERNET_HEADER, Outbox, ethernet_header};
@@ -169,8 +172,7 @@ pub struct Stack<P: Port, T: TcpSocket = OwnTcp> {
     dhcp: Option<Dhcp>,
     scratch: Box<[u8]>,
     random: Random,
-    /// Makes initial sequence numbers unguessable (RFC 6528).
-    secret: u64,
+    sequences: InitialSequence,
     reset_limit: RateLimit,
     echo_limit: RateLimit,
     now_ns: u64,
@@ -210,7 +212,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         let (mac, mtu) = (port.info().mac, usable_mtu(&mut port));
         config.validate(mtu)?;
         let mut random = Random::new(config.seed);
-        let secret = random.next();
+        let sequences = InitialSequence::new(config.seed);
         let resolver = Resolver::new(&config.dns_servers, &config.hosts, random.next()).map_err(StackError::HostName)?;
         let settings = SocketSettings { tcp: config.tcp, mtu, start_ns: now_ns };
         let mut stack = Stack {
@@ -229,7 +231,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             question_ports: [0; QUESTIONS_MAX],
             dhcp: config.address.is_none().then(|| Dhcp::new(mac, random.next(), now_ns)),
             scratch: touched(mtu + ETHERNET_HEADER),
-            secret,
+            sequences,
             random,
             reset_limit: RateLimit::new(RESET_INTERVAL_NS, RESET_BURST),
             echo_limit: RateLimit::new(ECHO_INTERVAL_NS, ECHO_BURST),
@@ -713,12 +715,12 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
         let (address, _) = self.host.address.ok_or(ConnectError::NoAddress)?;
         let index = self.free_slot().ok_or(ConnectError::NoSocket)?;
         let port = self.ports.take_next(index).ok_or(ConnectError::NoPort)?;
-        let tuple = (u64::from(remote.ip().to_bits()) << 32) | (u64::from(remote.port()) << 16) | u64::from(port);
-        let seed = mix(self.secret ^ mix(tuple ^ mix(self.now_ns)));
+        let local = SocketAddrV4::new(address, port);
+        let sequence = self.sequences.of(local, remote, self.now_ns);
         self.statistics.connects += 1;
         let next_hop = self.host.next_hop(*remote.ip());
         let slot = &mut self.slots[index];
-        slot.connect(SocketAddrV4::new(address, port), remote, next_hop, seed, self.now_ns);
+        slot.connect(local, remote, next_hop, sequence, self.now_ns);
         if let Some(mac) = next_hop.and_then(|next_hop| self.neighbours.want(next_hop, self.now_ns)) {
             slot.reach(&ethernet_header(mac, self.host.mac));
         }

@@ -54,14 +54,14 @@ impl<T: TcpSocket> Slot<T> {
     }
 
     /// Takes the slot for a connection; the SYN leaves on its first turn once the next hop is known.
-    pub(super) fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, next_hop: Option<Ipv4Addr>, seed: u64, now_ns: u64) {
+    pub(super) fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, next_hop: Option<Ipv4Addr>, sequence: u32, now_ns: u64) {
         self.generation = self.generation.wrapping_add(1);
         self.life = Life::Held;
         (self.local, self.remote) = (local, remote);
         self.wake_ns = now_ns;
         self.reachable = false;
         self.next_hop = next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        if !self.tcp.connect(local, remote, seed, now_ns) || next_hop.is_none() {
+        if !self.tcp.connect(local, remote, sequence, now_ns) || next_hop.is_none() {
             self.tcp.abort(CloseReason::Unreachable);
         }
     }

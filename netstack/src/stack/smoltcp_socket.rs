@@ -188,13 +188,13 @@ impl TcpSocket for SmoltcpTcp {
         }
     }
 
-    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, seed: u64, now_ns: u64) -> bool {
+    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, sequence: u32, now_ns: u64) -> bool {
         (self.local, self.remote, self.reason) = (local, remote, CloseReason::Unreachable);
         (self.sent, self.acknowledged, self.peer_window) = (Sent::default(), None, 0);
         (self.receive_base, self.consumed) = (None, 0);
         (self.progress_ns, self.wake_ns) = (now_ns, now_ns);
         self.mtu = self.link_mtu;
-        self.interface = new_interface(Some(*local.ip()), self.mtu, seed, self.clock.instant(now_ns));
+        self.interface = new_interface(Some(*local.ip()), self.mtu, u64::from(sequence), self.clock.instant(now_ns));
         let socket = self.set.get_mut::<Socket<'static>>(self.handle);
         let from = IpListenEndpoint { addr: Some(IpAddress::Ipv4(*local.ip())), port: local.port() };
         let to = IpEndpoint::new(IpAddress::Ipv4(*remote.ip()), remote.port());

@@ -169,8 +169,8 @@ impl TcpSocket for OwnTcp {
         }
     }
 
-    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, seed: u64, now_ns: u64) -> bool {
-        self.connection.connect(local, remote, seed as u32, now_ns);
+    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, sequence: u32, now_ns: u64) -> bool {
+        self.connection.connect(local, remote, sequence, now_ns);
         self.headers = HeaderTemplate::new(&[0; ETHERNET_HEADER], local, remote);
         self.lent = None;
         self.copied_out = 0;

@@ -13,22 +13,23 @@ use crate::world::stack_config;
 const STACKS: u64 = 64;
 
 /// The SYN of a fresh stack's first connection.
-fn first_syn(config: StackConfig, now_ns: u64) -> Seen {
+fn first_syn(config: StackConfig, remote_port: u16, now_ns: u64) -> Seen {
     let mut script = Script::new(&StackConfig { neighbours: vec![(PEER, PEER_MAC)], ..config });
     script.now_ns = now_ns;
     script.pass();
-    script.stack.connect(SocketAddrV4::new(PEER, PORT), now_ns).expect("begun");
+    script.stack.connect(SocketAddrV4::new(PEER, remote_port), now_ns).expect("begun");
     script.pass().iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN")
 }
 
 #[test]
-fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_time_in_all_bits() {
-    // The same addresses and ports, so that nothing differs but the secret, or the time.
+fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_the_connection_in_all_bits() {
+    // The same addresses and ports, so that nothing differs but the secret.
     let config = |seed| StackConfig { ports: (40_000, 40_019), seed, ..stack_config() };
-    let syns = (0..).map(|seed| first_syn(config(seed), 0)).filter(|syn| syn.port == 40_000);
+    let syns = (0..).map(|seed| first_syn(config(seed), PORT, 0)).filter(|syn| syn.port == 40_000);
     let of_secrets: Vec<u32> = syns.take(STACKS as usize).map(|syn| syn.sequence).collect();
-    let of_times: Vec<u32> = (0..STACKS).map(|now_ns| first_syn(config(7), now_ns).sequence).collect();
-    for sequences in [of_secrets, of_times] {
+    // The same secret and ports of our own, so that nothing differs but the peer's port.
+    let of_ports: Vec<u32> = (1..=STACKS as u16).map(|port| first_syn(config(7), port, 0).sequence).collect();
+    for sequences in [of_secrets, of_ports] {
         assert_eq!(sequences.iter().collect::<BTreeSet<_>>().len() as u64, STACKS, "each is another: {sequences:x?}");
         for bit in 0..32 {
             let set = sequences.iter().filter(|sequence| *sequence >> bit & 1 == 1).count() as u64;
@@ -38,9 +39,19 @@ fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_time_in_all_bits
 }
 
 #[test]
+fn rfc6528_3_initial_sequence_numbers_of_the_same_ends_grow_by_one_in_4_us() {
+    let at = |now_ns| first_syn(StackConfig { seed: 7, ..stack_config() }, PORT, now_ns);
+    let first = at(0);
+    for (now_ns, ticks) in [(3_999, 0), (4_000, 1), (1_000_000_000, 250_000), (1_800_000_000_000_000_000, 3_391_496_192_u32)] {
+        let later = at(now_ns);
+        assert_eq!((later.port, later.sequence.wrapping_sub(first.sequence)), (first.port, ticks), "after {now_ns} ns");
+    }
+}
+
+#[test]
 fn rfc6056_3_3_the_first_port_is_random_and_the_next_is_another() {
     let (first, last) = stack_config().ports;
-    let ports: Vec<u16> = (0..STACKS).map(|seed| first_syn(StackConfig { seed, ..stack_config() }, 0).port).collect();
+    let ports: Vec<u16> = (0..STACKS).map(|seed| first_syn(StackConfig { seed, ..stack_config() }, PORT, 0).port).collect();
     assert!(ports.iter().all(|port| (first..=last).contains(port)), "{ports:?}");
     assert!(ports.iter().collect::<BTreeSet<_>>().len() as u64 >= STACKS - 4, "{ports:?}");
     let low = ports.iter().filter(|&&port| port - first < (last - first) / 2).count() as u64;
