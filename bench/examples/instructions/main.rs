@@ -12,6 +12,7 @@
 mod codecs;
 mod network;
 mod orders;
+mod strategies;
 mod whole;
 
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ fn repeat(mut step: impl FnMut(&mut Counter) -> anyhow::Result<()>) -> anyhow::R
 type Function = fn() -> anyhow::Result<()>;
 
 /// The hot functions.
-const FUNCTIONS: [(&str, Function); 23] = [
+const FUNCTIONS: [(&str, Function); 25] = [
     ("binance_depth_json", codecs::binance_depth_json),
     ("binance_ticker_json", codecs::binance_ticker_json),
     ("binance_depth_sbe", codecs::binance_depth_sbe),
@@ -70,6 +71,8 @@ const FUNCTIONS: [(&str, Function); 23] = [
     ("book_near_touch", orders::book_near_touch),
     ("order_placed", orders::order_placed),
     ("order_filled", orders::order_filled),
+    ("arbitrage_pair", strategies::arbitrage_pair),
+    ("quotes_moved", strategies::quotes_moved),
     ("tls_open_300", network::tls_open),
     ("tls_seal_300", network::tls_seal),
     ("tcp_segment_in", network::tcp_segment_in),

@@ -194,8 +194,12 @@ impl Money {
     /// Rounds towards zero to an `i64` at `scale`; saturates.
     #[inline]
     pub fn to_scaled(self, scale: u8) -> i64 {
-        let down = i128::from(POW10[(Money::SCALE - scale) as usize]);
-        (self.0 / down).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+        let down = POW10[(Money::SCALE - scale) as usize];
+        // A division of 64 bits takes a third of the time.
+        if let Ok(small) = i64::try_from(self.0) {
+            return small / down;
+        }
+        (self.0 / i128::from(down)).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 
     /// The two 64-bit halves (low, high) that carry an amount in an event's payload.
@@ -575,6 +579,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn amounts_are_scaled_as_by_one_wide_division(high in -2_i64..=2, low in any::<u64>(), scale in 0_u8..=Money::SCALE) {
+            let amount = Money(i128::from(high) << 62 | i128::from(low));
+            let wide = amount.0 / 10_i128.pow(u32::from(Money::SCALE - scale));
+            prop_assert_eq!(i128::from(amount.to_scaled(scale)), wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)));
+        }
+
         #[test]
         fn written_decimals_parse_back(value in any::<i64>(), scale in 0u8..=18) {
             prop_assume!(value != i64::MIN);

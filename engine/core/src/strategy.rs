@@ -278,6 +278,13 @@ impl<'a> Context<'a> {
         self.desk.place(self.strategy, order)
     }
 
+    /// Asks for two new orders, or neither: false if risk refuses one of them as things are, and nothing is sent or counted. Else
+    /// the second follows the first, unless that took the last of something: then it is refused, and counted so.
+    #[inline]
+    pub fn place_both(&mut self, first: NewOrder, second: NewOrder) -> bool {
+        self.desk.place_both(self.strategy, first, second)
+    }
+
     /// Asks to replace price and total quantity (filled part included) of an own working order, in place.
     /// Only where [`crate::instrument::Capabilities::replace`] says that the venue can.
     #[inline]

@@ -79,6 +79,24 @@ impl Desk {
         }
     }
 
+    /// Two new orders of a strategy. See [`crate::strategy::Context::place_both`].
+    pub fn place_both(&mut self, strategy: StrategyId, first: NewOrder, second: NewOrder) -> bool {
+        let Some(session) = self.session else { return false };
+        let (first, ahead) = (request(strategy, first), request(strategy, second));
+        let reserved = self.view(&first).and_then(|view| self.gate.check(&first, &view));
+        let Ok(reserved) = reserved else { return false };
+        if self.view(&ahead).and_then(|view| self.gate.check(&ahead, &view)).is_err() {
+            return false;
+        }
+        let vacancy = self.orders.vacancy(OrderId::new(session.epoch, session.next_sequence));
+        match self.send_new(session, &first, reserved, vacancy) {
+            // Risk looks at the second again, with what the first one binds.
+            Ok(_) => _ = self.place(strategy, second),
+            Err(refusal) => self.refuse(&first, OrderId::NONE, refusal),
+        }
+        true
+    }
+
     /// As [`Desk::try_place`], for what does not pass all checks at once.
     #[cold]
     #[inline(never)]

@@ -22,7 +22,7 @@ use crate::event::{Side, VALUE_MAX};
 use crate::fixed::{Money, POW10, Price, Qty};
 use crate::ids::{AssetId, InstrumentId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
-use crate::sizing::{Bounds, affordable, check_minimum};
+use crate::sizing::{Bounds, affordable, affordable_of, check_minimum};
 use crate::state_hash::StateHasher;
 use crate::strategies::rate_backoff::RateBackoff;
 use crate::strategy::{BookState, Context, Fill, NewOrder, OrderUpdate, Strategy};
@@ -244,10 +244,9 @@ impl Arbitrage {
         let buy_price = limit(ctx, a.instrument, ia, Side::Buy, found.ask, p.slippage_ppm);
         let sell_price = limit(ctx, b.instrument, ib, Side::Sell, found.bid, p.slippage_ppm);
         let (Some(buy_price), Some(sell_price)) = (buy_price, sell_price) else { return false };
-        let can_buy = Money::from_qty(affordable(ia, &bounds(ctx, ia, Side::Buy, buy_price)), ia.qty_scale);
-        let can_sell = Money::from_qty(affordable(ib, &bounds(ctx, ib, Side::Sell, sell_price)), ib.qty_scale);
-        let wanted = Money(found.qty).min(p.qty_max).min(can_buy).min(can_sell);
-        let Some((buy_qty, sell_qty)) = common_qty(ia, ib, wanted) else { return false };
+        let buying = (ia, bounds(ctx, ia, Side::Buy, buy_price));
+        let selling = (ib, bounds(ctx, ib, Side::Sell, sell_price));
+        let Some((buy_qty, sell_qty)) = affordable_pair(&buying, &selling, Money(found.qty).min(p.qty_max)) else { return false };
         let enough = |i: &Instrument, price: Price, qty: Qty| check_minimum(i, price, qty.0) == Ok(qty);
         if !enough(ia, buy_price, buy_qty) || !enough(ib, sell_price, sell_qty) {
             return false;
@@ -261,16 +260,13 @@ impl Arbitrage {
             ioc: true,
         };
         let (first, second) = (leg(&a, Side::Buy, buy_price, buy_qty), leg(&b, Side::Sell, sell_price, sell_qty));
-        // Both or neither: one leg alone is a position.
-        if ctx.check(first).is_err() || ctx.check(second).is_err() {
-            return false;
+        // Both or neither: one leg alone is a position. Should the second be refused all the same (the first took the last of a
+        // budget), the first one's fill is hedged.
+        let asked = ctx.place_both(first, second);
+        if asked {
+            self.groups[group].next_attempt_ns = ctx.now_ns().saturating_add(p.cooldown_ns);
         }
-        self.groups[group].next_attempt_ns = ctx.now_ns().saturating_add(p.cooldown_ns);
-        if ctx.place(first).is_ok() {
-            // Should this one be refused all the same (the first took the last of a budget), the first one's fill is hedged.
-            let _ = ctx.place(second);
-        }
-        true
+        asked
     }
 
     /// How much can be bought on `a` and sold on `b` at a profit, and down to which levels.
@@ -364,7 +360,7 @@ impl Arbitrage {
         let level = book.best(side.opposite())?;
         let price = limit(ctx, member.instrument, instrument, side, level.price, self.parameters.hedge_slippage_ppm)?;
         let wanted = Qty(amount.to_scaled(instrument.qty_scale));
-        let qty = wanted.min(affordable(instrument, &bounds(ctx, instrument, side, price)));
+        let qty = affordable_of(instrument, &bounds(ctx, instrument, side, price), wanted);
         let qty = check_minimum(instrument, price, qty.0).ok()?;
         let per_unit = level.price.0 as f64 * member.unit * Self::rate(ctx, member, unit_of)?;
         let worth = if side == Side::Sell { per_unit * member.gets } else { -per_unit * member.pays };
@@ -409,11 +405,17 @@ struct Found {
     bid: Price,
 }
 
+/// So many millionths of a price, rounded down: whole millions and the rest apart, so that 64 bits do.
+#[inline]
+const fn share(price: Price, ppm: i64) -> i64 {
+    price.0 / 1_000_000 * ppm + price.0 % 1_000_000 * ppm / 1_000_000
+}
+
 /// Limit of an order that takes down to `level`: moved by `ppm` to the taker's disadvantage and put on tick, but short of our
 /// own orders; `None` if these are in the way at `level` already.
 #[inline]
 fn limit(ctx: &Context<'_>, id: InstrumentId, instrument: &Instrument, side: Side, level: Price, ppm: i64) -> Option<Price> {
-    let by = (i128::from(level.0) * i128::from(ppm) / 1_000_000) as i64;
+    let by = share(level, ppm);
     let own = ctx.own_best(id, side.opposite());
     let price = match side {
         Side::Buy => {
@@ -429,18 +431,33 @@ fn limit(ctx: &Context<'_>, id: InstrumentId, instrument: &Instrument, side: Sid
     (reaches && (1..=VALUE_MAX).contains(&price.0)).then_some(price)
 }
 
+/// What the account allows, but for the balance that the side does not spend.
 #[inline]
 fn bounds(ctx: &Context<'_>, instrument: &Instrument, side: Side, price: Price) -> Bounds {
+    let spent = if side == Side::Buy { instrument.quote } else { instrument.base };
+    let available = ctx.available(instrument.venue, spent);
     Bounds {
         side,
         price,
         position: Qty::ZERO,
         position_max: Qty(VALUE_MAX),
-        base_available: ctx.available(instrument.venue, instrument.base),
-        quote_available: ctx.available(instrument.venue, instrument.quote),
+        base_available: available,
+        quote_available: available,
         fee_ppm: instrument.taker_fee_ppm,
         volatility: 0.0,
     }
+}
+
+/// The largest amount up to `wanted` that both accounts pay for and that is on lot on both instruments, in the units of each.
+#[inline]
+fn affordable_pair(buy: &(&Instrument, Bounds), sell: &(&Instrument, Bounds), wanted: Money) -> Option<(Qty, Qty)> {
+    let pays = |(instrument, bounds): &(&Instrument, Bounds), qty: Qty| affordable_of(instrument, bounds, qty) == qty;
+    let unbounded = common_qty(buy.0, sell.0, wanted).filter(|(bought, sold)| pays(buy, *bought) && pays(sell, *sold));
+    if unbounded.is_some() {
+        return unbounded;
+    }
+    let can = |(instrument, bounds): &(&Instrument, Bounds)| Money::from_qty(affordable(instrument, bounds), instrument.qty_scale);
+    common_qty(buy.0, sell.0, wanted.min(can(buy)).min(can(sell)))
 }
 
 /// The largest amount up to `wanted` that is on lot on both instruments, in the units of each.
@@ -511,6 +528,64 @@ impl Strategy for Arbitrage {
             hasher.write_u64(group.next_hedge_ns);
             hasher.write_u32(group.failures);
             group.members.iter().for_each(|member| member.backoff.hash_state(hasher));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Trades BTC for dollars, in lots of so much; each with other decimals.
+    fn instrument(scales: [u8; 2], lot: i64, fee_ppm: i32) -> Instrument {
+        let new = Instrument::new(VenueId(0), "BTCUSD", [AssetId(0), AssetId(1)], scales);
+        Instrument { lot: Qty(lot), taker_fee_ppm: fee_ppm, ..new }
+    }
+
+    fn bounds(side: Side, price: i64, available: i128) -> Bounds {
+        let available = Money(available);
+        Bounds {
+            side,
+            price: Price(price),
+            position: Qty::ZERO,
+            position_max: Qty(VALUE_MAX),
+            base_available: available,
+            quote_available: available,
+            fee_ppm: if side == Side::Buy { 1_000 } else { 0 },
+            volatility: 0.0,
+        }
+    }
+
+    proptest! {
+        /// Never less than by bounding first and rounding to lots then, which takes divisions; and the accounts pay for it.
+        #[test]
+        fn a_pair_is_the_largest_that_both_accounts_pay_for(
+            lot in 1_i64..2_000, multiple in 1_i64..30, odd in 0_i64..2, prices in (1_i64..10_000_000, 1_i64..10_000_000),
+            wanted in 0_i128..10_i128.pow(19), quote in 0_i128..10_i128.pow(24), base in 0_i128..10_i128.pow(19),
+        ) {
+            // A lot here is `multiple` lots there, but for the odd ones.
+            let (buy, sell) = (instrument([2, 8], lot * multiple * 100 + odd, 1_000), instrument([1, 6], lot, 0));
+            let (buying, selling) = (bounds(Side::Buy, prices.0, quote), bounds(Side::Sell, prices.1, base));
+            let can = |i: &Instrument, bounds: &Bounds| Money::from_qty(affordable(i, bounds), i.qty_scale);
+            let bounded = Money(wanted).min(can(&buy, &buying)).min(can(&sell, &selling));
+            let plain = common_qty(&buy, &sell, bounded);
+            let pair = affordable_pair(&(&buy, buying), &(&sell, selling), Money(wanted));
+            if odd == 0 {
+                prop_assert_eq!(pair, plain);
+            }
+            prop_assert!(pair >= plain);
+            if let Some((bought, sold)) = pair {
+                prop_assert_eq!(Money::from_qty(bought, 8), Money::from_qty(sold, 6));
+                prop_assert!(Money::from_qty(bought, 8) <= bounded);
+                prop_assert_eq!((buy.floor_to_lot(bought), sell.floor_to_lot(sold)), (bought, sold));
+            }
+        }
+
+        /// As by one division of what takes more than 64 bits.
+        #[test]
+        fn a_share_of_a_level_is_exact(level in 0..=VALUE_MAX, ppm in 0_i64..1_000_000) {
+            prop_assert_eq!(i128::from(share(Price(level), ppm)), i128::from(level) * i128::from(ppm) / 1_000_000);
         }
     }
 }

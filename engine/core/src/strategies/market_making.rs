@@ -239,7 +239,7 @@ impl MarketMaking {
         }
         let (order, filled, held) = (order.id, order.filled, order.reserved.hold);
         let amend = ctx.instrument(id).is_some_and(|i| i.capabilities.replace);
-        let qty = self.size(ctx, lane, side, target, held);
+        let qty = if amend { self.size(ctx, lane, side, target, held) } else { None };
         let amending = amend && !pausing && qty.is_some();
         let asked = match qty {
             Some(qty) if amending => ctx.replace(order, target.price, filled + qty),

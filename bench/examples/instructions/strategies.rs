@@ -1,0 +1,113 @@
+//! What the strategies that are shipped do with a change of the book: both legs of an arbitrage, both quotes moved.
+
+use crate::repeat;
+use anyhow::ensure;
+use bench::benches::core::session::{ASK, BID, BTC, COIN, Market, Session, TRADED, VENUE, config};
+use engine_core::config::CoreConfig;
+use engine_core::event::{Event, EventKind, QTY_UNSTATED, Side, Times, flags};
+use engine_core::fixed::{Price, Qty};
+use engine_core::ids::{InstrumentId, OrderId, VenueId};
+use engine_core::strategies::arbitrage::{Arbitrage, ArbitrageParameters};
+use engine_core::strategies::market_making::{MarketMaking, MarketMakingParameters};
+use engine_core::strategy::Strategy;
+use std::hint::black_box;
+
+const OTHER_VENUE: VenueId = VenueId(1);
+const OTHER: InstrumentId = InstrumentId(1);
+const MARKETS: [Market; 2] =
+    [Market { venue: VENUE, symbol: "BTCUSDT", base: BTC }, Market { venue: OTHER_VENUE, symbol: "BTC/USDT", base: BTC }];
+/// The other venue's bids while there is a chance: a hundredth above the asks here.
+const DEAR: i64 = ASK + ASK / 100;
+
+/// A session of one strategy.
+fn session(
+    markets: &[Market],
+    instruments: &[InstrumentId],
+    strategy: impl FnOnce(&CoreConfig) -> Result<Box<dyn Strategy>, String>,
+) -> anyhow::Result<Session> {
+    let mut config = config(markets, &["counted"])?;
+    config.strategies[0].instruments = instruments.to_vec();
+    let strategy = strategy(&config).map_err(anyhow::Error::msg)?;
+    Session::new(config, vec![strategy])
+}
+
+/// Orders a second are limited: so many inputs are apart.
+fn later(session: &mut Session) -> Times {
+    (0..4).map(|_| session.next_times()).last().unwrap_or_else(|| session.next_times())
+}
+
+/// The only level of the other venue's bids, or that it is gone.
+fn other_bid(price: i64, qty: i64, times: Times) -> Event {
+    Event::book_level(OTHER_VENUE, OTHER, Side::Buy, Price(price), Qty(qty), times.core_ns, times).with(flags::LAST)
+}
+
+pub fn arbitrage_pair() -> anyhow::Result<()> {
+    let instruments = [TRADED, OTHER];
+    let make = |config: &CoreConfig| {
+        let made = Arbitrage::new(
+            ArbitrageParameters { cooldown_ns: 1, age_max_ns: u64::MAX, ..ArbitrageParameters::default() },
+            &config.instruments,
+            &instruments,
+        );
+        made.map(|made| Box::new(made) as Box<dyn Strategy>)
+    };
+    let mut session = session(&MARKETS, &instruments, make)?;
+    let times = session.next_times();
+    for (side, price) in [(Side::Buy, BID), (Side::Sell, DEAR + 10)] {
+        let mark = if side == Side::Buy { flags::CLEAR } else { flags::LAST };
+        session.core.apply(&Event::book_level(OTHER_VENUE, OTHER, side, Price(price), Qty(COIN), 1, times).with(mark));
+    }
+    repeat(|counter| {
+        let times = later(&mut session);
+        let (chance, gone, core) = (other_bid(DEAR, COIN / 20, times), other_bid(DEAR, 0, times), &mut session.core);
+        let mut legs = Vec::with_capacity(8);
+        counter.count(|| legs.extend_from_slice(core.apply(black_box(&chance))));
+        legs.retain(|event| event.event_kind() == Some(EventKind::SendNew));
+        ensure!(legs.len() == 2, "two legs, not {legs:?}");
+        core.apply(&gone);
+        for leg in legs {
+            let expired = Event::order_report(EventKind::OrderExpired, leg.venue_id(), leg.instrument_id(), leg.order_id(), times);
+            core.apply(&Event { b: QTY_UNSTATED, ..expired });
+            ensure!(core.desk().order(leg.order_id()).is_some_and(|order| order.state.is_final()), "it has expired");
+        }
+        Ok(())
+    })
+}
+
+pub fn quotes_moved() -> anyhow::Result<()> {
+    let make = |config: &CoreConfig| {
+        let made = MarketMaking::new(
+            MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() },
+            &config.instruments,
+            &[TRADED],
+        );
+        made.map(|made| Box::new(made) as Box<dyn Strategy>)
+    };
+    let mut session = session(&MARKETS[..1], &[TRADED], make)?;
+    // Bids outweigh asks at the touch, or asks bids: the fair price moves by some ticks.
+    let touch = |heavy: bool, times: Times| {
+        let qty = if heavy { 100 * COIN } else { COIN / 100 };
+        Event::book_level(VENUE, TRADED, Side::Buy, Price(BID), Qty(qty), times.core_ns, times).with(flags::LAST)
+    };
+    // Both quotes were placed when the book came.
+    let times = later(&mut session);
+    let placed: Vec<OrderId> = session.core.desk().orders().iter_open().map(|order| order.id).collect();
+    for order in placed {
+        session.core.apply(&Event::order_report(EventKind::OrderAck, VENUE, TRADED, order, times));
+    }
+    let mut heavy = true;
+    repeat(|counter| {
+        heavy = !heavy;
+        let times = later(&mut session);
+        let (change, core) = (touch(heavy, times), &mut session.core);
+        let mut replaces = Vec::with_capacity(8);
+        counter.count(|| replaces.extend_from_slice(core.apply(black_box(&change))));
+        replaces.retain(|event| event.event_kind() == Some(EventKind::SendReplace));
+        ensure!(replaces.len() == 2, "both quotes are moved, not {replaces:?}");
+        for replace in replaces {
+            let (order, price, qty) = (replace.order_id(), replace.order_price(), replace.order_qty());
+            core.apply(&Event::order_replaced(VENUE, TRADED, order, price, qty, times));
+        }
+        Ok(())
+    })
+}
