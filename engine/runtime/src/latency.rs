@@ -5,6 +5,7 @@
 //! to the whole. Only passes in which a market-data message caused an order are recorded; recording is
 //! a few nanoseconds and allocates nothing.
 
+use engine_core::event::EventKind;
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +51,47 @@ impl Stage {
     }
 }
 
+/// How many kinds of answers there are.
+pub const ANSWERS: usize = 4;
+
+/// What a tick was answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// A new order.
+    Order = 0,
+    /// A cancel.
+    Cancel = 1,
+    /// An amend.
+    Amend = 2,
+    /// Several messages: all of them are decided on before the first is encoded.
+    Several = 3,
+}
+
+impl Answer {
+    /// All, in order.
+    pub const ALL: [Answer; ANSWERS] = [Answer::Order, Answer::Cancel, Answer::Amend, Answer::Several];
+
+    /// Name in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Answer::Order => "order",
+            Answer::Cancel => "cancel",
+            Answer::Amend => "amend",
+            Answer::Several => "several",
+        }
+    }
+
+    /// Of so many messages, the first of which is for this command.
+    pub const fn of(messages: u32, first: Option<EventKind>) -> Answer {
+        match (messages, first) {
+            (1, Some(EventKind::SendNew)) => Answer::Order,
+            (1, Some(EventKind::SendCancel)) => Answer::Cancel,
+            (1, Some(EventKind::SendReplace)) => Answer::Amend,
+            _ => Answer::Several,
+        }
+    }
+}
+
 /// Percentiles of one path, nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Percentiles {
@@ -74,6 +116,8 @@ pub struct Latency {
     whole: Histogram<u64>,
     /// The whole again, by the venue whose message it began with.
     venues: Box<[Histogram<u64>]>,
+    /// The whole again, by what the tick was answered with.
+    answers: [Histogram<u64>; ANSWERS],
     last: Histogram<u64>,
     kick: Histogram<u64>,
 }
@@ -89,6 +133,7 @@ impl Latency {
             stages: std::array::from_fn(|_| histogram()),
             whole: histogram(),
             venues: (0..venues).map(|_| histogram()).collect(),
+            answers: std::array::from_fn(|_| histogram()),
             last: histogram(),
             kick: histogram(),
         };
@@ -98,7 +143,7 @@ impl Latency {
 
     /// Records one tick-to-order, of a message of the `venue` with this id: the nanoseconds of its stages. Returns their sum.
     #[inline]
-    pub fn record(&mut self, venue: usize, stages_ns: [u64; STAGES]) -> u64 {
+    pub fn record(&mut self, venue: usize, answer: Answer, stages_ns: [u64; STAGES]) -> u64 {
         let mut whole = 0;
         for (histogram, ns) in self.stages.iter_mut().zip(stages_ns) {
             histogram.saturating_record(ns);
@@ -108,6 +153,7 @@ impl Latency {
         if let Some(histogram) = self.venues.get_mut(venue) {
             histogram.saturating_record(whole);
         }
+        self.answers[answer as usize].saturating_record(whole);
         whole
     }
 
@@ -125,7 +171,7 @@ impl Latency {
 
     /// Forgets everything (after warm-up).
     pub fn reset(&mut self) {
-        self.stages.iter_mut().chain(&mut self.venues).for_each(Histogram::reset);
+        self.stages.iter_mut().chain(&mut self.venues).chain(&mut self.answers).for_each(Histogram::reset);
         self.whole.reset();
         self.last.reset();
         self.kick.reset();
@@ -146,6 +192,11 @@ impl Latency {
         &self.venues
     }
 
+    /// The whole, of ticks with this answer.
+    pub fn of_answer(&self, answer: Answer) -> &Histogram<u64> {
+        &self.answers[answer as usize]
+    }
+
     /// All that was recorded of the kick.
     pub fn of_kick(&self) -> &Histogram<u64> {
         &self.kick
@@ -164,6 +215,11 @@ impl Latency {
     /// Percentiles of the whole, of messages of the venue with this id; nothing if there is none.
     pub fn tick_to_order_of(&self, venue: usize) -> Percentiles {
         self.venues.get(venue).map_or_else(Percentiles::default, percentiles)
+    }
+
+    /// Percentiles of the whole, of ticks with this answer.
+    pub fn tick_to(&self, answer: Answer) -> Percentiles {
+        percentiles(&self.answers[answer as usize])
     }
 
     /// Percentiles of one stage.
@@ -285,7 +341,7 @@ mod tests {
     fn stages_add_up_and_percentiles_hold() {
         let mut latency = Latency::new(0);
         for n in 1..=1000 {
-            latency.record(0, [n, 0, n, 0, 0, n]);
+            latency.record(0, Answer::Order, [n, 0, n, 0, 0, n]);
         }
         let whole = latency.tick_to_order();
         assert_eq!(whole.count, 1000);
@@ -293,25 +349,38 @@ mod tests {
         assert!(whole.p99.abs_diff(2970) <= 6, "{whole:?}");
         assert!(whole.max.abs_diff(3000) <= 6);
         assert_eq!(latency.stage(Stage::Decrypt).max, 0);
-        latency.record(0, [u64::MAX / 8; STAGES]);
+        latency.record(0, Answer::Order, [u64::MAX / 8; STAGES]);
         latency.reset();
         assert_eq!(latency.tick_to_order(), Percentiles::default());
     }
 
     #[test]
-    fn each_venue_has_its_own_whole_and_all_of_them_are_in_the_common_one() {
+    fn each_venue_and_each_answer_has_its_own_whole_and_all_of_them_are_in_the_common_one() {
         let mut latency = Latency::new(2);
         for n in 1..=100 {
-            latency.record(0, [n, 0, 0, 0, 0, n]);
-            latency.record(1, [0, 100 * n, 0, 0, 0, 0]);
+            latency.record(0, Answer::Cancel, [n, 0, 0, 0, 0, n]);
+            latency.record(1, Answer::Several, [0, 100 * n, 0, 0, 0, 0]);
         }
-        latency.record(2, [7; STAGES]); // A venue that nobody announced.
+        latency.record(2, Answer::Amend, [7; STAGES]); // A venue that nobody announced.
         let [first, second] = [0, 1].map(|venue| latency.tick_to_order_of(venue));
         assert_eq!((first.count, first.p50, first.max), (100, 100, 200));
         assert_eq!((second.count, second.p50), (100, 5_003));
+        let [order, cancel, amend, several] = Answer::ALL.map(|answer| latency.tick_to(answer));
+        assert_eq!((order.count, cancel, amend.max, several), (0, first, 42, second));
         assert_eq!((latency.tick_to_order().count, latency.tick_to_order_of(2).count), (201, 0));
         assert_eq!([latency.whole().len(), latency.of_stage(Stage::Encode).len(), latency.of_kick().len()], [201, 201, 0]);
         latency.reset();
         assert!(latency.of_venues().iter().all(hdrhistogram::Histogram::is_empty));
+        assert!(Answer::ALL.iter().all(|answer| latency.of_answer(*answer).is_empty()));
+    }
+
+    #[test]
+    fn an_answer_is_named_after_its_only_message() {
+        use EventKind::{SendCancel, SendNew, SendReplace};
+        let single = [(SendNew, "order"), (SendCancel, "cancel"), (SendReplace, "amend")];
+        for (kind, name) in single {
+            assert_eq!(Answer::of(1, Some(kind)).as_str(), name);
+            assert_eq!(Answer::of(2, Some(kind)), Answer::Several);
+        }
     }
 }

@@ -212,6 +212,9 @@ pub struct LatencyReport {
     /// Tick-to-order of each venue's messages.
     #[serde(default)]
     pub venues: BTreeMap<String, Percentiles>,
+    /// Tick-to-order by what the tick was answered with: `order`, `cancel`, `amend`, `several`.
+    #[serde(default)]
+    pub answers: BTreeMap<String, Percentiles>,
     /// The system call that makes the NIC look; not part of tick-to-order.
     pub kick: Percentiles,
 }

@@ -92,6 +92,11 @@ pub fn text(report: &Report) -> String {
             line(row(&format!("  {}", stage.as_str()), p));
         }
     }
+    for answer in runtime::latency::Answer::ALL {
+        if let Some(p) = report.latency_ns.answers.get(answer.as_str()).filter(|p| p.count > 0) {
+            line(row(&format!("to {}", answer.as_str()), p));
+        }
+    }
     line(row("to last order", &report.latency_ns.tick_to_last_order));
     line(row("send call", &report.latency_ns.kick));
     let hot = &report.hot;

@@ -6,7 +6,7 @@ use super::network::{Channel, Network};
 use super::venue_slot::{Barrier, VenueSlot};
 use crate::host::hot_memory;
 use crate::journal::Reader;
-use crate::latency::Stage;
+use crate::latency::{Answer, Stage};
 use crate::replay::Replayer;
 use crate::report::{
     HotReport, JournalReport, LatencyReport, OrdersReport, PnlReport, PositionReport, Report, StrategyReport, VenueReport, resident_bytes,
@@ -52,6 +52,7 @@ where
             tick_to_last_order: hot.latency.tick_to_last_order(),
             stages: Stage::ALL.iter().map(|s| (s.as_str().to_owned(), hot.latency.stage(*s))).collect(),
             venues: facts.venues.iter().enumerate().map(|(id, name)| (name.clone(), hot.latency.tick_to_order_of(id))).collect(),
+            answers: Answer::ALL.iter().map(|a| (a.as_str().to_owned(), hot.latency.tick_to(*a))).collect(),
             kick: hot.latency.kick(),
         },
         hot: hot_report(hot, facts, &ended.refusals),

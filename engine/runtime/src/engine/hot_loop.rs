@@ -23,7 +23,7 @@ use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
 use crate::cold::rest_worker::ColdTask;
-use crate::latency::{Latency, STAGES};
+use crate::latency::{Answer, Latency, STAGES};
 use drivers::spsc::Consumer;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, FeedState, Times};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -138,6 +138,7 @@ struct Tick {
 #[derive(Clone, Copy)]
 pub(super) struct Measured {
     venue: usize,
+    answer: Answer,
     stages_ns: [u64; STAGES],
     last_ns: u64,
 }
@@ -469,7 +470,9 @@ where
                 sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
             ];
             self.record_measured();
-            self.measured = Some(Measured { venue: tick.venue, stages_ns, last_ns: last_ready_ns.saturating_sub(tick.seen_ns) });
+            let answer = Answer::of(sent.messages, self.batch[0].event_kind());
+            let last_ns = last_ready_ns.saturating_sub(tick.seen_ns);
+            self.measured = Some(Measured { venue: tick.venue, answer, stages_ns, last_ns });
         }
         if self.frames_left > 0 {
             self.kick(clock);
@@ -594,8 +597,8 @@ where
 
     /// Records what was measured of the last order: it does not wait for that on its way to the NIC.
     fn record_measured(&mut self) {
-        if let Some(Measured { venue, stages_ns, last_ns }) = self.measured.take() {
-            let whole = self.latency.record(venue, stages_ns);
+        if let Some(Measured { venue, answer, stages_ns, last_ns }) = self.measured.take() {
+            let whole = self.latency.record(venue, answer, stages_ns);
             self.latency.record_last(last_ns);
             self.board.latency.record(whole);
         }

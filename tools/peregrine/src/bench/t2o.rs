@@ -19,7 +19,7 @@ use engine_core::event::FeedState;
 use nix::sched::CpuSet;
 use nix::unistd::Pid;
 use runtime::engine::{EngineHandle, LoopTiming};
-use runtime::latency::{Latency, Stage as Part};
+use runtime::latency::{Answer, Latency, Stage as Part};
 use runtime::report::Report as RunReport;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -233,6 +233,15 @@ fn venue_text(name: &str) -> &'static str {
     }
 }
 
+const fn answer_text(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Order => "answered by an order",
+        Answer::Cancel => "answered by a cancel",
+        Answer::Amend => "answered by an amend",
+        Answer::Several => "answered by several",
+    }
+}
+
 /// All histograms of a run, in one order.
 fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
     let measured = |side: &'static str, histogram: &hdrhistogram::Histogram<u64>| {
@@ -246,7 +255,8 @@ fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
     let whole = [measured("whole", latency.whole())];
     let stages = Part::ALL.map(|stage| measured(stage.as_str(), latency.of_stage(stage)));
     let venues = venues.iter().zip(latency.of_venues()).map(|(name, histogram)| measured(name, histogram));
-    whole.into_iter().chain(stages).chain(venues).chain([measured("send call", latency.of_kick())]).collect()
+    let answers = Answer::ALL.map(|answer| measured(answer_text(answer), latency.of_answer(answer)));
+    whole.into_iter().chain(stages).chain(venues).chain(answers).chain([measured("send call", latency.of_kick())]).collect()
 }
 
 impl Tally {
@@ -335,8 +345,8 @@ mod tests {
     fn rounds_of_a_load_add_up_and_become_rows_ratios_and_a_bar() {
         let mut latency = Latency::new(2);
         for n in 1..=50 {
-            latency.record(0, [n, 2 * n, 3 * n, n, n, n]);
-            latency.record(1, [n, n, n, n, n, n]);
+            latency.record(0, Answer::Order, [n, 2 * n, 3 * n, n, n, n]);
+            latency.record(1, Answer::Cancel, [n, n, n, n, n, n]);
         }
         let venue = |name: &str| runtime::report::VenueReport { name: name.into(), messages: 100, requests: 10, ..Default::default() };
         let run = RunReport { venues: vec![venue("binance"), venue("kraken")], latency: Some(Arc::new(latency)), ..RunReport::default() };
@@ -353,7 +363,8 @@ mod tests {
         tally.give(&mut report).unwrap();
         let names: Vec<&str> = report.rows.iter().filter_map(|row| row.name.strip_prefix("20000/s json over memory, ")).collect();
         let stages = ["ingress", "decrypt", "decide", "encode", "seal", "transmit"];
-        let expected = [&["whole"], &stages[..], &["ticks of binance", "ticks of kraken", "its unavoidable parts"]].concat();
+        let answers = ["answered by an order", "answered by a cancel"];
+        let expected = [&["whole"], &stages[..], &["ticks of binance", "ticks of kraken"], &answers, &["its unavoidable parts"]].concat();
         assert_eq!(names, expected);
         assert_eq!((report.rows[0].count, report.rows[7].count), (200, 100), "two rounds, two venues");
         let value = |name: &str| report.ratios.iter().find(|ratio| ratio.name.ends_with(name)).map(|ratio| (ratio.value, ratio.met));
@@ -383,7 +394,8 @@ mod tests {
         run(&Engine::over("memory"), &[Load { rate: 1_000, sbe: false }], Duration::from_secs(4), &mut report).unwrap();
         let whole = report.rows.iter().find(|row| row.name == "1000/s json over memory, whole").expect("orders were sent");
         let of_venues = report.rows.iter().filter(|row| row.name.contains("ticks of")).map(|row| row.count).sum::<u64>();
-        assert!(whole.count > 0 && whole.count == of_venues, "{} {of_venues}", whole.count);
+        let of_answers = report.rows.iter().filter(|row| row.name.contains("answered by")).map(|row| row.count).sum::<u64>();
+        assert!(whole.count > 0 && [of_venues, of_answers] == [whole.count; 2], "{} {of_venues} {of_answers}", whole.count);
         assert_eq!(report.waterfalls[0].bars.len(), 1);
         assert!(report.ratios.iter().any(|ratio| ratio.name.contains("came / asked") && ratio.value > 0.3));
     }
