@@ -19,7 +19,7 @@ pub mod ids;
 pub mod instrument;
 pub mod order;
 pub mod position;
-mod prefetch;
+pub mod prefetch;
 pub mod risk;
 pub mod signals;
 pub mod sizing;

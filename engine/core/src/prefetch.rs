@@ -7,13 +7,13 @@ const LINE: usize = 64;
 
 /// Asks for the line on which a value begins.
 #[inline(always)]
-pub(crate) fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T) {
     prefetch_line(value, 0);
 }
 
 /// Asks for the first `lines` lines of a value.
 #[inline(always)]
-pub(crate) fn prefetch_lines<T>(value: &T, lines: usize) {
+pub fn prefetch_lines<T>(value: &T, lines: usize) {
     for line in 0..lines {
         prefetch_line(value, line);
     }

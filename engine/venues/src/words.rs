@@ -75,19 +75,19 @@ const fn spread(word: u64, at: u32) -> (u64, u64) {
     (word.wrapping_shl(4 * at).wrapping_shl(4 * at), word.wrapping_shr(64 - 8 * at))
 }
 
-/// Text of up to 40 bytes in five words, in registers as long as can be: one that is written in small pieces and read in
+/// Text of up to 24 bytes in three words, in registers as long as can be: one that is written in small pieces and read in
 /// large ones would have to wait for the pieces to arrive in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ShortText {
-    words: [u64; 5],
+    words: [u64; 3],
     len: u8,
 }
 
 impl ShortText {
     /// Bytes that fit.
-    pub const LEN_MAX: usize = 40;
+    pub const LEN_MAX: usize = 24;
 
-    /// Two integers of up to 18 digits, one behind the other.
+    /// Two integers one behind the other. What does not fit is left out.
     #[inline(always)]
     pub fn of_integers(first: u64, second: u64) -> ShortText {
         const HALF: u64 = 100_000_000;
@@ -102,40 +102,46 @@ impl ShortText {
             (tail, end, tail_len) = (tail | rest.0, rest.1, tail_len + 8);
         }
         let (tail, end) = (spread(tail, head_len), spread(end, head_len));
-        ShortText { words: [head | tail.0, tail.1 | end.0, end.1, 0, 0], len: (head_len + tail_len) as u8 }
+        ShortText { words: [head | tail.0, tail.1 | end.0, end.1], len: (head_len + tail_len) as u8 }
     }
 
-    /// As [`ShortText::of_integers`], of any length; what does not fit is left out.
+    /// As [`ShortText::of_integers`], of any length.
     #[cold]
     fn of_long_integers(first: u64, second: u64) -> ShortText {
-        let (mut text, mut len) = (ShortText::default(), 0);
-        for number in [first, second] {
-            for &digit in itoa::Buffer::new().format(number).as_bytes() {
-                if let Some(word) = text.words.get_mut(len / 8) {
-                    *word |= u64::from(digit) << (8 * (len % 8));
-                    len += 1;
-                }
-            }
+        let mut text = [0; 2 * INTEGER_LEN_MAX];
+        let len = write_integers(first, second, &mut text);
+        let mut words = [0; 3];
+        for (word, bytes) in words.iter_mut().zip(text.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
         }
-        text.len = len as u8;
-        text
+        ShortText { words, len: len as u8 }
     }
 
-    /// Writes the text at the beginning of `out`, and perhaps zeros behind it; returns its length. Nothing is written if
-    /// `out` does not have [`ShortText::LEN_MAX`] bytes.
+    /// The first sixteen bytes and the eight behind them, zeros behind the text; and the length of the whole text, more than
+    /// [`ShortText::LEN_MAX`] if it did not fit.
     #[inline(always)]
-    pub fn write(&self, out: &mut [u8]) -> usize {
-        let Some(out) = out.first_chunk_mut::<{ Self::LEN_MAX }>() else { return 0 };
-        let [a, b, c, d, e] = out.as_chunks_mut::<8>().0 else { return 0 };
-        *a = self.words[0].to_le_bytes();
-        *b = self.words[1].to_le_bytes();
-        *c = self.words[2].to_le_bytes();
-        if self.len > 24 {
-            *d = self.words[3].to_le_bytes();
-            *e = self.words[4].to_le_bytes();
-        }
-        usize::from(self.len)
+    pub const fn bytes(&self) -> ([u8; 16], [u8; 8], u8) {
+        let [first, second, third] = self.words;
+        ((first as u128 | (second as u128) << 64).to_le_bytes(), third.to_le_bytes(), self.len)
     }
+}
+
+/// Digits of the largest integer.
+pub const INTEGER_LEN_MAX: usize = 20;
+
+/// Writes two integers one behind the other; returns the length of the text. Not for the usual case.
+#[cold]
+pub fn write_integers(first: u64, second: u64, out: &mut [u8; 2 * INTEGER_LEN_MAX]) -> usize {
+    let mut len = 0;
+    for number in [first, second] {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(number).as_bytes();
+        if let Some(room) = out.get_mut(len..len + digits.len()) {
+            room.copy_from_slice(digits);
+            len += digits.len();
+        }
+    }
+    len
 }
 
 /// The first `bits / 8` values, fewer than eight, in the last places of eight; zeros before them.
@@ -603,14 +609,19 @@ mod tests {
         assert!(Places::of(9).is_none());
     }
 
+    fn text_of(first: u64, second: u64) -> (Vec<u8>, usize) {
+        let (head, tail, len) = ShortText::of_integers(first, second).bytes();
+        ([head.as_slice(), &tail].concat(), usize::from(len))
+    }
+
     #[test]
-    fn texts_that_do_not_fit_are_cut_or_not_written() {
-        let text = ShortText::of_integers(u64::MAX, u64::MAX);
-        let mut out = [b'x'; ShortText::LEN_MAX];
-        assert_eq!(text.write(&mut out[1..]), 0);
-        assert_eq!(text.write(&mut out), 40);
-        assert_eq!(&out, b"1844674407370955161518446744073709551615");
-        assert_eq!(ShortText::of_integers(0, 0).write(&mut out), 2);
+    fn texts_that_do_not_fit_are_cut() {
+        let (text, len) = text_of(u64::MAX, u64::MAX);
+        assert_eq!((text.as_slice(), len), (b"184467440737095516151844".as_slice(), 40));
+        assert_eq!(text_of(0, 0).1, 2);
+        let mut whole = [b'x'; 40];
+        assert_eq!(write_integers(u64::MAX, u64::MAX, &mut whole), 40);
+        assert_eq!(&whole, b"1844674407370955161518446744073709551615");
     }
 
     /// The two halves of eight digits do not touch each other: every value of each is every number.
@@ -667,10 +678,14 @@ mod tests {
         ) {
             let (first, second) = (first % 10u64.pow(digits.0), second % 10u64.pow(digits.1));
             let want = format!("{first}{second}");
-            let mut out = [b'x'; ShortText::LEN_MAX];
-            let len = ShortText::of_integers(first, second).write(&mut out);
-            prop_assert_eq!(&out[..len], want.as_bytes());
-            prop_assert!(out[len..].iter().all(|&c| c == 0 || c == b'x'));
+            let (text, len) = text_of(first, second);
+            prop_assert_eq!(len, want.len());
+            let fits = len.min(ShortText::LEN_MAX);
+            prop_assert_eq!(&text[..fits], &want.as_bytes()[..fits]);
+            prop_assert!(text[fits..].iter().all(|&c| c == 0));
+            let mut whole = [b'x'; 2 * INTEGER_LEN_MAX];
+            prop_assert_eq!(write_integers(first, second, &mut whole), want.len());
+            prop_assert_eq!(&whole[..len], want.as_bytes());
         }
 
         #[test]

@@ -89,8 +89,11 @@ fn kraken_text(message: &kraken::stream::Message<'_>, scratch: &kraken_message::
 
 fn kraken_read(payload: &[u8], general: bool) -> String {
     let (mut symbols, mut scratch) = (symbols(), kraken_message::Scratch::default());
-    let read = if general { kraken::stream::parse_any } else { kraken::stream::parse };
-    match read(payload, &mut symbols, &mut scratch) {
+    let read = match general {
+        true => kraken::stream::parse_any(payload, &mut symbols, &mut scratch),
+        false => kraken::stream::parse(payload, &mut symbols, &mut scratch, |_, _| {}),
+    };
+    match read {
         Ok(message) => kraken_text(&message, &scratch),
         Err(error) => format!("{error:?}"),
     }
@@ -98,7 +101,7 @@ fn kraken_read(payload: &[u8], general: bool) -> String {
 
 fn kraken_usual(payload: &[u8]) -> Option<String> {
     let mut scratch = kraken_message::Scratch::default();
-    let message = kraken::usual::parse(payload, &symbols(), &mut scratch)?;
+    let message = kraken::usual::parse(payload, &symbols(), &mut scratch, |_, _| {})?;
     Some(kraken_text(&message, &scratch))
 }
 

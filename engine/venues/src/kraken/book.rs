@@ -15,25 +15,110 @@
 //! twenty small copies and one CRC. Zeros are put before the text, for the CRC is quickest on whole blocks: one that
 //! begins with nought does not change by them. Its usual beginning, all ones, is then added to the first four bytes
 //! of the text, which comes to the same.
+//!
+//! With a thousand books each message finds its own out of the caches. So a book is one block without pointers to follow:
+//! a line with the order of the levels and all that is asked at every message, then the levels and their texts, each in a
+//! slot that it keeps as long as it is held. What comes or goes changes the order, and nothing is moved. A slot that is
+//! free again is the next to be taken, so that no more are touched than were ever in use at once. Levels beyond the slots
+//! (a deep window, or the middle of a message that adds many) are in a list elsewhere.
 
 use super::message::{Row, Scratch};
-use crate::words::ShortText;
+use crate::words::{INTEGER_LEN_MAX, ShortText, write_integers};
 use engine_core::event::Side;
 use engine_core::fixed::POW10;
+use engine_core::prefetch::{prefetch, prefetch_lines};
 
 /// Levels a side that the checksum covers.
 pub const CHECKSUM_LEVELS: usize = 10;
 /// Levels a side beyond the window that one message may add before the window is cut.
 const SLACK: usize = 256;
+/// Levels a side that have slots: four bits say which.
+const SLOTS: usize = 16;
 /// Blocks that the CRC takes at once.
 const BLOCK_LEN: usize = 128;
+/// Where the text of a sum surely ends.
+const TEXT_END: usize = 1_024;
 
-/// A price level and its piece of the checksum's text.
-#[derive(Clone, Copy, Debug)]
+const _: () =
+    assert!(CHECKSUM_LEVELS < SLOTS && BLOCK_LEN + 2 * CHECKSUM_LEVELS * 2 * INTEGER_LEN_MAX < TEXT_END && TEXT_END.is_power_of_two());
+
+/// A price level.
+#[derive(Clone, Copy, Debug, Default)]
 struct Level {
     price: i64,
     qty: i64,
-    text: ShortText,
+}
+
+/// The slots of a side: those in use from the best level to the worst, then those that are free. Four bits each, the first
+/// in the lowest.
+#[derive(Clone, Copy, Debug)]
+struct Order(u64);
+
+impl Order {
+    const START: Order = Order(0xfedc_ba98_7654_3210);
+
+    /// The slot at a place.
+    #[inline(always)]
+    const fn slot(self, at: usize) -> usize {
+        (self.0.wrapping_shr((at as u32) << 2) & 0xf) as usize
+    }
+
+    /// The bits of a place and of all behind it.
+    #[inline(always)]
+    const fn from(at: usize) -> u64 {
+        u64::MAX.wrapping_shl((at as u32) << 2)
+    }
+
+    /// Takes the slot at the place `free` to `at`, which is not behind it; those between move on.
+    #[inline(always)]
+    const fn bring_forward(&mut self, free: usize, at: usize) {
+        let moved = self.0 & Order::from(at) & !Order::from(free);
+        let kept = self.0 & (!Order::from(at) | Order::from(free) << 4);
+        self.0 = kept | moved << 4 | (self.slot(free) as u64).wrapping_shl((at as u32) << 2);
+    }
+
+    /// Takes the slot at the place `at` to `last`, which is not before it; those between move up.
+    #[inline(always)]
+    const fn send_back(&mut self, at: usize, last: usize) {
+        let moved = self.0 & (Order::from(at) << 4) & !(Order::from(last) << 4);
+        let kept = self.0 & (!Order::from(at) | Order::from(last) << 4);
+        self.0 = kept | moved >> 4 | (self.slot(at) as u64).wrapping_shl((last as u32) << 2);
+    }
+}
+
+/// Where the text of a sum is put together.
+#[derive(Clone, Debug)]
+pub struct Sum {
+    /// Zeros, and from [`BLOCK_LEN`] on the text of the last sum.
+    text: [u8; TEXT_END + ShortText::LEN_MAX],
+    /// At its beginning: which instructions the processor has is asked once.
+    crc: crc32fast::Hasher,
+}
+
+impl Default for Sum {
+    fn default() -> Sum {
+        Sum { text: [0; TEXT_END + ShortText::LEN_MAX], crc: crc32fast::Hasher::new_with_initial(u32::MAX) }
+    }
+}
+
+impl Sum {
+    /// Room for a piece of text.
+    #[inline(always)]
+    fn room(&mut self, at: usize) -> Option<&mut [u8; ShortText::LEN_MAX]> {
+        self.text.get_mut(at..)?.first_chunk_mut()
+    }
+
+    /// Of the text up to `end`.
+    #[inline(always)]
+    fn of_text(&mut self, end: usize) -> u32 {
+        let Some(text) = self.text.get_mut(BLOCK_LEN..end) else { return 0 };
+        let Some(first) = text.first_chunk_mut() else { return crc32fast::hash(text) };
+        *first = (!u32::from_le_bytes(*first)).to_le_bytes();
+        let len = text.len().next_multiple_of(BLOCK_LEN);
+        let mut crc = self.crc.clone();
+        crc.update(&self.text[end - len..end]);
+        crc.finalize()
+    }
 }
 
 /// Decimal places: of the values held, and of the text that the venue sums up.
@@ -74,18 +159,47 @@ pub enum Proof {
 
 /// One book's window. Prices are above zero and quantities not below it; see [`super::message::price`].
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Book {
-    depth: usize,
+    /// By side, as all that follows.
+    order: [Order; 2],
+    /// Lengths of the levels' texts, by slot.
+    text_lens: [[u8; SLOTS]; 2],
+    /// Levels with slots: the best ones.
+    counts: [u8; 2],
+    depth: u16,
     price: Decimals,
     qty: Decimals,
-    /// Best first, by side.
-    sides: [Vec<Level>; 2],
+    /// The connection whose updates the book follows; `None` while it is invalid. The codec's, kept where it is at hand.
+    pub live_on: Option<u32>,
+    // 64 bytes.
+    /// The first sixteen bytes of the levels' texts, by slot.
+    heads: [[[u8; 16]; SLOTS]; 2],
+    levels: [[Level; SLOTS]; 2],
+    /// What is behind the heads. Of texts that are longer yet there is nothing: see [`Book::long_text`].
+    tails: [[[u8; 8]; SLOTS]; 2],
+    /// Levels without slots, the worst first. Empty unless all slots of the side are in use.
+    below: [Vec<Level>; 2],
 }
 
 impl Book {
-    /// An empty window of `depth` levels a side; allocates all it will need.
+    /// An empty window of `depth` levels a side (at most 65,535); allocates all it will need.
     pub fn new(depth: usize, price: Decimals, qty: Decimals) -> Book {
-        Book { depth, price, qty, sides: [Vec::with_capacity(depth + SLACK), Vec::with_capacity(depth + SLACK)] }
+        let depth = u16::try_from(depth).unwrap_or(u16::MAX);
+        let below = || Vec::with_capacity(usize::from(depth) + SLACK - SLOTS);
+        Book {
+            order: [Order::START; 2],
+            text_lens: [[0; SLOTS]; 2],
+            counts: [0; 2],
+            depth,
+            price,
+            qty,
+            live_on: None,
+            heads: [[[0; 16]; SLOTS]; 2],
+            levels: [[Level::default(); SLOTS]; 2],
+            tails: [[[0; 8]; SLOTS]; 2],
+            below: [below(), below()],
+        }
     }
 
     /// Decimals of prices and quantities.
@@ -93,18 +207,38 @@ impl Book {
         (self.price, self.qty)
     }
 
+    /// A message of this book is being read: asks for the memory that it will need. Changes nothing.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(self);
+        for side in 0..2 {
+            // Twelve slots each: more are hardly ever in use.
+            prefetch_lines(&self.heads[side], 3);
+            prefetch_lines(&self.levels[side], 3);
+        }
+    }
+
     /// The venue prints with other decimals from here on. Levels held are rendered anew.
     pub fn set_printed(&mut self, price: u8, qty: u8) {
         self.price.printed = price.min(self.price.scale);
         self.qty.printed = qty.min(self.qty.scale);
-        for level in self.sides.iter_mut().flatten() {
-            *level = render(self.price, self.qty, level.price, level.qty);
+        for side in 0..2 {
+            for at in 0..self.count(side) {
+                let slot = self.order[side].slot(at);
+                self.put(side, slot, self.levels[side][slot]);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn count(&self, side: usize) -> usize {
+        usize::from(self.counts[side])
     }
 
     /// Empties both sides.
     pub fn clear(&mut self) {
-        self.sides.iter_mut().for_each(Vec::clear);
+        self.counts = [0; 2];
+        self.below.iter_mut().for_each(Vec::clear);
     }
 
     /// Takes a message's rows and proves the result against the venue's checksum (`None`: the message had none).
@@ -115,26 +249,26 @@ impl Book {
             self.clear();
         }
         for at in 0..scratch.rows.len() {
-            let row = scratch.rows[at];
-            if let Some(price) = self.set(row) {
-                scratch.rows.push(Row { price, qty: 0, ..row });
+            let Row { side, price, qty } = scratch.rows[at];
+            if let Some(price) = self.set(Row { side, price, qty }) {
+                scratch.rows.push(Row { side, price, qty: 0 });
             }
         }
         self.truncate(|side, price| scratch.rows.push(Row { side, price, qty: 0 }));
         match checksum {
-            Some(want) if self.checksum() != want => self.try_decimals_of(scratch, want),
+            Some(want) if self.sum(&mut scratch.sum) != want => self.try_decimals_of(scratch, want),
             _ => Proof::Holds,
         }
     }
 
     /// The sum does not hold. If the message was printed with other decimals than we sum up, the text wins.
     #[cold]
-    fn try_decimals_of(&mut self, scratch: &Scratch, want: u32) -> Proof {
+    fn try_decimals_of(&mut self, scratch: &mut Scratch, want: u32) -> Proof {
         let before = (self.price.printed, self.qty.printed);
         let seen = (scratch.price_decimals, scratch.qty_decimals);
         for (price, qty) in [seen, (seen.0, before.1), (before.0, seen.1)] {
             self.set_printed(price, qty);
-            if (self.price.printed, self.qty.printed) != before && self.checksum() == want {
+            if (self.price.printed, self.qty.printed) != before && self.sum(&mut scratch.sum) == want {
                 return Proof::HoldsAtOtherDecimals;
             }
         }
@@ -145,77 +279,193 @@ impl Book {
     /// Sets or deletes one level. Returns the price of the worst level if there was no room for both.
     #[inline]
     pub fn set(&mut self, row: Row) -> Option<i64> {
-        let side = &mut self.sides[row.side.index()];
-        // Nearly all updates are near the top, and the window is short.
-        let turn = if row.side == Side::Buy { 0 } else { -1 };
-        let better = |held: i64| (held ^ turn) > (row.price ^ turn);
-        let at = if side.len() <= 2 * CHECKSUM_LEVELS {
-            side.iter().position(|level| !better(level.price)).unwrap_or(side.len())
-        } else {
-            side.partition_point(|level| better(level.price))
-        };
-        let held = side.get(at).is_some_and(|level| level.price == row.price);
+        let side = row.side.index();
+        let level = Level { price: row.price, qty: row.qty };
+        let count = self.count(side);
+        // Nearly all updates are near the top.
+        let turn = turn(row.side);
+        let (mut at, mut held, mut order) = (0, false, self.order[side]);
+        while at < count {
+            let price = self.levels[side][order.slot(0)].price;
+            if (price ^ turn) <= (row.price ^ turn) {
+                held = price == row.price;
+                break;
+            }
+            order.0 >>= 4;
+            at += 1;
+        }
+        if count == SLOTS {
+            return self.set_in_full(row, at, held);
+        }
         if row.qty == 0 {
             if held {
-                side.remove(at);
+                self.order[side].send_back(at, count - 1);
+                self.counts[side] -= 1;
             }
             return None;
         }
-        let level = render(self.price, self.qty, row.price, row.qty);
-        if held {
-            side[at] = level;
+        if !held {
+            self.order[side].bring_forward(count, at);
+            self.counts[side] += 1;
+        }
+        self.put(side, self.order[side].slot(at), level);
+        None
+    }
+
+    /// As [`Book::set`], with all slots of the side in use; the level's place among them is `at`.
+    #[cold]
+    #[inline(never)]
+    fn set_in_full(&mut self, row: Row, at: usize, held: bool) -> Option<i64> {
+        let side = row.side.index();
+        let level = Level { price: row.price, qty: row.qty };
+        let below = &mut self.below[side];
+        let turn = turn(row.side);
+        if at == SLOTS {
+            let place = below.partition_point(|held| (held.price ^ turn) < (row.price ^ turn));
+            let held = below.get(place).is_some_and(|held| held.price == row.price);
+            match (held, row.qty == 0) {
+                (true, true) => drop(below.remove(place)),
+                (true, false) => below[place] = level,
+                (false, true) => {}
+                (false, false) if below.len() < below.capacity() => below.insert(place, level),
+                // The worst goes, and that may be this one.
+                (false, false) if place == 0 => return Some(row.price),
+                (false, false) => {
+                    let worst = below.remove(0).price;
+                    below.insert(place - 1, level);
+                    return Some(worst);
+                }
+            }
             return None;
         }
-        let popped = if side.len() == side.capacity() { side.pop().map(|worst| worst.price) } else { None };
-        side.insert(at.min(side.len()), level);
-        popped
+        let last = SLOTS - 1;
+        if held && row.qty > 0 {
+            self.put(side, self.order[side].slot(at), level);
+            return None;
+        }
+        if row.qty > 0 {
+            let pushed = self.levels[side][self.order[side].slot(last)];
+            let worst = if below.len() == below.capacity() { Some(below.remove(0).price) } else { None };
+            below.push(pushed);
+            self.order[side].bring_forward(last, at);
+            self.put(side, self.order[side].slot(at), level);
+            return worst;
+        }
+        if held {
+            let next = below.pop();
+            self.order[side].send_back(at, last);
+            match next {
+                Some(next) => self.put(side, self.order[side].slot(last), next),
+                None => self.counts[side] -= 1,
+            }
+        }
+        None
+    }
+
+    /// Puts a level into a slot.
+    #[inline(always)]
+    fn put(&mut self, side: usize, slot: usize, level: Level) {
+        let text = ShortText::of_integers(self.price.integer(level.price), self.qty.integer(level.qty));
+        let (head, tail, len) = text.bytes();
+        self.levels[side][slot] = level;
+        self.heads[side][slot] = head;
+        self.text_lens[side][slot] = len;
+        if usize::from(len) > head.len() {
+            self.tails[side][slot] = tail;
+        }
     }
 
     /// Cuts both sides to the window. `dropped` is told of each level that left it.
     #[inline]
     pub fn truncate(&mut self, mut dropped: impl FnMut(Side, i64)) {
+        let depth = usize::from(self.depth);
         for side in [Side::Buy, Side::Sell] {
-            let levels = &mut self.sides[side.index()];
-            for level in levels.iter().skip(self.depth) {
-                dropped(side, level.price);
+            let at = side.index();
+            let count = self.count(at);
+            if count > depth {
+                for place in depth..count {
+                    dropped(side, self.levels[at][self.order[at].slot(place)].price);
+                }
+                self.counts[at] = depth as u8;
             }
-            levels.truncate(self.depth);
+            if count == SLOTS {
+                self.truncate_below(side, &mut dropped);
+            }
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn truncate_below(&mut self, side: Side, dropped: &mut impl FnMut(Side, i64)) {
+        let below = &mut self.below[side.index()];
+        let over = below.len().saturating_sub(usize::from(self.depth).saturating_sub(SLOTS));
+        below[..over].iter().rev().for_each(|level| dropped(side, level.price));
+        below.drain(..over);
+    }
+
     /// The venue's checksum of what is held.
-    #[inline]
     pub fn checksum(&self) -> u32 {
-        let mut text = [0u8; BLOCK_LEN + 2 * CHECKSUM_LEVELS * ShortText::LEN_MAX];
+        self.sum(&mut Sum::default())
+    }
+
+    #[inline]
+    fn sum(&self, sum: &mut Sum) -> u32 {
         let mut end = BLOCK_LEN;
-        for side in [Side::Sell, Side::Buy] {
-            for level in self.sides[side.index()].iter().take(CHECKSUM_LEVELS) {
+        for side in [Side::Sell.index(), Side::Buy.index()] {
+            let (text_lens, heads) = (&self.text_lens[side], &self.heads[side]);
+            let mut order = self.order[side];
+            for _ in 0..self.counts[side].min(CHECKSUM_LEVELS as u8) {
+                let slot = order.slot(0);
+                order.0 >>= 4;
+                let len = usize::from(text_lens[slot]);
                 // What is written too much is overwritten by the next piece.
-                end += level.text.write(&mut text[end..]);
+                let Some(room) = sum.room(end) else { break };
+                let Some(head) = room.first_chunk_mut() else { break };
+                *head = heads[slot];
+                if len > head.len() {
+                    let Some(tail) = room.last_chunk_mut() else { break };
+                    *tail = self.tails[side][slot];
+                    if len > ShortText::LEN_MAX {
+                        self.long_text(self.levels[side][slot], &mut sum.text[end..]);
+                    }
+                }
+                // It is never that much: said so that nothing is left of checks.
+                end = (end + len) % TEXT_END;
             }
         }
-        let len = end - BLOCK_LEN;
-        let Some(first) = text[BLOCK_LEN..end].first_chunk_mut() else { return crc32fast::hash(&text[BLOCK_LEN..end]) };
-        *first = (!u32::from_le_bytes(*first)).to_le_bytes();
-        let mut crc = crc32fast::Hasher::new_with_initial(u32::MAX);
-        crc.update(&text[end - len.next_multiple_of(BLOCK_LEN)..end]);
-        crc.finalize()
+        sum.of_text(end)
+    }
+
+    /// Writes a level's text of any length.
+    #[cold]
+    #[inline(never)]
+    fn long_text(&self, level: Level, out: &mut [u8]) {
+        if let Some(out) = out.first_chunk_mut() {
+            write_integers(self.price.integer(level.price), self.qty.integer(level.qty), out);
+        }
     }
 
     /// Levels of a side as price and quantity, best first.
     pub fn levels(&self, side: Side) -> impl Iterator<Item = (i64, i64)> {
-        self.sides[side.index()].iter().map(|level| (level.price, level.qty))
+        let side = side.index();
+        let (levels, order) = (&self.levels[side], self.order[side]);
+        let top = (0..self.count(side)).map(move |at| levels[order.slot(at)]);
+        top.chain(self.below[side].iter().rev().copied()).map(|level| (level.price, level.qty))
     }
 
     /// True if neither side holds a level.
     pub fn is_empty(&self) -> bool {
-        self.sides.iter().all(Vec::is_empty)
+        self.counts == [0; 2]
     }
 }
 
+/// What turns the bits of a side's prices so that of two the greater is the better.
 #[inline(always)]
-fn render(price_decimals: Decimals, qty_decimals: Decimals, price: i64, qty: i64) -> Level {
-    Level { price, qty, text: ShortText::of_integers(price_decimals.integer(price), qty_decimals.integer(qty)) }
+const fn turn(side: Side) -> i64 {
+    match side {
+        Side::Buy => 0,
+        Side::Sell => -1,
+    }
 }
 
 #[cfg(test)]
@@ -314,20 +564,116 @@ mod tests {
 
     #[test]
     fn a_flood_of_levels_stays_within_what_was_allocated() {
-        let mut book = Book::new(10, Decimals::same(1), Decimals::same(8));
-        let capacity = book.sides[0].capacity();
-        for price in 1..5_000 {
-            book.set(Row { side: Side::Buy, price, qty: i64::from(u32::MAX) });
+        let (first, last) = (1, 5_000);
+        let orders: [Vec<i64>; 3] =
+            [(first..last).collect(), (first..last).rev().collect(), (first..last).map(|at| at * 7 % 4_999 + 1).collect()];
+        for prices in orders {
+            let mut book = Book::new(10, Decimals::same(1), Decimals::same(8));
+            let capacity = book.below[0].capacity();
+            let mut gone = Vec::new();
+            for &price in &prices {
+                gone.extend(book.set(Row { side: Side::Buy, price, qty: i64::from(u32::MAX) }));
+            }
+            assert_eq!((book.below[0].capacity(), book.levels(Side::Buy).count()), (capacity, capacity + SLOTS));
+            let mut held: Vec<i64> = book.levels(Side::Buy).map(|level| level.0).collect();
+            assert!(held.is_sorted_by(|better, worse| better > worse));
+            assert_eq!(book.levels(Side::Buy).next(), Some((4_999, i64::from(u32::MAX))));
+            book.truncate(|_, price| assert_eq!(held.remove(10), price));
+            assert_eq!((held.len(), book.levels(Side::Buy).count()), (10, 10));
         }
-        assert_eq!(book.sides[0].capacity(), capacity);
-        book.truncate(|_, _| {});
-        assert_eq!(book.levels(Side::Buy).next(), Some((4_999, i64::from(u32::MAX))));
+    }
+
+    #[test]
+    fn what_a_message_needs_of_a_book_is_in_few_lines() {
+        assert_eq!((align_of::<Book>(), core::mem::offset_of!(Book, heads)), (64, 64));
+        assert!(size_of::<Book>() <= 22 * 64, "{}", size_of::<Book>());
+        let mut book = vector_a();
+        for at in 0..1_000 {
+            // Levels come in front and leave at the end.
+            book.set(Row { side: Side::Sell, price: 612_504 - at, qty: 1 });
+            book.truncate(|_, _| {});
+        }
+        let last_slot = (0..10).map(|at| book.order[1].slot(at)).max();
+        assert_eq!(last_slot, Some(10), "a slot that is free again is the next to be taken");
+    }
+
+    /// Every change of the order keeps it one of all slots.
+    #[test]
+    fn an_order_is_what_a_list_would_be() {
+        for free in 0..SLOTS {
+            for at in 0..=free {
+                let mut list: Vec<usize> = (0..SLOTS).map(|at| at * 7 % SLOTS).collect();
+                let mut order = Order(list.iter().rev().fold(0, |bits, &slot| bits << 4 | slot as u64));
+                let slots = |order: Order| (0..SLOTS).map(|at| order.slot(at)).collect::<Vec<_>>();
+                assert_eq!(slots(order), list);
+                order.bring_forward(free, at);
+                let moved = list.remove(free);
+                list.insert(at, moved);
+                assert_eq!(slots(order), list, "{free} to {at}");
+                order.send_back(at, free);
+                let moved = list.remove(at);
+                list.insert(free, moved);
+                assert_eq!(slots(order), list, "{at} to {free}");
+            }
+        }
     }
 
     /// A price or quantity of any size.
     fn value() -> impl Strategy<Value = i64> {
         let any_size = (1u32..=17).prop_flat_map(|digits| 10i64.pow(digits - 1)..10i64.pow(digits));
         prop_oneof![9 => any_size, 1 => Just(engine_core::event::VALUE_MAX)]
+    }
+
+    /// A book as its rules say it.
+    struct Model {
+        depth: usize,
+        sides: [BTreeMap<i64, i64>; 2],
+    }
+
+    impl Model {
+        fn levels(&self, side: Side) -> Vec<(i64, i64)> {
+            let levels = self.sides[side.index()].iter().map(|(price, qty)| (*price, *qty));
+            if side == Side::Buy { levels.rev().collect() } else { levels.collect() }
+        }
+
+        /// Takes rows; the rows and, side by side, what left the window.
+        fn take(&mut self, rows: &[Row]) -> Vec<Row> {
+            let mut all = rows.to_vec();
+            for row in rows {
+                let side = &mut self.sides[row.side.index()];
+                if row.qty == 0 {
+                    side.remove(&row.price)
+                } else {
+                    side.insert(row.price, row.qty)
+                };
+            }
+            for side in [Side::Buy, Side::Sell] {
+                for (price, _) in self.levels(side).into_iter().skip(self.depth) {
+                    self.sides[side.index()].remove(&price);
+                    all.push(Row { side, price, qty: 0 });
+                }
+            }
+            all
+        }
+
+        fn checksum(&self, places: (u8, u8)) -> u32 {
+            let of = |side: Side| self.levels(side).into_iter().take(CHECKSUM_LEVELS);
+            let shown = |(price, qty): (i64, i64)| {
+                format!("{}{}", price / POW10[usize::from(8 - places.0)], qty / POW10[usize::from(8 - places.1)])
+            };
+            let text: String = of(Side::Sell).chain(of(Side::Buy)).map(shown).collect();
+            crc32fast::hash(text.as_bytes())
+        }
+    }
+
+    /// Rows of prices that are close together or all over, so that levels come, go and change.
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let price = prop_oneof![6 => 1i64..40, 2 => (1i64..40).prop_map(|price| price * 1_000_000_007), 1 => value()];
+        let qty = prop_oneof![1 => Just(0), 1 => 1i64..4, 2 => value()];
+        let row =
+            (any::<bool>(), price, qty).prop_map(|(buy, price, qty)| Row { side: if buy { Side::Buy } else { Side::Sell }, price, qty });
+        let few = proptest::collection::vec(row.clone(), 0..8);
+        prop_oneof![6 => few, 1 => proptest::collection::vec(row, 30..90)]
     }
 
     proptest! {
@@ -337,37 +683,67 @@ mod tests {
         ) {
             let mut book = Book::new(10, Decimals::same(8), Decimals::same(8));
             book.set_printed(printed.0, printed.1);
-            for (buy, price, qty) in levels {
-                book.set(Row { side: if buy { Side::Buy } else { Side::Sell }, price, qty });
-            }
+            let mut model = Model { depth: 10, sides: Default::default() };
+            let rows: Vec<Row> =
+                levels.into_iter().map(|(buy, price, qty)| Row { side: if buy { Side::Buy } else { Side::Sell }, price, qty }).collect();
+            rows.iter().for_each(|row| assert_eq!(book.set(*row), None));
             book.truncate(|_, _| {});
-            let shown = |(price, qty): (i64, i64)| {
-                format!("{}{}", price / POW10[usize::from(8 - printed.0)], qty / POW10[usize::from(8 - printed.1)])
-            };
-            let text: String = book.levels(Side::Sell).chain(book.levels(Side::Buy)).map(shown).collect();
-            prop_assert_eq!(book.checksum(), crc32fast::hash(text.as_bytes()), "{}", text);
+            model.take(&rows);
+            prop_assert_eq!(book.checksum(), model.checksum(printed));
         }
 
+        /// Windows of all depths, messages short and long, snapshots between them, sums that hold and sums that do not,
+        /// and now and then other decimals.
         #[test]
         fn the_window_equals_a_naive_model(
-            steps in proptest::collection::vec(proptest::collection::vec((any::<bool>(), 1i64..60, 0i64..4), 1..8), 1..60),
+            depth in prop_oneof![4 => Just(10usize), 1 => 1usize..40],
+            messages in proptest::collection::vec((rows(), 0u8..16, (0u8..=8, 0u8..=8)), 1..50),
         ) {
-            let mut book = Book::new(10, Decimals::same(1), Decimals::same(8));
-            let mut model: [BTreeMap<i64, i64>; 2] = Default::default();
-            for step in steps {
-                for (buy, price, qty) in step {
-                    let side = if buy { Side::Buy } else { Side::Sell };
-                    book.set(Row { side, price, qty });
-                    if qty == 0 { model[side.index()].remove(&price); } else { model[side.index()].insert(price, qty); }
+            let mut book = Book::new(depth, Decimals::same(8), Decimals::same(8));
+            let mut model = Model { depth, sides: Default::default() };
+            let mut scratch = Scratch::default();
+            let mut printed = (8, 8);
+            for (rows, case, decimals) in messages {
+                let snapshot = case == 0;
+                if snapshot {
+                    model.sides = Default::default();
                 }
-                book.truncate(|side, price| { model[side.index()].remove(&price); });
-                let bids: Vec<_> = model[0].iter().rev().map(|(p, q)| (*p, *q)).collect();
-                let asks: Vec<_> = model[1].iter().map(|(p, q)| (*p, *q)).collect();
-                prop_assert!(bids.len() <= 10 && asks.len() <= 10);
-                prop_assert_eq!(book.levels(Side::Buy).collect::<Vec<_>>(), bids.clone());
-                prop_assert_eq!(book.levels(Side::Sell).collect::<Vec<_>>(), asks.clone());
-                let text: String = asks.iter().chain(&bids).map(|(p, q)| format!("{p}{q}")).collect();
-                prop_assert_eq!(book.checksum(), crc32fast::hash(text.as_bytes()));
+                scratch.clear();
+                scratch.rows.extend(&rows);
+                (scratch.price_decimals, scratch.qty_decimals) = printed;
+                let all = model.take(&rows);
+                let mut want = Proof::Holds;
+                let held = model.checksum(printed);
+                let sum = match case {
+                    1 => {
+                        want = Proof::Fails;
+                        Some(held ^ 1)
+                    }
+                    2 => None,
+                    3 => {
+                        (scratch.price_decimals, scratch.qty_decimals) = decimals;
+                        let other = model.checksum(decimals);
+                        if other != held {
+                            want = Proof::HoldsAtOtherDecimals;
+                            printed = decimals;
+                        }
+                        Some(other)
+                    }
+                    _ => Some(held),
+                };
+                let sum_printed = printed;
+                prop_assert_eq!(book.take(snapshot, &mut scratch, sum), want);
+                if case == 3 {
+                    // One of the two may have been enough.
+                    printed = (book.decimals().0.printed, book.decimals().1.printed);
+                    prop_assert_eq!(model.checksum(printed), model.checksum(sum_printed));
+                }
+                prop_assert_eq!(&scratch.rows, &all);
+                for side in [Side::Buy, Side::Sell] {
+                    prop_assert_eq!(book.levels(side).collect::<Vec<_>>(), model.levels(side));
+                }
+                prop_assert_eq!(book.is_empty(), model.sides.iter().all(BTreeMap::is_empty));
+                prop_assert_eq!(book.checksum(), model.checksum(printed));
             }
         }
     }

@@ -56,9 +56,8 @@ const ID_TRADE: u64 = 0x30_0000;
 
 /// What the codec knows of one symbol.
 struct Feed {
+    /// And the connection whose updates it follows.
     book: Book,
-    /// The connection whose updates the book follows; `None` while it is invalid.
-    live_on: Option<u32>,
     live_since_ns: u64,
     /// A snapshot was asked for then; 0 if none is awaited.
     awaiting_since_ns: u64,
@@ -161,7 +160,6 @@ impl MarketData {
             let instrument = &instruments[symbol.instrument];
             Feed {
                 book: Book::new(DEPTH, Decimals::same(symbol.price_scale), Decimals::same(symbol.qty_scale)),
-                live_on: None,
                 live_since_ns: 0,
                 awaiting_since_ns: 0,
                 retry_at_ns: 0,
@@ -198,7 +196,7 @@ impl MarketData {
 
     fn update_ready(&mut self) {
         if !self.ready {
-            self.ready = self.link.is_some() && self.feeds.iter().all(|feed| feed.refused || feed.live_on == self.link);
+            self.ready = self.link.is_some() && self.feeds.iter().all(|feed| feed.refused || feed.book.live_on == self.link);
         }
     }
 
@@ -220,7 +218,7 @@ impl MarketData {
         let now_ns = cx.times.core_ns;
         self.link = Some(generation);
         self.ready = false;
-        if self.feeds.iter().all(|feed| feed.live_on.is_none()) {
+        if self.feeds.iter().all(|feed| feed.book.live_on.is_none()) {
             self.subscribed = false;
         }
         self.send(cx, |message| {
@@ -281,7 +279,7 @@ impl MarketData {
             if newest {
                 (feed.awaiting_since_ns, feed.retry_at_ns, feed.trade_retry_at_ns) = (0, 0, 0);
             }
-            if feed.live_on.is_some() && (newest || feed.live_on == Some(generation)) {
+            if feed.book.live_on.is_some() && (newest || feed.book.live_on == Some(generation)) {
                 self.invalidate(place, BookInvalid::Disconnected, cx);
             }
         }
@@ -295,7 +293,7 @@ impl MarketData {
 
     fn invalidate<K: EventSink>(&mut self, place: usize, reason: BookInvalid, cx: &mut Cx<'_, K>) {
         let feed = &mut self.feeds[place];
-        if feed.live_on.take().is_some() {
+        if feed.book.live_on.take().is_some() {
             feed.book.clear();
             let instrument = self.symbols.symbols()[place].instrument;
             cx.emit(&Event::book_invalid(self.venue, instrument, reason, cx.times));
@@ -353,7 +351,14 @@ impl MarketData {
     /// A complete message.
     #[inline]
     pub fn on_message<K: EventSink>(&mut self, generation: u32, payload: &[u8], cx: &mut Cx<'_, K>) {
-        match stream::parse(payload, &mut self.symbols, &mut self.scratch) {
+        let (feeds, sink) = (&self.feeds, &mut *cx.sink);
+        let upcoming = |place: usize, instrument| {
+            if let Some(feed) = feeds.get(place) {
+                feed.book.prefetch();
+            }
+            sink.upcoming(instrument);
+        };
+        match stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming) {
             Ok(Message::Book { symbol, snapshot, checksum, time_ns }) => self.on_book(generation, symbol, snapshot, checksum, time_ns, cx),
             Ok(Message::Trades { snapshot, unknown_symbols, unknown_values }) => {
                 cx.counters.unknown_symbols += unknown_symbols;
@@ -369,7 +374,7 @@ impl MarketData {
             Err(error) => {
                 cx.counters.malformed += 1;
                 if let Some(place) = error.symbol
-                    && self.feeds[place].live_on == Some(generation)
+                    && self.feeds[place].book.live_on == Some(generation)
                 {
                     self.lose(place, BookInvalid::Malformed, cx);
                 }
@@ -386,9 +391,8 @@ impl MarketData {
         time_ns: u64,
         cx: &mut Cx<'_, K>,
     ) {
-        cx.sink.upcoming(self.symbols.symbols()[place].instrument);
         let feed = &mut self.feeds[place];
-        let follows = if snapshot { self.link == Some(generation) } else { feed.live_on == Some(generation) };
+        let follows = if snapshot { self.link == Some(generation) } else { feed.book.live_on == Some(generation) };
         if !follows {
             cx.counters.stale += 1;
             return;
@@ -416,7 +420,7 @@ impl MarketData {
         if snapshot {
             cx.counters.resyncs += u64::from(feed.had_snapshot);
             (feed.had_snapshot, feed.refused) = (true, false);
-            (feed.live_on, feed.live_since_ns) = (Some(generation), cx.times.core_ns.max(1));
+            (feed.book.live_on, feed.live_since_ns) = (Some(generation), cx.times.core_ns.max(1));
         }
         let instrument = self.symbols.symbols()[place].instrument;
         if snapshot && !self.subscribed {
@@ -554,7 +558,7 @@ impl MarketData {
         if trade {
             self.feeds[place].trade_retry_at_ns = now_ns + if unsupported { REFUSED_RETRY_NS } else { 30 * S };
             self.waiting.insert(place);
-        } else if book && self.feeds[place].live_on != Some(generation) {
+        } else if book && self.feeds[place].book.live_on != Some(generation) {
             self.feeds[place].awaiting_since_ns = 0;
             if unsupported {
                 let feed = &mut self.feeds[place];

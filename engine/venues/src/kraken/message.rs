@@ -2,6 +2,7 @@
 //!
 //! Nothing is emitted before a message has been read to its end: a message is taken whole or not at all.
 
+use super::book::Sum;
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::words::{Shaped, ZEROS, digits};
 use engine_core::event::{Side, VALUE_MAX};
@@ -53,6 +54,8 @@ pub struct Scratch {
     pub qty_decimals: u8,
     /// What times are read with.
     pub minute: Minute,
+    /// What checksums are made with.
+    pub sum: Sum,
 }
 
 impl Default for Scratch {
@@ -63,6 +66,7 @@ impl Default for Scratch {
             price_decimals: 0,
             qty_decimals: 0,
             minute: Minute::default(),
+            sum: Sum::default(),
         }
     }
 }

@@ -62,11 +62,17 @@ enum Body {
     UnknownSymbol,
 }
 
-/// Reads one text message. In open mode `symbols` gains what it does not hold.
+/// Reads one text message. In open mode `symbols` gains what it does not hold. `upcoming` hears of the place and the instrument of a
+/// book as soon as they are known, in the usual form.
 #[inline]
-pub fn parse<'a>(payload: &'a [u8], symbols: &mut SymbolIndex, scratch: &mut Scratch) -> Result<Message<'a>, ParseError> {
+pub fn parse<'a>(
+    payload: &'a [u8],
+    symbols: &mut SymbolIndex,
+    scratch: &mut Scratch,
+    upcoming: impl FnMut(usize, InstrumentId),
+) -> Result<Message<'a>, ParseError> {
     scratch.clear();
-    match usual::parse(payload, symbols, scratch) {
+    match usual::parse(payload, symbols, scratch, upcoming) {
         Some(message) => Ok(message),
         None => parse_any(payload, symbols, scratch),
     }

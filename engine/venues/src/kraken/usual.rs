@@ -12,17 +12,24 @@
 
 use super::message::{Row, Scratch, TradeRow};
 use super::stream::Message;
-use crate::symbols::SymbolIndex;
+use crate::symbols::{Symbol, SymbolIndex};
 use crate::words::{Cursor, Places, Plain};
 use engine_core::event::Side;
+use engine_core::ids::InstrumentId;
 
-/// Reads one text message. What was read before it turned out to be in another form stays in the scratch.
+/// Reads one text message. What was read before it turned out to be in another form stays in the scratch, and `upcoming` has
+/// heard of the place and the instrument of a book.
 #[inline]
-pub fn parse<'a>(payload: &'a [u8], symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'a>> {
+pub fn parse<'a>(
+    payload: &'a [u8],
+    symbols: &SymbolIndex,
+    scratch: &mut Scratch,
+    upcoming: impl FnMut(usize, InstrumentId),
+) -> Option<Message<'a>> {
     let mut c = Cursor::new(payload);
     c.expect(b"{\"channel\":\"")?;
     let message = if c.accept(b"book\",\"type\":\"") {
-        book(&mut c, symbols, scratch)?
+        book(&mut c, symbols, scratch, upcoming)?
     } else {
         c.expect(b"trade\",\"type\":\"")?;
         trades(&mut c, symbols, scratch)?
@@ -40,11 +47,17 @@ fn is_snapshot(c: &mut Cursor<'_>) -> Option<bool> {
     Some(true)
 }
 
+/// Takes a symbol and the quote behind it.
+#[inline(always)]
+fn entry<'a>(c: &mut Cursor<'_>, symbols: &'a SymbolIndex) -> Option<(usize, &'a Symbol)> {
+    let at = symbols.position_as_written(c.until_quote()?)?;
+    Some((at, symbols.symbols().get(at)?))
+}
+
 /// Takes a symbol and the quote behind it: its place and how its prices and quantities are read.
 #[inline(always)]
 fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<(usize, &'static Places, &'static Places)> {
-    let at = symbols.position_as_written(c.until_quote()?)?;
-    let entry = symbols.symbols().get(at)?;
+    let (at, entry) = entry(c, symbols)?;
     Some((at, Places::of(entry.price_scale)?, Places::of(entry.qty_scale)?))
 }
 
@@ -60,10 +73,17 @@ fn price(c: &mut Cursor<'_>, places: &Places) -> Option<Plain> {
 }
 
 #[inline(always)]
-fn book<'a>(c: &mut Cursor<'a>, symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'a>> {
+fn book<'a>(
+    c: &mut Cursor<'a>,
+    symbols: &SymbolIndex,
+    scratch: &mut Scratch,
+    mut upcoming: impl FnMut(usize, InstrumentId),
+) -> Option<Message<'a>> {
     let snapshot = is_snapshot(c)?;
     c.expect(b",\"data\":[{\"symbol\":\"")?;
-    let (symbol, price_places, qty_places) = symbol(c, symbols)?;
+    let (symbol, entry) = entry(c, symbols)?;
+    upcoming(symbol, entry.instrument);
+    let (price_places, qty_places) = (Places::of(entry.price_scale)?, Places::of(entry.qty_scale)?);
     c.expect(b",\"bids\":[")?;
     *c = levels(*c, Side::Buy, (price_places, qty_places), scratch)?;
     c.expect(b",\"asks\":[")?;
