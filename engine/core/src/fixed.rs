@@ -30,6 +30,29 @@ pub(crate) const fn wide(a: i64, b: i64) -> i128 {
     (a as i128).wrapping_mul(b as i128)
 }
 
+/// `a + b`; saturates. (The standard way takes twice the time: it does not know that sums nearly always fit.)
+#[inline]
+pub(crate) const fn sum(a: i128, b: i128) -> i128 {
+    match a.checked_add(b) {
+        Some(sum) => sum,
+        None => bound_towards(b),
+    }
+}
+
+/// `a - b`; saturates.
+#[inline]
+pub(crate) const fn difference(a: i128, b: i128) -> i128 {
+    match a.checked_sub(b) {
+        Some(difference) => difference,
+        None => bound_towards(if b < 0 { 1 } else { -1 }),
+    }
+}
+
+#[cold]
+const fn bound_towards(direction: i128) -> i128 {
+    if direction < 0 { i128::MIN } else { i128::MAX }
+}
+
 /// `a * b * c`; `None` if it does not fit. Two multiplications where `a * b` fits 64 bits, which it nearly always does.
 #[inline]
 pub(crate) fn product(a: i64, b: i64, c: i64) -> Option<i128> {
@@ -594,6 +617,12 @@ mod tests {
             prop_assert_eq!(parse_decimal(&out[..len], scale), Ok(value));
             let shown = Price(value).display(scale).to_string();
             prop_assert_eq!(shown.as_bytes(), &out[..len]);
+        }
+
+        #[test]
+        fn sums_and_differences_saturate(a in any::<i128>(), b in any::<i128>(), shift in 0u32..127) {
+            let b = b >> shift;
+            prop_assert_eq!((sum(a, b), difference(a, b)), (a.saturating_add(b), a.saturating_sub(b)));
         }
 
         #[test]

@@ -19,13 +19,19 @@
 //! Values come from the network: every operation is checked, and a fill that does not fit is refused whole,
 //! with nothing changed.
 
+mod running;
+
 use crate::event::{Side, VALUE_MAX};
-use crate::fixed::{Money, POW10, Price, Qty, product};
+use crate::fixed::{Money, POW10, Price, Qty, difference, product, sum};
 use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
+use running::{Held, NO_MARK, Paid, Prices, bounded};
+
+/// One unit of an asset, and the rate of what is worth as much as one of the reporting asset.
+const ONE: Money = Money(POW10[Money::SCALE as usize] as i128);
 
 /// Why a fill, fee or balance was not booked. Nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -61,15 +67,48 @@ fn share(amount: i128, part: i64, whole: i64) -> i128 {
 /// `amount * rate` where `rate` is the value of one unit; rounded towards zero, `None` if it does not fit.
 #[inline]
 fn multiply(amount: Money, rate: Money) -> Option<Money> {
-    const ONE: i128 = POW10[Money::SCALE as usize] as i128;
-    let negative = (amount.0 < 0) != (rate.0 < 0);
-    let (a, r) = (amount.0.checked_abs()?, rate.0.checked_abs()?);
-    let (a_units, a_rest) = (a / ONE, a % ONE);
-    let (r_units, r_rest) = (r / ONE, r % ONE);
-    // a * r / ONE with a = a_units * ONE + a_rest, r alike; the last term is below 10^36.
-    let whole = a_units.checked_mul(r)?;
-    let product = whole.checked_add(a_rest.checked_mul(r_units)?)?.checked_add(a_rest * r_rest / ONE)?;
-    Some(Money(if negative { -product } else { product }))
+    const UNIT: u128 = ONE.0 as u128;
+    let (a, r) = (amount.0.unsigned_abs(), rate.0.unsigned_abs());
+    let (a_units, r_units) = (whole_units(a), whole_units(r));
+    let (a_rest, r_rest) = (a.wrapping_sub(a_units.wrapping_mul(UNIT)) as u64, r.wrapping_sub(r_units.wrapping_mul(UNIT)) as u64);
+    // a * r / UNIT with a = a_units * UNIT + a_rest, r alike; the last term is below 10^36.
+    let product = if (a_units | r_units) >> 32 == 0 {
+        // Below 2^125, and no more than 64 bits times 64.
+        let units = unsigned_wide(a_units as u64 * r_units as u64, UNIT as u64);
+        let mixed = unsigned_wide(a_units as u64, r_rest).wrapping_add(unsigned_wide(a_rest, r_units as u64));
+        units.wrapping_add(mixed).wrapping_add(whole_units(unsigned_wide(a_rest, r_rest)))
+    } else {
+        let whole = a_units.checked_mul(r)?;
+        let rest = u128::from(a_rest).checked_mul(r_units)?;
+        whole.checked_add(rest)?.checked_add(whole_units(unsigned_wide(a_rest, r_rest)))?
+    };
+    let product = i128::try_from(product).ok()?;
+    Some(Money(if (amount.0 < 0) == (rate.0 < 0) { product } else { -product }))
+}
+
+/// `a * b`, which always fits.
+#[inline]
+const fn unsigned_wide(a: u64, b: u64) -> u128 {
+    (a as u128).wrapping_mul(b as u128)
+}
+
+/// `amount / 10^18` without a division: 10^18 is 2^18 * 5^18, and 5^18 divides what is below 2^110 as a product with its inverse
+/// of 152 binary places, rounded up, does.
+#[inline]
+const fn whole_units(amount: u128) -> u128 {
+    const FIVES: u128 = 5u128.pow(18);
+    const PLACES: u32 = 152;
+    // 2^152 / 5^18, rounded up: 2^152 is more than `u128` holds.
+    const INVERSE: u128 = {
+        let (high, rest) = ((1 << 127) / FIVES, (1 << 127) % FIVES);
+        let shift = PLACES - 127;
+        (high << shift) + (rest << shift) / FIVES + 1
+    };
+    let (high, low) = ((amount >> 82) as u64, (amount >> 18) as u64);
+    let (inverse_high, inverse_low) = ((INVERSE >> 64) as u64, INVERSE as u64);
+    let middle = unsigned_wide(high, inverse_low).wrapping_add(unsigned_wide(low, inverse_high));
+    let middle = middle.wrapping_add(unsigned_wide(low, inverse_low) >> 64);
+    unsigned_wide(high, inverse_high).wrapping_add(middle >> 64) >> (PLACES - 128)
 }
 
 /// What one fill did to a position.
@@ -102,25 +141,63 @@ pub struct Position {
     pub fills: u64,
 }
 
+/// What a fill makes of a position: reckoned first, taken once everything is known to fit.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    qty: Qty,
+    cost: Money,
+    realised: Money,
+    booked: Booked,
+}
+
 impl Position {
-    /// The position after one fill. `self` is unchanged on an error.
-    #[inline]
-    pub fn after(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<(Position, Booked), PositionError> {
+    const FLAT: Position = Position {
+        qty: Qty::ZERO,
+        cost: Money::ZERO,
+        realised: Money::ZERO,
+        bought: Qty::ZERO,
+        sold: Qty::ZERO,
+        turnover: Money::ZERO,
+        fills: 0,
+    };
+
+    /// What one fill makes of it.
+    #[inline(always)]
+    fn step(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
         if !(1..=VALUE_MAX).contains(&price.0) || !(1..=VALUE_MAX).contains(&qty.0) {
             return Err(PositionError::OutOfBounds);
         }
         let notional = checked_notional(instrument, price, qty)?;
         let signed = qty.0 * side.sign();
         let after = self.qty.0.checked_add(signed).filter(|q| q.abs() <= VALUE_MAX).ok_or(PositionError::Overflow)?;
-        let opposite = self.qty.0.signum() == -signed.signum();
-        let closed = if opposite { qty.0.min(self.qty.0.abs()) } else { 0 };
+        if self.qty.0.signum() == -side.sign() {
+            return self.closing_step(instrument, side, (price, qty), notional, Qty(after));
+        }
+        let paid = if side == Side::Buy { notional.0 } else { -notional.0 };
+        let cost = Money(self.cost.0.checked_add(paid).ok_or(PositionError::Overflow)?);
+        let booked = Booked { notional, realised: Money::ZERO, closed: Qty::ZERO };
+        Ok(Step { qty: Qty(after), cost, realised: self.realised, booked })
+    }
+
+    /// As [`Position::step`], where an instrument is not one strategy's alone.
+    #[inline(never)]
+    fn another_step(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
+        self.step(instrument, side, price, qty)
+    }
+
+    /// As [`Position::step`], where the fill (its notional is known) closes all or some of what is open. `after`: the quantity then.
+    fn closing_step(
+        &self,
+        instrument: &Instrument,
+        side: Side,
+        (price, qty): (Price, Qty),
+        notional: Money,
+        after: Qty,
+    ) -> Result<Step, PositionError> {
+        let closed = qty.0.min(self.qty.0.abs());
         // The closing part of the fill and its share of the open cost.
-        let closed_notional = match closed {
-            0 => Money::ZERO,
-            _ if closed == qty.0 => notional,
-            _ => checked_notional(instrument, price, Qty(closed))?,
-        };
-        let released = if closed == 0 { 0 } else { share(self.cost.0, closed, self.qty.0.abs()) };
+        let closed_notional = if closed == qty.0 { notional } else { checked_notional(instrument, price, Qty(closed))? };
+        let released = share(self.cost.0, closed, self.qty.0.abs());
         let opened_notional = notional.0 - closed_notional.0;
         // Selling closes a long: proceeds minus cost. Buying closes a short: cost is negative (received).
         let (proceeds, opened_cost) = match side {
@@ -128,16 +205,22 @@ impl Position {
             Side::Sell => (closed_notional.0, -opened_notional),
         };
         let realised = Money(proceeds - released);
-        let position = Position {
-            qty: Qty(after),
+        Ok(Step {
+            qty: after,
             cost: Money((self.cost.0 - released).checked_add(opened_cost).ok_or(PositionError::Overflow)?),
             realised: Money(self.realised.0.checked_add(realised.0).ok_or(PositionError::Overflow)?),
-            bought: if side == Side::Buy { Qty(self.bought.0.saturating_add(qty.0)) } else { self.bought },
-            sold: if side == Side::Sell { Qty(self.sold.0.saturating_add(qty.0)) } else { self.sold },
-            turnover: Money(self.turnover.0.saturating_add(notional.0)),
-            fills: self.fills + 1,
-        };
-        Ok((position, Booked { notional, realised, closed: Qty(closed) }))
+            booked: Booked { notional, realised, closed: Qty(closed) },
+        })
+    }
+
+    /// Takes a step of its own.
+    #[inline]
+    fn take(&mut self, step: &Step, side: Side, qty: Qty) {
+        (self.qty, self.cost, self.realised) = (step.qty, step.cost, step.realised);
+        let of_side = if side == Side::Buy { &mut self.bought } else { &mut self.sold };
+        *of_side = Qty(of_side.0.checked_add(qty.0).unwrap_or(i64::MAX));
+        self.turnover = Money(sum(self.turnover.0, step.booked.notional.0));
+        self.fills += 1;
     }
 
     /// Average price of what is open, rounded towards zero to a price unit; `None` if flat.
@@ -160,7 +243,7 @@ impl Position {
     /// Profit or loss of what is open at `mark`, in the quote asset.
     #[inline]
     pub fn unrealised(&self, instrument: &Instrument, mark: Price) -> Money {
-        Money(self.value(instrument, mark).0.saturating_sub(self.cost.0))
+        Money(difference(self.value(instrument, mark).0, self.cost.0))
     }
 
     /// Quote received minus quote paid by all fills, before fees.
@@ -234,7 +317,7 @@ impl Ledger {
         Ledger { assets, accounts: vec![Account::default(); venues * assets], totals: vec![Money::ZERO; venues * assets] }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, venue: VenueId, asset: AssetId) -> Option<usize> {
         let at = venue.index() * self.assets + asset.index();
         (asset.index() < self.assets && at < self.accounts.len()).then_some(at)
@@ -268,7 +351,7 @@ impl Ledger {
     /// equals it; later ones are kept for comparison. Returns the difference after it.
     pub fn state(&mut self, venue: VenueId, asset: AssetId, total: Money, available: Money, now_ns: u64) -> Result<Money, PositionError> {
         let at = self.slot(venue, asset).ok_or(PositionError::UnknownId)?;
-        if total.0.unsigned_abs() > AMOUNT_MAX || available.0.unsigned_abs() > AMOUNT_MAX {
+        if !within(&total.0) || !within(&available.0) {
             return Err(PositionError::OutOfBounds);
         }
         let account = &mut self.accounts[at];
@@ -299,12 +382,13 @@ impl Ledger {
     fn trade(&mut self, instrument: &Instrument, base: Money, quote: Money) -> Result<(), PositionError> {
         let base_at = self.slot(instrument.venue, instrument.base).ok_or(PositionError::UnknownId)?;
         let quote_at = self.slot(instrument.venue, instrument.quote).ok_or(PositionError::UnknownId)?;
-        let base = self.accounts[base_at].traded.0.checked_add(base.0).filter(within).ok_or(PositionError::Overflow)?;
-        let quote = self.accounts[quote_at].traded.0.checked_add(quote.0).filter(within).ok_or(PositionError::Overflow)?;
-        self.accounts[base_at].traded = Money(base);
-        self.accounts[quote_at].traded = Money(quote);
-        self.sum_up(base_at);
-        self.sum_up(quote_at);
+        let base_traded = self.accounts[base_at].traded.0.checked_add(base.0).filter(within).ok_or(PositionError::Overflow)?;
+        let quote_traded = self.accounts[quote_at].traded.0.checked_add(quote.0).filter(within).ok_or(PositionError::Overflow)?;
+        self.accounts[base_at].traded = Money(base_traded);
+        self.accounts[quote_at].traded = Money(quote_traded);
+        // What was stated, and what came in by fills and by fees since, is below 2^AMOUNT_BITS each.
+        self.totals[base_at] += if self.accounts[base_at].opening.is_some() { base } else { Money::ZERO };
+        self.totals[quote_at] += if self.accounts[quote_at].opening.is_some() { quote } else { Money::ZERO };
         Ok(())
     }
 
@@ -313,7 +397,7 @@ impl Ledger {
         let at = self.slot(venue, asset).ok_or(PositionError::UnknownId)?;
         let fees = self.accounts[at].fees.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?;
         self.accounts[at].fees = Money(fees);
-        self.sum_up(at);
+        self.totals[at] -= if self.accounts[at].opening.is_some() { amount } else { Money::ZERO };
         Ok(())
     }
 
@@ -331,12 +415,19 @@ impl Ledger {
     }
 }
 
-/// Bound on any single account or sum of fees: sums of several stay within `i128`.
-const AMOUNT_MAX: u128 = (i128::MAX / 16) as u128;
+/// Two to this power bounds any single account or sum of fees: sums of several stay within `i128`.
+const AMOUNT_BITS: u32 = 123;
 
 #[inline]
 fn within(amount: &i128) -> bool {
-    amount.unsigned_abs() <= AMOUNT_MAX
+    fits(*amount, AMOUNT_BITS)
+}
+
+/// True for amounts from `-2^bits` to `2^bits - 1`; `bits` is more than 64. It takes a look at the upper half.
+#[inline]
+const fn fits(amount: i128, bits: u32) -> bool {
+    let high = (amount >> 64) as i64;
+    high.wrapping_add(1 << (bits - 64)) as u64 >> (bits - 63) == 0
 }
 
 /// Where the value of an asset in the reporting currency comes from.
@@ -473,6 +564,12 @@ impl Rates {
         multiply(amount, self.value(asset)?)
     }
 
+    /// Value of one unit of `asset`; 0 if it is not known.
+    #[inline]
+    fn rate(&self, asset: AssetId) -> Money {
+        if asset == self.reporting { ONE } else { self.value(asset).unwrap_or_default() }
+    }
+
     fn hash_state(&self, hasher: &mut StateHasher) {
         for value in self.values.iter().chain(&self.mids) {
             hasher.write_bool(value.is_some());
@@ -519,7 +616,7 @@ impl Pnl {
         match amount.map(|amount| rates.convert(asset, amount)) {
             Some(Some(converted)) => {
                 let sum = into(self);
-                *sum = Money(sum.0.saturating_add(converted.0));
+                *sum = Money(sum.0.saturating_add(bounded(converted)));
             }
             _ => self.unpriced += 1,
         }
@@ -541,6 +638,13 @@ impl Traded {
     }
 }
 
+/// What a position in an instrument is worth now is reckoned at these.
+#[inline]
+fn prices(marks: &[Option<Price>], rates: &Rates, id: InstrumentId, instrument: &Instrument) -> Prices {
+    let mark = marks.get(id.index()).copied().flatten().map_or(NO_MARK, |mark| mark.0);
+    Prices { mark, rate: rates.rate(instrument.quote) }
+}
+
 /// All positions, fees, marks and accounts. Fixed size after construction.
 #[derive(Clone, Debug)]
 pub struct Positions {
@@ -548,13 +652,16 @@ pub struct Positions {
     strategies: usize,
     assets: usize,
     /// `strategy * instruments + instrument`.
-    by_strategy: Vec<Position>,
+    by_strategy: Vec<Held>,
     /// By instrument, all strategies together (fills without a known strategy included).
-    totals: Vec<Position>,
+    totals: Vec<Held>,
     /// `strategy * assets + asset`.
-    fees_by_strategy: Vec<Money>,
+    fees_by_strategy: Vec<Paid>,
     /// By asset, all venues and strategies.
-    fees: Vec<Money>,
+    fees: Vec<Paid>,
+    /// Running profit and loss: see [`running`].
+    net: i128,
+    net_by_strategy: Vec<i128>,
     /// By instrument: the last mark price.
     marks: Vec<Option<Price>>,
     /// What there is to sum up, of all strategies and of each.
@@ -573,10 +680,12 @@ impl Positions {
             instruments,
             strategies,
             assets,
-            by_strategy: vec![Position::default(); strategies * instruments],
-            totals: vec![Position::default(); instruments],
-            fees_by_strategy: vec![Money::ZERO; strategies * assets],
-            fees: vec![Money::ZERO; assets],
+            by_strategy: vec![Held::FLAT; strategies * instruments],
+            totals: vec![Held::FLAT; instruments],
+            fees_by_strategy: vec![Paid::default(); strategies * assets],
+            fees: vec![Paid::default(); assets],
+            net: 0,
+            net_by_strategy: vec![0; strategies],
             marks: vec![None; instruments],
             traded: Traded::new(instruments, assets),
             traded_by_strategy: vec![Traded::new(instruments, assets); strategies],
@@ -594,13 +703,13 @@ impl Positions {
     /// The position of a strategy in an instrument, if the ids are in range.
     #[inline]
     pub fn strategy(&self, strategy: StrategyId, instrument: InstrumentId) -> Option<&Position> {
-        self.slot(strategy, instrument).map(|at| &self.by_strategy[at])
+        self.slot(strategy, instrument).map(|at| &self.by_strategy[at].position)
     }
 
     /// The position of all strategies together in an instrument, if the id is in range.
     #[inline]
     pub fn total(&self, instrument: InstrumentId) -> Option<&Position> {
-        self.totals.get(instrument.index())
+        self.totals.get(instrument.index()).map(|held| &held.position)
     }
 
     /// Books a fill: position of the strategy (`None` if nobody's, e.g. found by reconciliation), position of the instrument,
@@ -615,52 +724,69 @@ impl Positions {
         price: Price,
         qty: Qty,
     ) -> Result<Booked, PositionError> {
-        let before = self.totals.get(id.index()).ok_or(PositionError::UnknownId)?;
-        let (total, mut booked) = before.after(instrument, side, price, qty)?;
         let own = match strategy {
-            Some(strategy) => {
-                let at = self.slot(strategy, id).ok_or(PositionError::UnknownId)?;
-                // Where only one strategy trades, its position is the whole.
-                let (position, own_booked) = match &self.by_strategy[at] {
-                    own if own == before => (total, booked),
-                    own => own.after(instrument, side, price, qty)?,
-                };
-                booked = own_booked;
-                Some((at, position))
-            }
+            Some(strategy) => Some(self.slot(strategy, id).ok_or(PositionError::UnknownId)?),
             None => None,
         };
+        let total = self.totals.get_mut(id.index()).ok_or(PositionError::UnknownId)?;
+        let step = total.position.step(instrument, side, price, qty)?;
+        // Unless all fills are the strategy's own, so that its position is the whole.
+        let own_step = match own {
+            Some(own) if self.by_strategy[own].position.fills != total.position.fills => {
+                Some(self.by_strategy[own].position.another_step(instrument, side, price, qty)?)
+            }
+            _ => None,
+        };
         let base = Money::from_qty(Qty(qty.0 * side.sign()), instrument.qty_scale);
-        let quote = Money(if side == Side::Buy { -booked.notional.0 } else { booked.notional.0 });
+        let quote = if side == Side::Buy { -step.booked.notional } else { step.booked.notional };
         self.ledger.trade(instrument, base, quote)?;
-        self.totals[id.index()] = total;
-        self.traded.instruments.insert(id.index());
-        if let (Some((at, position)), Some(strategy)) = (own, strategy) {
-            self.by_strategy[at] = position;
+        let now = prices(&self.marks, &self.rates, id, instrument);
+        if total.position.fills == 0 {
+            self.traded.instruments.insert(id.index());
+        }
+        let change = total.fill(instrument, &step, side, qty, now);
+        self.net += change;
+        let (Some(at), Some(strategy)) = (own, strategy) else { return Ok(step.booked) };
+        let own = &mut self.by_strategy[at];
+        if own.position.fills == 0 {
             self.traded_by_strategy[strategy.index()].instruments.insert(id.index());
         }
-        Ok(booked)
+        let net = &mut self.net_by_strategy[strategy.index()];
+        if let Some(step) = own_step {
+            *net += own.another_fill(instrument, &step, side, qty, now);
+            return Ok(step.booked);
+        }
+        *own = *total;
+        *net += change;
+        Ok(step.booked)
     }
 
     /// Books a fee (positive = paid) on the venue's account, the strategy's sum and the asset's sum. All or nothing.
     #[inline]
     pub fn on_fee(&mut self, strategy: Option<StrategyId>, venue: VenueId, asset: AssetId, amount: Money) -> Result<(), PositionError> {
         let sum = self.fees.get(asset.index()).ok_or(PositionError::UnknownId)?;
-        let sum = sum.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?;
+        let sum = sum.sum.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?;
         let own = match strategy {
             Some(strategy) if strategy.index() < self.strategies => {
                 let at = strategy.index() * self.assets + asset.index();
-                Some((at, self.fees_by_strategy[at].0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?))
+                Some((at, self.fees_by_strategy[at].sum.0.checked_add(amount.0).filter(within).ok_or(PositionError::Overflow)?))
             }
             Some(_) => return Err(PositionError::UnknownId),
             None => None,
         };
         self.ledger.fee(venue, asset, amount)?;
-        self.fees[asset.index()] = Money(sum);
-        self.traded.fees.insert(asset.index());
+        let rate = self.rates.rate(asset);
+        let paid = &mut self.fees[asset.index()];
+        if paid.sum == Money::ZERO {
+            self.traded.fees.insert(asset.index());
+        }
+        self.net -= paid.pay(Money(sum), rate);
         if let (Some((at, own)), Some(strategy)) = (own, strategy) {
-            self.fees_by_strategy[at] = Money(own);
-            self.traded_by_strategy[strategy.index()].fees.insert(asset.index());
+            let paid = &mut self.fees_by_strategy[at];
+            if paid.sum == Money::ZERO {
+                self.traded_by_strategy[strategy.index()].fees.insert(asset.index());
+            }
+            self.net_by_strategy[strategy.index()] -= paid.pay(Money(own), rate);
         }
         Ok(())
     }
@@ -703,7 +829,7 @@ impl Positions {
     /// Fees paid in `asset` by all strategies.
     #[inline]
     pub fn fees(&self, asset: AssetId) -> Money {
-        self.fees.get(asset.index()).copied().unwrap_or_default()
+        self.fees.get(asset.index()).map_or(Money::ZERO, |fees| fees.sum)
     }
 
     /// Reads what risk looks at, so that it is in the caches: of each table the first `most` entries.
@@ -733,10 +859,45 @@ impl Positions {
         )
     }
 
-    fn sum_pnl(&self, instruments: &InstrumentTable, traded: &Traded, positions: &[Position], fees: &[Money]) -> Pnl {
+    /// Net profit and loss of everything as it stands since the last timer: see [`running`].
+    #[inline]
+    pub fn net(&self) -> Money {
+        Money(self.net)
+    }
+
+    /// The same of one strategy. Zero for a strategy out of range.
+    #[inline]
+    pub fn strategy_net(&self, strategy: StrategyId) -> Money {
+        self.net_by_strategy.get(strategy.index()).map_or(Money::ZERO, |&net| Money(net))
+    }
+
+    /// Takes the marks and rates of now for what [`Positions::net`] sums up. Walks what was ever traded: for timers.
+    pub fn revalue(&mut self, instruments: &InstrumentTable) {
+        let Positions { marks, rates, .. } = self;
+        let sum_up = |traded: &Traded, held: &mut [Held], paid: &mut [Paid]| {
+            let mut net = 0;
+            for at in traded.instruments.iter() {
+                let id = InstrumentId(at as u16);
+                let Some(instrument) = instruments.get(id) else { continue };
+                net += held[at].revalue(instrument, prices(marks, rates, id, instrument));
+            }
+            for asset in traded.fees.iter() {
+                net -= paid[asset].revalue(rates.rate(AssetId(asset as u16)));
+            }
+            net
+        };
+        self.net = sum_up(&self.traded, &mut self.totals, &mut self.fees);
+        for (at, traded) in self.traded_by_strategy.iter().enumerate() {
+            let (held, paid) = (at * self.instruments, at * self.assets);
+            let held = &mut self.by_strategy[held..held + self.instruments];
+            self.net_by_strategy[at] = sum_up(traded, held, &mut self.fees_by_strategy[paid..paid + self.assets]);
+        }
+    }
+
+    fn sum_pnl(&self, instruments: &InstrumentTable, traded: &Traded, positions: &[Held], fees: &[Paid]) -> Pnl {
         let mut pnl = Pnl::default();
         for at in traded.instruments.iter() {
-            let position = &positions[at];
+            let position = &positions[at].position;
             if position.qty.is_zero() && position.realised == Money::ZERO {
                 continue;
             }
@@ -752,24 +913,48 @@ impl Positions {
                 }
             }
         }
-        for asset in traded.fees.iter().filter(|&asset| fees[asset] != Money::ZERO) {
-            pnl.add(&self.rates, AssetId(asset as u16), Some(fees[asset]), |pnl| &mut pnl.fees);
+        for asset in traded.fees.iter().filter(|&asset| fees[asset].sum != Money::ZERO) {
+            pnl.add(&self.rates, AssetId(asset as u16), Some(fees[asset].sum), |pnl| &mut pnl.fees);
         }
         pnl
     }
 
     /// Writes positions, fees, marks, rates and accounts.
     pub fn hash_state(&self, hasher: &mut StateHasher) {
-        for position in self.by_strategy.iter().chain(&self.totals) {
-            position.hash_state(hasher);
+        // The running sums are those of what each counts for.
+        for held in self.by_strategy.iter().chain(&self.totals) {
+            held.hash_state(hasher);
         }
-        for &fee in self.fees_by_strategy.iter().chain(&self.fees) {
-            hasher.write_money(fee);
+        for paid in self.fees_by_strategy.iter().chain(&self.fees) {
+            paid.hash_state(hasher);
         }
         for mark in &self.marks {
             hasher.write_i64(mark.map_or(i64::MIN, |price| price.0));
         }
         self.rates.hash_state(hasher);
         self.ledger.hash_state(hasher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whole_units_are_those_of_a_division(amount in any::<u128>(), shift in 0u32..128, units in any::<u64>(), less in 0u128..2) {
+            let unit = ONE.0 as u128;
+            prop_assert_eq!(whole_units(amount >> shift), (amount >> shift) / unit);
+            let edge = u128::from(units) * unit - less.min(u128::from(units));
+            prop_assert_eq!(whole_units(edge), edge / unit);
+            prop_assert_eq!(whole_units(u128::MAX - (amount >> shift)), (u128::MAX - (amount >> shift)) / unit);
+        }
+
+        #[test]
+        fn what_fits_so_many_bits_is_told_by_the_upper_half(amount in any::<i128>(), shift in 0u32..127, bits in 65u32..127) {
+            let amount = amount >> shift;
+            prop_assert_eq!(fits(amount, bits), (-(1 << bits)..1 << bits).contains(&amount));
+        }
     }
 }

@@ -251,7 +251,14 @@ proptest! {
             model.check();
             let desk = model.bench.desk();
             // Without orders to be placed on the way, values are those that the timer left.
-            desk.gate().exposure.check(desk.positions(), matches!(step, Step::Timer));
+            let timer = matches!(step, Step::Timer);
+            desk.gate().exposure.check(desk.positions(), desk.orders().iter_open(), timer);
+            if timer {
+                prop_assert_eq!(desk.positions().net(), desk.pnl().net());
+                for strategy in [StrategyId(0), StrategyId(1)] {
+                    prop_assert_eq!(desk.positions().strategy_net(strategy), desk.strategy_pnl(strategy).net());
+                }
+            }
             desk.check_due();
         }
     }

@@ -206,8 +206,9 @@ impl Desk {
     /// The operator decides to go on: losses so far are accepted, and balances that were found to differ are taken over.
     fn resume(&mut self) {
         self.gate.resume();
-        let net = self.pnl().net();
-        self.gate.loss.accept(net);
+        // What is looked at from here on is reckoned at the same prices.
+        self.positions.revalue(&self.instruments);
+        self.gate.loss.accept(self.positions.net());
         let assets = self.config.assets.len();
         for at in 0..self.differences.len() {
             if self.differences[at] != Money::ZERO {
@@ -225,7 +226,8 @@ impl Desk {
             return self.anomaly(Anomaly::UnknownId, event, event.a);
         };
         let enabled = event.b != 0;
-        let net = self.strategy_pnl(strategy).net();
+        self.positions.revalue(&self.instruments);
+        let net = self.positions.strategy_net(strategy);
         if let Some(gate) = self.gate.strategy_mut(strategy) {
             gate.enabled = enabled;
             if enabled {

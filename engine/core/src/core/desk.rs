@@ -130,7 +130,6 @@ pub struct Desk {
     /// By `venue * assets + asset`: the last difference between our record and the venue's at the end of a round.
     pub(super) differences: Vec<Money>,
     pub(super) pending_fee: Option<PendingFee>,
-    pub(super) losses_seen_ns: u64,
     /// The time of the last timer event.
     pub(super) timer_ns: u64,
     /// Instruments with public trades: when the oldest leaves the window.
@@ -235,7 +234,6 @@ impl Desk {
             rounds: vec![Round::default(); venues],
             differences: vec![Money::ZERO; venues * assets],
             pending_fee: None,
-            losses_seen_ns: 0,
             timer_ns: 0,
             trades_due: DueQueue::new(instruments),
             books_due: DueQueue::new(instruments),
@@ -546,6 +544,5 @@ impl Desk {
             hasher.write_u64(u64::from(fee.asset.0));
             hasher.write_money(fee.amount);
         }
-        hasher.write_u64(self.losses_seen_ns);
     }
 }

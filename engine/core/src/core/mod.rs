@@ -394,7 +394,7 @@ impl Core {
     }
 
     /// Tells strategies what happened to their orders.
-    #[inline]
+    #[inline(always)]
     fn give_notices(&mut self) {
         let mut notices = std::mem::take(&mut self.desk.notices);
         for notice in &notices {

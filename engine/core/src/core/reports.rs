@@ -35,7 +35,13 @@ impl Desk {
     /// Takes a report about one of our orders.
     #[inline]
     pub(super) fn on_report(&mut self, kind: EventKind, event: &Event) {
-        let fee = self.pending_fee.take();
+        self.take_report(kind, event);
+        // It was the fee of this, or of nothing.
+        self.pending_fee = None;
+    }
+
+    #[inline(always)]
+    fn take_report(&mut self, kind: EventKind, event: &Event) {
         let Some(slot) = self.orders.find(event.order_id()).filter(|&slot| self.orders.get(slot).venue == event.venue_id()) else {
             return self.on_stranger(kind, event);
         };
@@ -43,7 +49,7 @@ impl Desk {
             EventKind::OrderAck => {
                 self.report(slot, OrderEvent::Ack, None, event, |_| {});
             }
-            EventKind::OrderFill => self.on_fill(slot, event, fee),
+            EventKind::OrderFill => self.on_fill(slot, event),
             EventKind::OrderReject => self.on_reject(slot, event),
             EventKind::OrderCanceled => self.on_gone(slot, event, OrderState::Canceled),
             EventKind::OrderExpired => self.on_gone(slot, event, OrderState::Expired),
@@ -171,7 +177,7 @@ impl Desk {
     }
 
     #[inline]
-    fn on_fill(&mut self, slot: Slot, event: &Event, fee: Option<PendingFee>) {
+    fn on_fill(&mut self, slot: Slot, event: &Event) {
         let (price, qty, trade_id) = (event.order_price(), event.order_qty(), event.d);
         let order = self.orders.get(slot);
         let (id, strategy, instrument_id, side) = (order.id, order.strategy, order.instrument, order.side);
@@ -197,39 +203,30 @@ impl Desk {
                 return;
             }
         };
-        self.gate.exposure.on_fill(strategy, instrument_id, side, qty, booked.notional);
-        let fee = fee.filter(|f| f.order == id && f.trade_id == trade_id && f.venue == event.venue_id());
-        if let Some(fee) = fee
-            && self.positions.on_fee(Some(strategy), fee.venue, fee.asset, fee.amount).is_err()
-        {
-            self.anomaly(Anomaly::OutOfBounds, event, id.0);
+        let mut paid = None;
+        if let Some(fee) = self.pending_fee.filter(|f| f.order == id && f.trade_id == trade_id && f.venue == event.venue_id()) {
+            paid = Some((fee.asset, fee.amount));
+            if self.positions.on_fee(Some(strategy), fee.venue, fee.asset, fee.amount).is_err() {
+                self.anomaly(Anomaly::OutOfBounds, event, id.0);
+            }
         }
         if !self.orders.remember_fill(slot, trade_id) {
             self.gate.suspend(instrument_id);
         }
         self.counters.fills += 1;
-        let fill = Fill {
-            order: id,
-            instrument: instrument_id,
-            side,
-            price,
-            qty,
-            trade_id,
-            fee: fee.map(|f| (f.asset, f.amount)),
-            maker: event.has(flags::MAKER),
-        };
+        let fill = Fill { order: id, instrument: instrument_id, side, price, qty, trade_id, fee: paid, maker: event.has(flags::MAKER) };
         self.notify(Notice::Fill(strategy, fill));
-        self.fill_order(slot, event, qty);
+        self.fill_order(slot, event, qty, booked.notional);
         let news = !event.has(flags::SNAPSHOT) && !event.has(flags::COLD);
         if news && self.gate.record_fill(event.venue_id(), self.now_ns) {
             self.halt(HaltReason::FillBurst);
         }
-        self.check_losses();
+        self.check_losses_of(strategy);
     }
 
     /// The order's part of a booked fill.
     #[inline]
-    fn fill_order(&mut self, slot: Slot, event: &Event, qty: Qty) {
+    fn fill_order(&mut self, slot: Slot, event: &Event, qty: Qty, notional: Money) {
         let order = self.orders.get(slot);
         let filled = Qty(order.filled.0.saturating_add(qty.0));
         let total = order.qty_worst();
@@ -243,7 +240,7 @@ impl Desk {
             Some(_) => OrderEvent::Owing,
             None => OrderEvent::PartFill,
         };
-        self.report(slot, happened, None, event, |order| {
+        self.report_by(slot, happened, Some((qty, notional)), None, event, |order| {
             order.filled = filled;
             order.acked = true;
         });

@@ -7,6 +7,7 @@ use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
 use crate::order::entry::Reserved;
 use crate::order::table::Vacancy;
 use crate::order::{Order, OrderEvent, OrderState, Slot};
+use crate::risk::exposure::Place;
 use crate::risk::{Refusal, Request, View};
 use crate::strategy::NewOrder;
 
@@ -137,7 +138,7 @@ impl Desk {
             venue.open += 1;
         }
         let mark = self.positions.mark(instrument).unwrap_or_default();
-        self.gate.exposure.bind_new(strategy, instrument, venue, side, reserved, mark);
+        self.gate.exposure.bind_new(Place { strategy, instrument, venue, side }, reserved, mark);
         self.counters.submitted += 1;
         let mode = (if post_only { flags::POST_ONLY } else { 0 }) | (if ioc { flags::IOC } else { 0 });
         let about = |kind: EventKind| Event {

@@ -2,14 +2,14 @@
 
 use super::desk::{Desk, Notice};
 use crate::event::{Anomaly, Event, EventKind, RejectReason};
-use crate::fixed::Qty;
+use crate::fixed::{Money, Qty};
 use crate::order::entry::Reserved;
 use crate::order::{Next, Order, OrderEvent, OrderState, Slot, state};
-use crate::risk::exposure::bind;
+use crate::risk::exposure::{Place, bind};
 use crate::strategy::OrderUpdate;
 
 /// The state that the table gives, and whether it is a contradiction.
-#[inline]
+#[inline(never)]
 pub(super) fn resolve(order: &Order, event: OrderEvent) -> (OrderState, bool) {
     let working = || {
         if order.closing.is_some() {
@@ -61,6 +61,12 @@ impl Desk {
     /// counters, and gives the transition out if state or filled quantity changed.
     #[inline]
     pub(super) fn change(&mut self, slot: Slot, event: OrderEvent, mutate: impl FnOnce(&mut Order)) -> Changed {
+        self.change_by(slot, event, None, mutate)
+    }
+
+    /// As [`Desk::change`], by a fill (quantity and notional) that was booked just now.
+    #[inline]
+    fn change_by(&mut self, slot: Slot, event: OrderEvent, fill: Option<(Qty, Money)>, mutate: impl FnOnce(&mut Order)) -> Changed {
         let order = self.orders.get(slot);
         let (from, before, filled, acked) = (order.state, order.reserved, order.filled, order.acked);
         let Some(instrument) = self.instruments.get(order.instrument) else {
@@ -85,9 +91,13 @@ impl Desk {
         });
         let order = self.orders.get(slot);
         let to = order.state;
-        if order.reserved != before || order.filled != filled {
-            self.gate.exposure.rebind(order, before);
-            self.gate.exposure.revalue(order.strategy, order.instrument, order.venue, &self.positions);
+        if fill.is_some() || order.reserved != before {
+            let place = Place { strategy: order.strategy, instrument: order.instrument, venue: order.venue, side: order.side };
+            let mark = self.positions.mark(order.instrument).unwrap_or_default();
+            match fill {
+                Some(fill) => self.gate.exposure.fill(place, before, order.reserved, fill, mark),
+                None => self.gate.exposure.rebind(place, before, order.reserved, mark),
+            }
         }
         self.counters.acked += u64::from(order.acked && !acked);
         if from != to || order.filled != filled {
@@ -101,7 +111,7 @@ impl Desk {
         Changed { from, to, contradicts }
     }
 
-    #[inline]
+    #[inline(always)]
     fn count_transition(&mut self, slot: Slot, from: OrderState, to: OrderState) {
         let venue = self.orders.get(slot).venue;
         if from.is_final() != to.is_final()
@@ -130,7 +140,21 @@ impl Desk {
         about: &Event,
         mutate: impl FnOnce(&mut Order),
     ) -> Changed {
-        let changed = self.change(slot, event, mutate);
+        self.report_by(slot, event, None, reason, about, mutate)
+    }
+
+    /// As [`Desk::report`], by a fill (quantity and notional) that was booked just now.
+    #[inline]
+    pub(super) fn report_by(
+        &mut self,
+        slot: Slot,
+        event: OrderEvent,
+        fill: Option<(Qty, Money)>,
+        reason: Option<RejectReason>,
+        about: &Event,
+        mutate: impl FnOnce(&mut Order),
+    ) -> Changed {
+        let changed = self.change_by(slot, event, fill, mutate);
         if changed.contradicts {
             let id = self.orders.get(slot).id;
             self.anomaly(Anomaly::ImpossibleTransition, about, id.0);

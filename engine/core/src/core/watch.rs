@@ -14,8 +14,6 @@ use crate::trades::Trade;
 const OVERDUE_AT_ONCE_MAX: usize = 64;
 /// Unknown orders asked for again at one timer event.
 const ASKED_AT_ONCE_MAX: usize = 16;
-/// Shortest time between two looks at P&L.
-const LOSSES_EVERY_NS: u64 = 10_000_000;
 /// Shortest time between two requests to resynchronise a stale book.
 const STALE_RESYNC_EVERY_NS: u64 = 5_000_000_000;
 
@@ -188,24 +186,35 @@ impl Desk {
         }
     }
 
-    /// Looks at the losses, of all and of each strategy; at most each [`LOSSES_EVERY_NS`].
-    pub(super) fn check_losses(&mut self) {
-        if self.now_ns.saturating_sub(self.losses_seen_ns) < LOSSES_EVERY_NS {
-            return;
+    /// Looks at the losses, of all and of each strategy, at the marks and rates of now.
+    fn check_losses(&mut self) {
+        self.positions.revalue(&self.instruments);
+        self.check_all_losses();
+        for strategy in 0..self.gate.strategy_count() {
+            self.check_strategy_losses(StrategyId(strategy as u8));
         }
-        self.losses_seen_ns = self.now_ns;
-        let net = self.pnl().net();
+    }
+
+    /// Looks at the losses after a fill of a strategy, at the marks and rates of the last timer.
+    #[inline]
+    pub(super) fn check_losses_of(&mut self, strategy: StrategyId) {
+        self.check_all_losses();
+        self.check_strategy_losses(strategy);
+    }
+
+    #[inline]
+    fn check_all_losses(&mut self) {
         // The peak goes on being watched while trading is stopped.
-        if let Some(reason) = self.gate.loss.look(net, self.now_ns) {
+        if let Some(reason) = self.gate.loss.look(self.positions.net(), self.now_ns) {
             self.halt(reason);
         }
-        for strategy in 0..self.gate.strategy_count() {
-            let id = StrategyId(strategy as u8);
-            let net = self.strategy_pnl(id).net();
-            let now_ns = self.now_ns;
-            if let Some(reason) = self.gate.strategy_mut(id).and_then(|s| s.loss.look(net, now_ns)) {
-                self.halt_strategy(id, reason);
-            }
+    }
+
+    #[inline]
+    fn check_strategy_losses(&mut self, id: StrategyId) {
+        let (net, now_ns) = (self.positions.strategy_net(id), self.now_ns);
+        if let Some(reason) = self.gate.strategy_mut(id).and_then(|s| s.loss.look(net, now_ns)) {
+            self.halt_strategy(id, reason);
         }
     }
 }

@@ -193,6 +193,26 @@ impl Order {
         ]
     }
 
+    /// All that matters of a closed one (it binds nothing, waits for nothing), in words.
+    pub(super) fn words_closed(&self) -> [u64; WORDS_CLOSED] {
+        let flags = u64::from(self.post_only) | u64::from(self.ioc) << 1 | u64::from(self.acked) << 2;
+        let places = u64::from(self.strategy.0) << 48 | u64::from(self.instrument.0) << 32 | u64::from(self.venue.0) << 24;
+        [
+            self.id.0,
+            places | u64::from(self.side as u8) << 16 | u64::from(self.state as u8) << 8 | flags,
+            self.price.0 as u64,
+            self.qty.0 as u64,
+            self.filled.0 as u64,
+            u64::from(self.reported_round),
+            self.created_ns,
+            self.asked_ns,
+            self.cancel_sent_ns,
+            self.closed_ns,
+            self.fill_digest,
+            0,
+        ]
+    }
+
     pub(super) fn write(&self, hasher: &mut StateHasher) {
         for word in self.words() {
             hasher.write_u64(word);
@@ -200,14 +220,16 @@ impl Order {
     }
 }
 
-/// Words that an order amounts to; even.
+/// Words that an order amounts to.
 const WORDS: usize = 18;
+/// Words that a closed order amounts to; even.
+const WORDS_CLOSED: usize = 12;
 
 /// Keys of [`digest`]: SplitMix64 from zero.
-const DIGEST_KEYS: [u64; WORDS] = {
-    let mut keys = [0u64; WORDS];
+const DIGEST_KEYS: [u64; WORDS_CLOSED] = {
+    let mut keys = [0u64; WORDS_CLOSED];
     let mut i = 0;
-    while i < WORDS {
+    while i < WORDS_CLOSED {
         let mut z = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(i as u64 + 1);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -217,9 +239,9 @@ const DIGEST_KEYS: [u64; WORDS] = {
     keys
 };
 
-/// Mixes the words of an order. Pairs are multiplied independently of each other (the NH family of hash functions): a third of
+/// Mixes the words of a closed order. Pairs are multiplied independently of each other (the NH family of hash functions): a third of
 /// the time that a [`StateHasher`] takes, in which each word waits for the one before.
-pub(super) fn digest(words: &[u64; WORDS]) -> u64 {
+pub(super) fn digest(words: &[u64; WORDS_CLOSED]) -> u64 {
     let mut sum = 0u64;
     for (pair, keys) in words.chunks_exact(2).zip(DIGEST_KEYS.chunks_exact(2)) {
         let product = u128::from(pair[0].wrapping_add(keys[0])) * u128::from(pair[1].wrapping_add(keys[1]));

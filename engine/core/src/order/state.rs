@@ -134,6 +134,7 @@ pub enum Next {
 }
 
 /// The table. A reason stands beside its row, a long one above it.
+#[inline(always)]
 #[rustfmt::skip]
 pub const fn next(state: OrderState, event: OrderEvent) -> Next {
     use Next::*;

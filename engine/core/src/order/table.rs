@@ -19,7 +19,9 @@
 
 use super::entry::{Order, Reserved, WaitList, digest};
 use super::fills::{FillMemory, NIL};
-use super::lists::{Ladders, List, NO_KEY, Node, Rungs, ladder_insert, ladder_remove, own_insert, own_remove, wait_insert, wait_remove};
+use super::lists::{
+    Ladders, Links, List, NO_KEY, Node, Rungs, ladder_insert, ladder_remove, own_insert, own_remove, wait_insert, wait_remove,
+};
 use super::state::OrderState;
 use crate::event::Side;
 use crate::fixed::{Price, Qty};
@@ -55,8 +57,7 @@ pub struct OrderTable {
     orders: Vec<Order>,
     /// By slot.
     nodes: Vec<Node>,
-    capacity: usize,
-    /// Slots of forgotten orders, linked through `wait.next`; used before any order is recycled.
+    /// Slots never used, and those of forgotten orders, linked through `wait.next`; used before any order is recycled.
     free: u32,
     free_len: u32,
     /// Open addressing; a power of two, at most half full.
@@ -100,12 +101,15 @@ impl OrderTable {
         let capacity = capacity.max(1);
         let places = (capacity * 2).next_power_of_two();
         let fills = FillMemory::new(fills);
+        let nobodys = (StrategyId(0), InstrumentId(0), VenueId(0));
+        let unused = Order::new(OrderId::NONE, nobodys.0, nobodys.1, nobodys.2, Side::Buy, Price(0), Qty(0), 0);
+        let next = |slot: usize| if slot + 1 < capacity { slot as u32 + 1 } else { NIL };
+        let node = |slot: usize| Node { wait: Links { next: next(slot), ..Links::NONE }, ..Node::NEW };
         OrderTable {
-            orders: Vec::with_capacity(capacity),
-            nodes: Vec::with_capacity(capacity),
-            capacity,
-            free: NIL,
-            free_len: 0,
+            orders: vec![unused; capacity],
+            nodes: (0..capacity).map(node).collect(),
+            free: 0,
+            free_len: capacity as u32,
             index: vec![Place::FREE; places],
             mask: places - 1,
             own: vec![List::EMPTY; strategies],
@@ -123,20 +127,9 @@ impl OrderTable {
 
     /// Touches the slot and the place in the index that the next order gets, so that they are in the caches then.
     /// `next` is its id. Nothing changes.
-    pub(crate) fn touch_next(&mut self, next: OrderId) {
+    pub(crate) fn touch_next(&self, next: OrderId) {
         use core::hint::black_box;
         black_box(self.index[tag(next) as usize & self.mask]);
-        if self.free == NIL && self.orders.len() < self.capacity {
-            let (strategy, instrument, venue) = (StrategyId(0), InstrumentId(0), VenueId(0));
-            let unused = Order::new(next, strategy, instrument, venue, Side::Buy, Price(0), Qty(0), 0);
-            if let Some(room) = self.orders.spare_capacity_mut().first_mut() {
-                black_box(room.write(unused));
-            }
-            if let Some(room) = self.nodes.spare_capacity_mut().first_mut() {
-                black_box(room.write(Node::NEW));
-            }
-            return;
-        }
         let slot = if self.free == NIL { self.closed.head } else { self.free };
         if let (Some(order), Some(node)) = (self.orders.get(slot as usize), self.nodes.get(slot as usize)) {
             black_box((order.clone(), *node));
@@ -208,7 +201,7 @@ impl OrderTable {
     /// True if a new order would find a slot.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.orders.len() < self.capacity || self.free != NIL || self.closed.len > 0
+        self.free != NIL || self.closed.len > 0
     }
 
     /// True if open orders alone fill three quarters of the memory of fills.
@@ -320,26 +313,18 @@ impl OrderTable {
         let Order { strategy, instrument, side, state, .. } = order;
         let key = order.key();
         let wait_list = if state.is_in_flight() { WaitList::InFlight } else { WaitList::None };
-        let order = Order { wait_list, ..order };
-        let (slot, vacancy) = if self.free != NIL {
-            let slot = self.take_free_slot();
-            self.orders[slot as usize] = order;
-            (slot, vacancy)
-        } else if self.orders.len() < self.capacity {
-            // A slot never used.
-            self.orders.push(order);
-            self.nodes.push(Node::NEW);
-            ((self.orders.len() - 1) as u32, vacancy)
-        } else {
-            let slot = self.forget_oldest(NIL)?;
-            // Forgetting an order closes gaps in the index.
-            let vacancy = self.vacancy(order.id)?;
-            self.orders[slot as usize] = order;
-            (slot, vacancy)
-        };
+        let (slot, vacancy) = if self.free == NIL { self.vacate(order.id)? } else { (self.take_free_slot(), vacancy) };
+        self.orders[slot as usize] = Order { wait_list, ..order };
         self.index[vacancy.at] = Place { slot, tag: vacancy.tag };
         self.enter_lists(slot, strategy, instrument, side, key, wait_list == WaitList::InFlight);
         Some(Slot(slot))
+    }
+
+    /// The slot of the order closed longest ago. Forgetting it closes gaps in the index: a new order's vacancy is another then.
+    #[cold]
+    fn vacate(&mut self, new: OrderId) -> Option<(u32, Vacancy)> {
+        let slot = self.forget_oldest(NIL)?;
+        Some((slot, self.vacancy(new)?))
     }
 
     /// Enters a new order on all lists that it belongs on.
@@ -390,10 +375,10 @@ impl OrderTable {
     /// costs, some reads of what no cache holds any more, is thus paid neither by an order nor, as a rule, by a report.
     pub(crate) fn keep_ready(&mut self, at_leisure: bool) {
         const READY_MAX: usize = 64;
-        let ready = READY_MAX.min(self.capacity / 64) as u32;
+        let ready = READY_MAX.min(self.orders.len() / 64) as u32;
         let (enough, most) = if at_leisure { (ready, READY_MAX) } else { (ready / 8, 2) };
         for _ in 0..most {
-            if self.orders.len() < self.capacity || self.free_len >= enough {
+            if self.free_len >= enough {
                 return;
             }
             let Some(slot) = self.forget_oldest(NIL) else { return };
@@ -460,26 +445,34 @@ impl OrderTable {
         let (is_final, changed, moved) = (order.state.is_final(), order.state != state, order.price_worst() != price);
         match (was_final, is_final) {
             (false, true) => self.close(slot.0, now_ns),
-            (true, false) => self.reopen(slot.0),
-            (false, false) if moved => {
-                self.leave_ladder(slot.0);
-                self.enter_ladder(slot.0);
+            (false, false) => {
+                if moved {
+                    self.leave_ladder(slot.0);
+                    self.enter_ladder(slot.0);
+                }
+                if changed && !(self.orders[at].wait_list == WaitList::None && self.orders[at].state.is_working()) {
+                    self.rewait(slot.0, now_ns);
+                }
             }
-            _ => {}
+            (true, _) => self.change_closed(slot.0, now_ns),
         }
-        if changed {
-            self.rewait(slot.0, now_ns);
+    }
+
+    /// A closed order changed; perhaps it is open again.
+    #[cold]
+    fn change_closed(&mut self, slot: u32, now_ns: u64) {
+        if !self.orders[slot as usize].state.is_final() {
+            self.reopen(slot);
         }
-        if was_final || is_final {
-            self.recount(slot.0);
-        }
+        self.rewait(slot, now_ns);
+        self.recount(slot);
     }
 
     /// Brings what the order counts for among the closed ones up to date.
     fn recount(&mut self, slot: u32) {
         let order = &mut self.orders[slot as usize];
         let before = order.digest;
-        order.digest = if order.state.is_final() { digest(&order.words()) } else { 0 };
+        order.digest = if order.state.is_final() { digest(&order.words_closed()) } else { 0 };
         self.closed_digest = self.closed_digest.wrapping_sub(before).wrapping_add(order.digest);
     }
 
@@ -523,16 +516,29 @@ impl OrderTable {
         }
     }
 
+    /// The order is final now: takes it off the lists of open ones, and counts it among the closed.
+    #[inline]
     fn close(&mut self, slot: u32, now_ns: u64) {
-        let order = &mut self.orders[slot as usize];
+        let OrderTable { orders, nodes, .. } = self;
+        let order = &mut orders[slot as usize];
         order.closed_ns = now_ns;
         order.pending = None;
         order.closing = None;
-        let strategy = order.strategy.index();
+        let waited = std::mem::replace(&mut order.wait_list, WaitList::Closed);
+        order.digest = digest(&order.words_closed());
+        self.closed_digest = self.closed_digest.wrapping_add(order.digest);
         self.open_fills -= order.fills.len();
-        own_remove(&mut self.nodes, &mut self.own[strategy], slot);
-        self.leave_ladder(slot);
         self.open -= 1;
+        own_remove(nodes, &mut self.own[order.strategy.index()], slot);
+        let rungs = &mut self.ladders[order.instrument.index()].0[order.side.index()];
+        ladder_remove(nodes, &mut rungs.list, slot);
+        rungs.look_again(nodes);
+        match waited {
+            WaitList::None | WaitList::Closed => {}
+            WaitList::InFlight => wait_remove(nodes, &mut self.in_flight, slot),
+            WaitList::Unknown => wait_remove(nodes, &mut self.unknown, slot),
+        }
+        wait_insert(nodes, &mut self.closed, NIL, slot);
     }
 
     fn reopen(&mut self, slot: u32) {
@@ -602,10 +608,11 @@ impl OrderTable {
             assert_eq!(self.find(order.id), Some(Slot(slot as u32)), "every order is found");
             if order.state.is_final() {
                 closed += 1;
-                closed_digest = closed_digest.wrapping_add(digest(&order.words()));
-                assert_eq!(order.digest, digest(&order.words()));
+                closed_digest = closed_digest.wrapping_add(digest(&order.words_closed()));
+                assert_eq!(order.digest, digest(&order.words_closed()));
                 assert_eq!(order.wait_list, WaitList::Closed);
                 assert_eq!(order.reserved, Reserved::default(), "a closed order binds nothing");
+                assert_eq!((order.pending, order.closing), (None, None), "a closed order waits for nothing");
             } else {
                 open += 1;
                 open_fills += order.fills.len();

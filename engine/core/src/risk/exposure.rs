@@ -7,7 +7,7 @@
 //! scales share the rate that they are valued at.
 
 use crate::event::Side;
-use crate::fixed::{Money, POW10, Price, Qty, wide};
+use crate::fixed::{Money, POW10, Price, Qty, difference, sum, wide};
 use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
@@ -151,7 +151,7 @@ impl Unit {
     }
 
     /// `qty * mark` in the reporting asset.
-    #[inline]
+    #[inline(always)]
     fn value(&self, qty: i64, mark: Price) -> i128 {
         value_fast(self.fast, qty, mark).unwrap_or_else(|| value_wide(self.value, qty, mark))
     }
@@ -230,6 +230,20 @@ struct Flow {
 }
 
 impl Flow {
+    /// So much more is open that brings it in, and so much was brought in.
+    #[inline(always)]
+    fn bring_in(&mut self, open: i128, traded: i128) {
+        self.open_in += open;
+        self.net = sum(self.net, traded);
+    }
+
+    /// So much more is open that pays it away, and so much was paid.
+    #[inline(always)]
+    fn pay_out(&mut self, open: i128, traded: i128) {
+        self.open_out += open;
+        self.net = difference(self.net, traded);
+    }
+
     #[inline]
     fn exceeds(&self, into: bool, more: i128) -> bool {
         if self.max == i128::MAX || more <= 0 {
@@ -238,6 +252,41 @@ impl Flow {
         // A sum that does not fit exceeds everything: there is no limit that an amount as large keeps.
         let worst = if into { self.net.checked_add(self.open_in) } else { self.open_out.checked_sub(self.net) };
         worst.and_then(|worst| worst.checked_add(more)).is_none_or(|worst| worst > self.max)
+    }
+}
+
+/// Whose order it is, in what, where and on which side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub strategy: StrategyId,
+    pub instrument: InstrumentId,
+    pub venue: VenueId,
+    pub side: Side,
+}
+
+/// What happened to an order: by how much it binds more, and what was traded of it.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    qty: i64,
+    notional: i128,
+    hold: i128,
+    /// Quantity traded.
+    traded: i64,
+    /// Quote amount traded.
+    paid: i128,
+}
+
+impl Change {
+    /// It binds `after` in the place of `before`.
+    #[inline(always)]
+    fn of(before: Reserved, after: Reserved) -> Change {
+        Change {
+            qty: after.qty.0 - before.qty.0,
+            notional: after.notional.0 - before.notional.0,
+            hold: after.hold.0 - before.hold.0,
+            traded: 0,
+            paid: 0,
+        }
     }
 }
 
@@ -309,101 +358,63 @@ impl Exposure {
         strategy.index() * self.instruments + instrument.index()
     }
 
-    /// Takes a new order with all that it binds, and brings the values that it changes up to date: as [`Exposure::rebind`] and
-    /// [`Exposure::revalue`], in one go.
+    /// Takes a new order with all that it binds.
     #[inline]
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn bind_new(&mut self, strategy: StrategyId, id: InstrumentId, venue: VenueId, side: Side, reserved: Reserved, mark: Price) {
+    pub(crate) fn bind_new(&mut self, place: Place, reserved: Reserved, mark: Price) {
+        let change = Change { qty: reserved.qty.0, notional: reserved.notional.0, hold: reserved.hold.0, traded: 0, paid: 0 };
+        self.take(place, change, mark);
+    }
+
+    /// Takes a change of what an order binds.
+    #[inline(never)]
+    pub(crate) fn rebind(&mut self, place: Place, before: Reserved, after: Reserved, mark: Price) {
+        self.take(place, Change::of(before, after), mark);
+    }
+
+    /// The same by a fill that was booked: quantity and notional.
+    #[inline]
+    pub(crate) fn fill(&mut self, place: Place, before: Reserved, after: Reserved, (qty, notional): (Qty, Money), mark: Price) {
+        self.take(place, Change { traded: qty.0, paid: notional.0, ..Change::of(before, after) }, mark);
+    }
+
+    /// Takes what happened to an order, and brings the values that it changes up to date.
+    #[inline(always)]
+    fn take(&mut self, place: Place, change: Change, mark: Price) {
+        let Place { strategy, instrument: id, venue, side } = place;
         let at = self.own_index(strategy, id);
         let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
-        lane.open[side.index()] += reserved.qty.0;
-        own.open[side.index()] += reserved.qty.0;
+        lane.open[side.index()] += change.qty;
+        own.open[side.index()] += change.qty;
+        let traded = change.traded * side.sign();
+        lane.position += traded;
+        own.position += traded;
         let unit = &self.units[usize::from(lane.unit)];
         let (worst, own_worst) = (lane.extremes().worst(), own.extremes().worst());
         let gross = unit.value(worst, mark);
         // Where only one strategy trades, what it has is all there is.
         let own_gross = if own_worst == worst { gross } else { unit.value(own_worst, mark) };
-        let change = gross - std::mem::replace(&mut lane.gross, gross);
-        self.by_venue[venue.index()] += change;
-        self.total += change;
+        let more = gross - std::mem::replace(&mut lane.gross, gross);
+        self.by_venue[venue.index()] += more;
+        self.total += more;
         self.by_strategy[strategy.index()] += own_gross - std::mem::replace(&mut own.gross, own_gross);
         if !(lane.active & own.active) {
             self.activate(strategy, id);
         }
         let lane = &self.lanes[id.index()];
         let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
-        let base = wide(reserved.qty.0, lane.base_up);
+        let (base, base_traded) = (wide(change.qty, lane.base_up), wide(change.traded, lane.base_up));
+        let held = venue.index() * self.assets + if side == Side::Buy { quote_asset } else { base_asset };
+        self.holds[held] += change.hold;
         match side {
             Side::Buy => {
-                self.flows[base_asset].open_in += base;
-                self.flows[quote_asset].open_out += reserved.notional.0;
-                self.holds[venue.index() * self.assets + quote_asset] += reserved.hold.0;
+                self.flows[base_asset].bring_in(base, base_traded);
+                self.flows[quote_asset].pay_out(change.notional, change.paid);
             }
             Side::Sell => {
-                self.flows[base_asset].open_out += base;
-                self.flows[quote_asset].open_in += reserved.notional.0;
-                self.holds[venue.index() * self.assets + base_asset] += reserved.hold.0;
+                self.flows[base_asset].pay_out(base, base_traded);
+                self.flows[quote_asset].bring_in(change.notional, change.paid);
             }
         }
-    }
-
-    /// Takes the change of what an order binds, from `before` to what its `reserved` says now.
-    #[inline]
-    pub fn rebind(&mut self, order: &Order, before: Reserved) {
-        let after = order.reserved;
-        let side = order.side.index();
-        let qty = after.qty.0 - before.qty.0;
-        let own = self.own_index(order.strategy, order.instrument);
-        let lane = &mut self.lanes[order.instrument.index()];
-        lane.open[side] += qty;
-        let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
-        let base = wide(qty, lane.base_up);
-        let quote = after.notional.0 - before.notional.0;
-        self.own[own].open[side] += qty;
-        if !(lane.active & self.own[own].active) {
-            self.activate(order.strategy, order.instrument);
-        }
-        let held = if order.side == Side::Buy { quote_asset } else { base_asset };
-        self.holds[order.venue.index() * self.assets + held] += after.hold.0 - before.hold.0;
-        match order.side {
-            Side::Buy => {
-                self.flows[base_asset].open_in += base;
-                self.flows[quote_asset].open_out += quote;
-            }
-            Side::Sell => {
-                self.flows[base_asset].open_out += base;
-                self.flows[quote_asset].open_in += quote;
-            }
-        }
-    }
-
-    /// Takes a booked fill of a strategy.
-    #[inline]
-    pub fn on_fill(&mut self, strategy: StrategyId, id: InstrumentId, side: Side, qty: Qty, notional: Money) {
-        let own = self.own_index(strategy, id);
-        let lane = &mut self.lanes[id.index()];
-        let signed = qty.0 * side.sign();
-        lane.position += signed;
-        self.own[own].position += signed;
-        if !(lane.active & self.own[own].active) {
-            self.activate(strategy, id);
-        }
-        let lane = &self.lanes[id.index()];
-        let base = wide(signed, lane.base_up);
-        let quote = if side == Side::Buy { notional.0 } else { -notional.0 };
-        let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
-        let into = &mut self.flows[base_asset];
-        into.net = into.net.saturating_add(base);
-        let out = &mut self.flows[quote_asset];
-        out.net = out.net.saturating_sub(quote);
-    }
-
-    /// Brings the values of one instrument, of all and of one strategy, up to date.
-    #[inline]
-    pub fn revalue(&mut self, strategy: StrategyId, id: InstrumentId, venue: VenueId, positions: &Positions) {
-        let mark = positions.mark(id).unwrap_or_default();
-        self.revalue_all(id, venue, mark);
-        self.revalue_own(strategy, id, mark);
     }
 
     #[inline]
@@ -516,7 +527,7 @@ impl Exposure {
     }
 
     /// Held of an asset on a venue by open orders.
-    #[inline]
+    #[inline(always)]
     pub fn held(&self, venue: VenueId, asset: AssetId) -> Money {
         self.holds.get(venue.index() * self.assets + asset.index()).map_or(Money::ZERO, |&h| Money(h))
     }
@@ -529,8 +540,8 @@ impl Exposure {
     }
 
     /// What an order in an instrument is measured against.
-    #[inline]
-    pub(super) fn standing(&self, strategy: StrategyId, id: InstrumentId) -> Standing {
+    #[inline(always)]
+    pub(super) fn standing(&self, strategy: StrategyId, id: InstrumentId) -> Standing<'_> {
         let (lane, own) = (&self.lanes[id.index()], &self.own[self.own_index(strategy, id)]);
         Standing {
             all: lane.extremes(),
@@ -540,6 +551,7 @@ impl Exposure {
             base_up: lane.base_up,
             base: lane.base,
             quote: lane.quote,
+            unit: &self.units[usize::from(lane.unit)],
         }
     }
 
@@ -547,23 +559,21 @@ impl Exposure {
     /// does not raise the instrument's own value. `mark` is the price to value this instrument at.
     #[inline]
     pub fn gross_with(&self, strategy: StrategyId, id: InstrumentId, venue: VenueId, side: Side, added: Qty, mark: Price) -> Gross {
-        self.gross_from(&self.standing(strategy, id), strategy, id, venue, side, added, mark)
+        self.gross_from(&self.standing(strategy, id), strategy, venue, side, added, mark)
     }
 
-    #[inline]
-    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
     pub(super) fn gross_from(
         &self,
-        standing: &Standing,
+        standing: &Standing<'_>,
         strategy: StrategyId,
-        id: InstrumentId,
         venue: VenueId,
         side: Side,
         added: Qty,
         mark: Price,
     ) -> Gross {
         let mut gross = Gross { venue: None, total: None, strategy: None };
-        let unit = self.unit(id);
+        let unit = standing.unit;
         let then = standing.all.worst_with(side, added.0);
         let value = unit.value(then, mark);
         if then > standing.all.worst() {
@@ -608,14 +618,15 @@ impl Exposure {
     }
 
     /// Checks the sums against what they are sums of, and that everything with a value is looked at by the timer. `current`: a
-    /// timer event was the last. For tests.
+    /// timer event was the last. `orders` are those that are open. For tests.
     ///
     /// # Panics
     /// If anything disagrees.
-    pub fn check(&self, positions: &Positions, current: bool) {
-        let sum = |amounts: &[i128]| amounts.iter().sum::<i128>();
+    pub fn check<'a>(&self, positions: &Positions, orders: impl Iterator<Item = &'a Order>, current: bool) {
+        self.check_flows(positions, orders);
+        let all = |amounts: &[i128]| amounts.iter().sum::<i128>();
         let gross = self.lanes.iter().map(|lane| lane.gross).sum::<i128>();
-        assert_eq!((gross, gross), (self.total, sum(&self.by_venue)), "values of instruments, of all, of venues");
+        assert_eq!((gross, gross), (self.total, all(&self.by_venue)), "values of instruments, of all, of venues");
         for (at, lane) in self.lanes.iter().enumerate() {
             let (id, worst) = (InstrumentId(at as u16), lane.extremes().worst());
             assert_eq!(lane.active, self.active.contains(at));
@@ -632,6 +643,22 @@ impl Exposure {
                 let now = self.value(id, worst, positions.mark(id).unwrap_or_default());
                 assert!(!current || own.gross == now, "the timer brings values up to date");
             }
+        }
+    }
+
+    fn check_flows<'a>(&self, positions: &Positions, orders: impl Iterator<Item = &'a Order>) {
+        let mut flows = vec![[0i128; 2]; self.assets];
+        for order in orders {
+            let lane = &self.lanes[order.instrument.index()];
+            let base = wide(order.reserved.qty.0, lane.base_up);
+            let into = order.side.index();
+            flows[lane.base.index()][into] += base;
+            flows[lane.quote.index()][1 - into] += order.reserved.notional.0;
+        }
+        for (asset, (flow, open)) in self.flows.iter().zip(flows).enumerate() {
+            let venues = (0..self.by_venue.len()).map(|venue| VenueId(venue as u8));
+            let traded = venues.filter_map(|venue| positions.ledger.account(venue, AssetId(asset as u16))).map(|account| account.traded.0);
+            assert_eq!((flow.net, [flow.open_in, flow.open_out]), (traded.sum(), open), "what moves asset {asset}");
         }
     }
 
@@ -658,7 +685,7 @@ impl Exposure {
 
 /// Positions, open quantities and values of one instrument, of all and of one strategy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct Standing<'a> {
     pub all: Extremes,
     pub own: Extremes,
     gross: i128,
@@ -666,6 +693,15 @@ pub(super) struct Standing {
     pub base_up: i64,
     pub base: AssetId,
     pub quote: AssetId,
+    unit: &'a Unit,
+}
+
+impl Standing<'_> {
+    /// As [`Exposure::is_priced`].
+    #[inline]
+    pub fn is_priced(&self) -> bool {
+        self.unit.value != 0
+    }
 }
 
 /// Gross values after an order; `None` where it raises nothing.

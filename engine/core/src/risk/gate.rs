@@ -150,7 +150,7 @@ impl InstrumentGate {
     }
 
     /// As [`bind`], where 64 bits hold price times quantity; `None` where they do not, or nothing is left to bind.
-    #[inline]
+    #[inline(always)]
     fn bind(&self, request: &Request<'_>) -> Option<Reserved> {
         let filled = request.replaces.map_or(0, |order| order.filled.0);
         let qty = request.worst_qty().0.checked_sub(filled).filter(|&qty| qty > 0)?;
@@ -520,10 +520,10 @@ impl Gate {
         let buying = side == Side::Buy;
         let too_much = self.exposure.flow_exceeds(standing.base, buying, wide(added, standing.base_up))
             || self.exposure.flow_exceeds(standing.quote, !buying, after.notional.0 - before.notional.0);
-        if too_much || !self.exposure.is_priced(id) {
+        if too_much || !standing.is_priced() {
             return None;
         }
-        let gross = self.exposure.gross_from(&standing, strategy, id, gate.venue, side, Qty(added), reference);
+        let gross = self.exposure.gross_from(&standing, strategy, gate.venue, side, Qty(added), reference);
         let in_exposures = gross.venue.is_none_or(|g| g <= venue.exposure_max)
             && gross.strategy.is_none_or(|g| g <= own.exposure_max)
             && gross.total.is_none_or(|g| g <= self.limits.exposure_max);
@@ -534,7 +534,7 @@ impl Gate {
     }
 
     /// What is left of an asset on a venue, holds counted.
-    #[inline]
+    #[inline(always)]
     fn available(&self, venue: VenueId, asset: AssetId, view: &View<'_>) -> i128 {
         view.positions.ledger.total(venue, asset).0.saturating_sub(self.exposure.held(venue, asset).0)
     }
@@ -839,6 +839,7 @@ impl Gate {
     }
 
     /// Notes a fill; true if it is one too many.
+    #[inline]
     pub fn record_fill(&mut self, venue: VenueId, now_ns: u64) -> bool {
         let fills = &mut self.venues[venue.index()].fills;
         let burst = !fills.allows(now_ns);
