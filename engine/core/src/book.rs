@@ -14,7 +14,7 @@
 //! ```
 //!
 //! **Depth.** Near the touch, where nearly all changes are, a price is its own address: see `ladder`. What a change of a
-//! level's quantity reads and writes is six cache lines: two of the book, one of each side, the level's and the event.
+//! level reads and writes is seven cache lines: two of the book, one of each side, two of the level and the event.
 //!
 //! **Capacity and window.** A side holds at most [`BookConfig::capacity`] levels: past it, the deepest level
 //! is dropped and counted ([`BookCounters::overflowed`]). The rest of the book stays exact, but below the
@@ -34,7 +34,7 @@ use crate::fixed::{Price, Qty};
 use crate::ids::VenueId;
 use crate::prefetch::prefetch_lines;
 use crate::state_hash::StateHasher;
-use ladder::{Ladder, Walk};
+use ladder::{Ladder, Near, Walk};
 
 /// Most levels a side may be configured to hold.
 pub const CAPACITY_MAX: usize = 10_000;
@@ -42,6 +42,11 @@ pub const CAPACITY_MAX: usize = 10_000;
 /// Prices and quantities below this are within [`VALUE_MAX`]: a power of two.
 const PLAIN_MAX: u64 = 1 << 56;
 const _: () = assert!(PLAIN_MAX < VALUE_MAX as u64);
+
+/// What the hot path gives back, as whole words: a value put together from its parts would have to be taken apart and put together
+/// again wherever ways meet.
+const PARTIAL: BookChange = BookChange::Partial;
+const UPDATED: [BookChange; 2] = [BookChange::Updated { top: false }, BookChange::Updated { top: true }];
 
 /// No window.
 const NO_WINDOW: u32 = u32::MAX;
@@ -218,15 +223,36 @@ impl Book {
     }
 
     /// Applies a `BookLevel`, `BookInvalid`, `TopOfBook` or `BookTouch` event of this instrument; other kinds are ignored.
-    #[inline]
+    #[inline(always)]
     pub fn apply(&mut self, event: &Event) -> BookChange {
-        if event.kind == EventKind::BookLevel as u8 {
-            if event.has(flags::CLEAR) {
-                self.begin_snapshot();
-            }
-            return self.apply_level(event);
+        if event.kind != EventKind::BookLevel as u8 || event.has(flags::CLEAR) {
+            return self.apply_other(event);
         }
+        match self.take_near(event) {
+            Near::Set if event.has(flags::LAST) => self.end_message(),
+            Near::Set => PARTIAL,
+            near => self.apply_rest(event, near),
+        }
+    }
+
+    /// What [`Book::take_near`] has left of a level.
+    #[inline(never)]
+    fn apply_rest(&mut self, event: &Event, near: Near) -> BookChange {
+        match self.take_rest(event, near) {
+            Ok(()) if event.has(flags::LAST) => self.end_message(),
+            Ok(()) => BookChange::Partial,
+            Err(change) => change,
+        }
+    }
+
+    /// Any event but a level that begins no snapshot.
+    #[inline(never)]
+    fn apply_other(&mut self, event: &Event) -> BookChange {
         match event.event_kind() {
+            Some(EventKind::BookLevel) => {
+                self.begin_snapshot();
+                self.apply_rest(event, Near::Untouched)
+            }
             Some(EventKind::TopOfBook) => self.apply_quote(event),
             Some(EventKind::BookTouch) => self.apply_touch(event),
             Some(EventKind::BookInvalid) => {
@@ -251,37 +277,57 @@ impl Book {
         if was_in_use { BookChange::Invalidated(reason) } else { BookChange::Ignored }
     }
 
-    #[inline]
-    fn apply_level(&mut self, event: &Event) -> BookChange {
-        match self.take_level(event) {
-            Ok(()) if event.has(flags::LAST) => self.end_message(),
-            Ok(()) => BookChange::Partial,
-            Err(change) => change,
-        }
-    }
-
     /// Takes the level of a `BookLevel` event that begins no snapshot. If that is the last of its message,
     /// [`Book::end_message`] is to follow.
     #[inline(always)]
     pub(crate) fn take_level(&mut self, event: &Event) -> Result<(), BookChange> {
+        match self.take_near(event) {
+            Near::Set => Ok(()),
+            near => self.take_rest(event, near),
+        }
+    }
+
+    /// As [`Book::take_level`], as far as it goes without a call; [`Book::take_rest`] is to follow unless that was all.
+    #[inline(always)]
+    fn take_near(&mut self, event: &Event) -> Near {
+        let (price, qty) = (event.level_price(), event.level_qty());
+        // What markets have passes at one look.
+        let plain = ((price.0.wrapping_sub(1) | qty.0) as u64) < PLAIN_MAX;
+        if matches!(self.state, Validity::Invalid(_)) || !plain {
+            return Near::Untouched;
+        }
+        let side = usize::from(event.side).wrapping_sub(Side::Buy as usize);
+        let Some(ladder) = self.ladders.get_mut(side) else { return Near::Untouched };
+        let near = ladder.set_near(price, qty);
+        if near == Near::Set {
+            self.taken(event);
+        }
+        near
+    }
+
+    /// What [`Book::take_near`] has left of a level.
+    #[inline(never)]
+    fn take_rest(&mut self, event: &Event, near: Near) -> Result<(), BookChange> {
         if matches!(self.state, Validity::Invalid(_)) {
             return Err(self.ignore());
         }
         let (price, qty) = (event.level_price(), event.level_qty());
-        // What markets have passes at one look.
-        let plain = ((price.0.wrapping_sub(1) | qty.0) as u64) < PLAIN_MAX;
-        if !plain && !is_sane(price, qty) {
-            return Err(self.malformed());
-        }
-        let side = usize::from(event.side).wrapping_sub(Side::Buy as usize);
-        let Some(ladder) = self.ladders.get_mut(side) else { return Err(self.malformed()) };
-        if ladder.set(price, qty) {
+        let Some(side) = event.side().filter(|_| is_sane(price, qty)) else { return Err(self.malformed()) };
+        let ladder = &mut self.ladders[side.index()];
+        let dropped = if near == Near::Untouched { ladder.set(price, qty) } else { ladder.set_rest(price, qty, near) };
+        if dropped {
             self.overflowed = self.overflowed.wrapping_add(1);
         }
+        self.taken(event);
+        Ok(())
+    }
+
+    /// Notes that a level was taken.
+    #[inline(always)]
+    fn taken(&mut self, event: &Event) {
         self.applied = self.applied.wrapping_add(1);
         self.sequence = event.c;
         self.stamp(event);
-        Ok(())
     }
 
     #[cold]
@@ -366,8 +412,25 @@ impl Book {
     }
 
     /// Cuts to the window, checks for crossing, notes the new top.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_message(&mut self) -> BookChange {
+        let window = self.window as usize;
+        if matches!(self.state, Validity::Valid)
+            && !self.quote.usable
+            && let Some(bid) = self.ladders[0].best(Side::Buy)
+            && let Some(ask) = self.ladders[1].best(Side::Sell)
+            && bid.price < ask.price
+            && self.ladders[0].len() <= window
+            && self.ladders[1].len() <= window
+        {
+            return self.updated_to([bid, ask]);
+        }
+        self.end_message_slowly()
+    }
+
+    /// As [`Book::end_message`], whatever the message has brought.
+    #[inline(never)]
+    fn end_message_slowly(&mut self) -> BookChange {
         let loading = matches!(self.state, Validity::Loading(_));
         for ladder in &mut self.ladders {
             if loading {
@@ -375,7 +438,7 @@ impl Book {
             }
             ladder.truncate(self.window as usize);
         }
-        let [bid, ask] = [self.ladders[0].best(), self.ladders[1].best()];
+        let [bid, ask] = [Side::Buy, Side::Sell].map(|side| self.depth_best(side));
         if bid.qty.0 != 0 && ask.qty.0 != 0 && bid.price >= ask.price {
             self.counters.crossed += 1;
             return self.invalidate(BookInvalid::Crossed);
@@ -400,7 +463,7 @@ impl Book {
         let differ = |a: Level, b: Level| (a.price.0 ^ b.price.0) | (a.qty.0 ^ b.qty.0);
         let moved = (differ(top[0], self.top[0]) | differ(top[1], self.top[1])) != 0;
         self.top = top;
-        BookChange::Updated { top: moved }
+        UPDATED[usize::from(moved)]
     }
 
     /// True if the best quote is newer than the depth.
@@ -415,7 +478,13 @@ impl Book {
         if self.quote_leads() {
             return self.quote.sides[side.index()].filter(|level| !level.qty.is_zero()).unwrap_or(Level::NONE);
         }
-        self.ladders[side.index()].best()
+        self.depth_best(side)
+    }
+
+    /// Quantity 0 if the side is empty.
+    #[inline]
+    fn depth_best(&self, side: Side) -> Level {
+        self.ladders[side.index()].best(side).unwrap_or(Level::NONE)
     }
 
     /// Asks for what every message reads of the book.
@@ -624,7 +693,6 @@ impl Iterator for Levels<'_> {
 impl ExactSizeIterator for Levels<'_> {}
 
 /// True if price and quantity of a level are within bounds.
-#[cold]
 fn is_sane(price: Price, qty: Qty) -> bool {
     (1..=VALUE_MAX).contains(&price.0) && (0..=VALUE_MAX).contains(&qty.0)
 }

@@ -192,6 +192,18 @@ fn a_newer_quote_is_the_top_and_hides_depth_that_is_gone() {
 }
 
 #[test]
+fn a_newer_quote_stays_the_top_when_a_message_of_older_depth_ends() {
+    let mut book = small();
+    book.apply(&quote(Side::Buy, 99, 3, 20));
+    assert_eq!(book.apply(&quote(Side::Sell, 101, 2, 20).with(flags::LAST)), BookChange::Updated { top: true });
+    assert_eq!(book.apply(&set(Side::Buy, 100, 6, 19).with(flags::LAST)), BookChange::Updated { top: false });
+    let level = |price, qty| Level { price: Price(price), qty: Qty(qty) };
+    assert_eq!(book.top(), Some((level(99, 3), level(101, 2))));
+    assert_eq!(book.apply(&set(Side::Buy, 98, 6, 21).with(flags::LAST)), BookChange::Updated { top: true });
+    assert_eq!(book.top(), Some((level(100, 6), level(102, 4))));
+}
+
+#[test]
 fn late_crossed_and_one_sided_quotes_do_not_mislead() {
     let mut book = small();
     book.apply(&quote(Side::Buy, 101, 1, 12).with(flags::LAST));
@@ -346,6 +358,17 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(step, 1..250)
 }
 
+/// Messages of levels in ticks: each side all over a window of the book, now and then beyond it or across the other side.
+fn messages() -> impl Strategy<Value = Vec<Vec<(Side, i64, i64)>>> {
+    let away = prop_oneof![4 => 1i64..12, 12 => 1i64..3_000, 2 => 1i64..9_000, 1 => -40i64..1];
+    let qty = prop_oneof![2 => Just(0i64), 3 => 1i64..1_000];
+    let level = (any::<bool>(), away, qty).prop_map(|(buy, away, qty)| {
+        let side = if buy { Side::Buy } else { Side::Sell };
+        (side, 20_000 - side.sign() * away, qty)
+    });
+    proptest::collection::vec(proptest::collection::vec(level, 1..41), 1..24)
+}
+
 /// Applies the levels to the book as one message, and to the model. Returns how many were dropped for want of room.
 fn apply_message(book: &mut Book, naive: &mut Naive, levels: &[(Side, i64, i64)], clear: bool, capacity: usize) -> u64 {
     let mut dropped = 0;
@@ -495,6 +518,41 @@ proptest! {
                 prop_assert!(book.top().is_none());
             }
         }
+    }
+
+    #[test]
+    fn messages_of_levels_that_come_and_go_all_over_the_window_and_beyond_leave_what_the_model_holds(
+        messages in messages(), tick in prop_oneof![Just(1i64), Just(10), Just(64)], capacity in prop_oneof![20usize..60, Just(2_000)],
+    ) {
+        let config = BookConfig { capacity, window: None, top_only: false };
+        let (mut book, mut naive) = (Book::with_tick(config, Price(tick)), Naive::default());
+        apply_message(&mut book, &mut naive, &[], true, capacity);
+        for levels in messages {
+            let levels: Vec<_> = levels.into_iter().map(|(side, ticks, qty)| (side, ticks * tick, qty)).collect();
+            let before = book.counters();
+            let dropped = apply_message(&mut book, &mut naive, &levels, false, capacity);
+            prop_assert_eq!(book.counters().applied - before.applied, levels.len() as u64);
+            prop_assert_eq!(book.counters().overflowed - before.overflowed, dropped);
+            prop_assert_eq!(book.is_valid(), !naive.crossed());
+            if naive.crossed() {
+                prop_assert_eq!((book.top(), book.depth(Side::Buy), book.levels(Side::Sell).count()), (None, 0, 0));
+                // A snapshot of what one side has, and the other from its best on.
+                naive.sides[1] = BTreeMap::new();
+                let bids: Vec<_> = naive.levels(Side::Buy).into_iter().map(|(price, qty)| (Side::Buy, price, qty)).collect();
+                naive.sides[0] = BTreeMap::new();
+                apply_message(&mut book, &mut naive, &bids, true, capacity);
+                prop_assert!(book.is_valid());
+            }
+            for side in [Side::Buy, Side::Sell] {
+                prop_assert_eq!(side_of(&book, side), naive.levels(side));
+                prop_assert_eq!(book.best(side).map(|l| (l.price.0, l.qty.0)), naive.levels(side).first().copied());
+            }
+        }
+        let mut direct = Book::new(config);
+        let of = |side| naive.levels(side).into_iter().map(move |(price, qty)| (side, price, qty));
+        let levels: Vec<_> = [Side::Buy, Side::Sell].into_iter().flat_map(of).collect();
+        apply_message(&mut direct, &mut Naive::default(), &levels, true, capacity);
+        prop_assert_eq!(hash(&book), hash(&direct));
     }
 
     #[test]

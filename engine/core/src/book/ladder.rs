@@ -2,7 +2,7 @@
 //!
 //! The one idea: *near the touch a price is its own address.* A window of [`WINDOW`] consecutive ticks holds one quantity
 //! per tick, zero where there is no level, so that a change is one store: nothing is searched and nothing moved. A bit for
-//! each slot tells which are in use; it is looked at only when a level comes or goes. Levels worse than the window (few
+//! each slot tells which are in use; it is looked at only when the best level goes. Levels worse than the window (few
 //! changes concern them) are kept in an array, sorted worst first.
 //!
 //! ```text
@@ -16,13 +16,17 @@
 //! when the best has sunk into its lower quarter, and each time so that the best lies at three quarters: a move costs at
 //! most a step for each level held, and the next one is a quarter of a window away.
 //!
+//! Whether a level comes, goes or only changes, and on which side, nobody can foretell, so a change within the window does
+//! not branch on it: a branch that is guessed wrong costs more than all the rest of the change.
+//!
 //! *Keys* order both sides alike: a larger key is a better price. A key counts ticks (`step`), not price units. The step
 //! is a hint that may turn out wrong: the first price between two ticks makes it smaller, for good.
 
-use super::Level;
+use super::{CAPACITY_MAX, Level};
 use crate::event::{Side, VALUE_MAX};
 use crate::fixed::{Price, Qty};
 use crate::prefetch::{prefetch, prefetch_lines};
+use std::hint::select_unpredictable;
 
 /// Slots of the window.
 const WINDOW: usize = 4_096;
@@ -48,8 +52,8 @@ pub(super) struct Entry {
 
 /// What divides by a step without dividing: the inverse modulo 2^64 of its odd part, and the powers of two in it. See
 /// [`ticks`].
-fn inverse(step: i64) -> (u64, u32) {
-    let shift = step.trailing_zeros();
+fn inverse(step: i64) -> (u64, u8) {
+    let shift = step.trailing_zeros() as u8;
     let odd = (step as u64) >> shift;
     // Newton's iteration doubles the right bits: 3, 6, 12, 24, 48, 96.
     let inverse = (0..5).fold(odd, |x, _| x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x))));
@@ -59,19 +63,21 @@ fn inverse(step: i64) -> (u64, u32) {
 /// Ticks in a price. Exact for multiples of the step; anything else gives a number beyond every price (for steps up to
 /// [`STEP_MAX`]).
 #[inline]
-fn ticks(price: i64, inverse: u64, shift: u32) -> i64 {
-    (price as u64).wrapping_mul(inverse).rotate_right(shift) as i64
+fn ticks(price: i64, inverse: u64, shift: u8) -> i64 {
+    (price as u64).wrapping_mul(inverse).rotate_right(u32::from(shift)) as i64
 }
 
-/// What a unit of quantity at a price counts for in the digest; odd, so that no difference of quantity counts for nothing.
-/// `price` has the side's sign.
+/// What a unit of quantity at a price counts for in the digest; odd, so that no difference of quantity counts for nothing. A half
+/// folded over the other makes it no linear function of the price: quantity that moves between prices does not count for nothing
+/// because as much moves back elsewhere. It tells divergence, which nobody contrives; whoever can choose levels can make two books
+/// of the same digest.
 #[inline]
 fn weight(price: i64) -> u64 {
     let x = (price as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (x ^ (x >> 32)) | 1
 }
 
-/// See the module header. What a change of quantity reads and writes, beside the quantity itself, is in the first cache line.
+/// See the module header. What a change reads and writes, beside its slot and the slot's bit, is in the first cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Debug)]
 pub(super) struct Ladder {
@@ -81,28 +87,54 @@ pub(super) struct Ladder {
     best: i64,
     /// Quantity of the best level; 0 if there is none.
     best_qty: i64,
-    quantities: Box<[i64; WINDOW]>,
+    slots: Box<Slots>,
     /// Sum of quantity times [`weight`] over all levels.
     digest: u64,
     /// Of the step.
     inverse: u64,
-    /// +1 for bids, -1 for asks: turns ticks into keys.
-    sign: i64,
-    /// Of the step.
-    shift: u32,
     /// Levels held, those beyond the window included.
-    len: u32,
-
-    /// Bit `i`: word `i` of `used` is not zero.
-    words: u64,
-    step: i64,
-    /// Levels beyond the window, best last; while `far_best_first`, best first.
-    far: Vec<Entry>,
-    capacity: u32,
+    len: u16,
+    capacity: u16,
+    /// Of the step.
+    shift: u8,
+    /// +1 for bids, -1 for asks: turns ticks into keys.
+    sign: i8,
     /// A snapshot is coming in: it brings the best levels first.
     far_best_first: bool,
-    /// Slots in use.
+    step: i64,
+
+    /// Levels beyond the window, best last; while `far_best_first`, best first.
+    far: Vec<Entry>,
+}
+
+/// The window.
+#[repr(C, align(64))]
+#[derive(Clone, Debug)]
+struct Slots {
+    quantities: [i64; WINDOW],
+    /// Those in use.
     used: [u64; WORDS],
+}
+
+impl Slots {
+    #[allow(clippy::large_stack_arrays, reason = "its way to the heap is short, and once an instrument")]
+    fn new() -> Box<Slots> {
+        Box::new(Slots { quantities: [0; WINDOW], used: [0; WORDS] })
+    }
+}
+
+const _: () = assert!(std::mem::offset_of!(Ladder, far) == 64, "the first line has what is not of a slot");
+const _: () = assert!(CAPACITY_MAX < u16::MAX as usize);
+
+/// What a change has come to within the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Near {
+    /// It is done.
+    Set,
+    /// It is done, but for the best: there is no level at this price or better.
+    BestGone,
+    /// Nothing is done: the price is beyond the window, or the side full.
+    Untouched,
 }
 
 impl Ladder {
@@ -114,18 +146,16 @@ impl Ladder {
             low: 0,
             best: NO_PRICE,
             best_qty: 0,
-            quantities: vec![0; WINDOW].try_into().unwrap_or_else(|_| unreachable!("the length is the array's")),
+            slots: Slots::new(),
             digest: 0,
             inverse,
-            sign: side.sign(),
-            shift,
             len: 0,
-            words: 0,
+            capacity: capacity as u16,
+            shift,
+            sign: side.sign() as i8,
+            far_best_first: false,
             step,
             far: Vec::with_capacity(capacity),
-            capacity: capacity as u32,
-            far_best_first: false,
-            used: [0; WORDS],
         }
     }
 
@@ -141,39 +171,42 @@ impl Ladder {
         self.digest
     }
 
-    /// The best level; quantity 0 if there is none.
+    /// The best level. `side` is the ladder's.
     #[inline]
-    pub fn best(&self) -> Level {
-        if self.best_qty == 0 {
-            return Level::NONE;
-        }
-        Level { price: Price(self.best.wrapping_mul(self.sign)), qty: Qty(self.best_qty) }
+    pub fn best(&self, side: Side) -> Option<Level> {
+        let best = Level { price: Price(self.best.wrapping_mul(side.sign())), qty: Qty(self.best_qty) };
+        if self.best_qty == 0 { None } else { Some(best) }
+    }
+
+    #[inline]
+    fn sign(&self) -> i64 {
+        i64::from(self.sign)
     }
 
     #[inline]
     fn price(&self, key: i64) -> Price {
-        Price(key.wrapping_mul(self.sign).wrapping_mul(self.step))
+        Price(key.wrapping_mul(self.sign()).wrapping_mul(self.step))
     }
 
     #[inline]
     fn key(&self, price: Price) -> i64 {
-        ticks(price.0, self.inverse, self.shift).wrapping_mul(self.sign)
+        ticks(price.0, self.inverse, self.shift).wrapping_mul(self.sign())
     }
 
-    /// Key of the best level; lower than any other if there is none.
+    /// Key of the best level, of which there is one.
+    #[inline]
     fn best_key(&self) -> i64 {
-        self.best / self.step
+        self.key(Price(self.best.wrapping_mul(self.sign())))
     }
 
     /// Takes all levels away. `loading`: the next ones come best first.
     pub fn clear(&mut self, loading: bool) {
         let mut at = 0;
         while let Some(offset) = self.above(at) {
-            self.quantities[slot(self.low + offset as i64)] = 0;
+            self.slots.quantities[slot(self.low + offset as i64)] = 0;
             at = offset + 1;
         }
-        self.used = [0; WORDS];
-        self.words = 0;
+        self.slots.used = [0; WORDS];
         self.best = NO_PRICE;
         self.best_qty = 0;
         self.digest = 0;
@@ -185,15 +218,15 @@ impl Ladder {
     /// Asks for what every change reads.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch_lines(self, 2);
+        prefetch_lines(self, 1);
     }
 
     /// Asks for what a change of this level reads.
     #[inline]
     pub fn prefetch_level(&self, price: Price) {
         let slot = slot(self.key(price));
-        prefetch(&self.quantities[slot]);
-        prefetch(&self.used[slot / 64]);
+        prefetch(&self.slots.quantities[slot]);
+        prefetch(&self.slots.used[slot / 64]);
     }
 
     /// Ends the loading order. Returns at once if it has ended.
@@ -207,24 +240,55 @@ impl Ladder {
 
     /// Sets or (with `qty` 0) removes a level; price and quantity are within bounds. Returns true if a level was dropped for
     /// want of room.
-    #[inline]
     pub fn set(&mut self, price: Price, qty: Qty) -> bool {
+        let near = self.set_near(price, qty);
+        self.set_rest(price, qty, near)
+    }
+
+    /// As [`Ladder::set`], as far as it goes without a call; [`Ladder::set_rest`] is to follow unless that was all.
+    #[inline(always)]
+    pub fn set_near(&mut self, price: Price, qty: Qty) -> Near {
         let key = self.key(price);
         if !self.in_window(key) {
-            return self.set_beyond(price, qty);
+            return Near::Untouched;
         }
-        let held = &mut self.quantities[slot(key)];
-        if *held == 0 || qty.0 == 0 {
-            return self.come_or_go(key, qty.0);
+        let slot = slot(key);
+        let held = self.slots.quantities[slot];
+        let more_levels = u16::from(held == 0).wrapping_sub(u16::from(qty.0 == 0));
+        let len = self.len.wrapping_add(more_levels);
+        if len > self.capacity {
+            return Near::Untouched;
         }
-        let more = qty.0.wrapping_sub(*held);
-        *held = qty.0;
-        let signed = price.0.wrapping_mul(self.sign);
-        self.digest = self.digest.wrapping_add(weight(signed).wrapping_mul(more as u64));
-        if signed == self.best {
-            self.best_qty = qty.0;
+        self.len = len;
+        self.slots.quantities[slot] = qty.0;
+        let signed = price.0.wrapping_mul(self.sign());
+        let is_best = signed >= self.best;
+        self.best = select_unpredictable(is_best, signed, self.best);
+        self.best_qty = select_unpredictable(is_best, qty.0, self.best_qty);
+        let more = qty.0.wrapping_sub(held);
+        self.digest = self.digest.wrapping_add(weight(price.0).wrapping_mul(more as u64));
+        // The bit turns when a level comes or goes.
+        self.slots.used[slot / 64] ^= u64::from(more_levels & 1) << (slot % 64);
+        if self.best_qty == 0 { Near::BestGone } else { Near::Set }
+    }
+
+    /// What [`Ladder::set_near`] has left of a change.
+    pub fn set_rest(&mut self, price: Price, qty: Qty, near: Near) -> bool {
+        let key = self.key(price);
+        match near {
+            Near::Set => false,
+            Near::BestGone => {
+                self.find_best(key);
+                false
+            }
+            Near::Untouched if !self.in_window(key) => self.set_beyond(price, qty),
+            Near::Untouched => {
+                if self.make_room(key) {
+                    self.set(price, qty);
+                }
+                true
+            }
         }
-        false
     }
 
     #[inline]
@@ -232,70 +296,36 @@ impl Ladder {
         (key.wrapping_sub(self.low) as u64) < WINDOW as u64
     }
 
-    /// A level within the window appears or disappears.
-    fn come_or_go(&mut self, key: i64, qty: i64) -> bool {
-        let held = self.quantities[slot(key)];
-        if qty != 0 {
-            let full = self.len == self.capacity;
-            if full && !self.make_room(key) {
-                return true;
-            }
-            self.enter(key, qty);
-            self.count(key, qty);
-            self.len += 1;
-            let signed = key * self.step;
-            if signed > self.best {
-                self.best = signed;
-                self.best_qty = qty;
-            }
-            return full;
-        }
-        if held != 0 {
-            self.leave(key);
-            self.count(key, -held);
-            self.len -= 1;
-            if key * self.step == self.best {
-                self.find_best(key);
-            }
-        }
-        false
-    }
-
     /// Takes a difference of quantity into the digest.
     #[inline]
     fn count(&mut self, key: i64, more: i64) {
-        self.digest = self.digest.wrapping_add(weight(key.wrapping_mul(self.step)).wrapping_mul(more as u64));
+        self.digest = self.digest.wrapping_add(weight(self.price(key).0).wrapping_mul(more as u64));
     }
 
     /// Puts a level into its slot, which is empty.
     #[inline]
     fn enter(&mut self, key: i64, qty: i64) {
         let slot = slot(key);
-        self.quantities[slot] = qty;
-        self.used[slot / 64] |= 1 << (slot % 64);
-        self.words |= 1 << (slot / 64);
+        self.slots.quantities[slot] = qty;
+        self.slots.used[slot / 64] |= 1 << (slot % 64);
     }
 
     /// Empties a slot.
     #[inline]
     fn leave(&mut self, key: i64) {
         let slot = slot(key);
-        self.quantities[slot] = 0;
-        let word = &mut self.used[slot / 64];
-        *word &= !(1 << (slot % 64));
-        if *word == 0 {
-            self.words &= !(1 << (slot / 64));
-        }
+        self.slots.quantities[slot] = 0;
+        self.slots.used[slot / 64] &= !(1 << (slot % 64));
     }
 
-    /// The best is gone: the next one below `key` is the best, and the window follows it.
-    #[inline]
+    /// There is no level at `key` or better: the next one is the best, and the window follows it.
+    #[inline(never)]
     fn find_best(&mut self, key: i64) {
         match self.below((key - self.low) as usize) {
             Some(offset) => {
                 let key = self.low + offset as i64;
                 self.best = key * self.step;
-                self.best_qty = self.quantities[slot(key)];
+                self.best_qty = self.slots.quantities[slot(key)];
                 if (offset as i64) < BEST_MIN && !self.far.is_empty() {
                     self.sink(key);
                 }
@@ -353,7 +383,7 @@ impl Ladder {
             if key >= low {
                 break;
             }
-            self.far.push(Entry { key, qty: self.quantities[slot(key)] });
+            self.far.push(Entry { key, qty: self.slots.quantities[slot(key)] });
             self.leave(key);
             at = offset + 1;
         }
@@ -370,7 +400,7 @@ impl Ladder {
         let key = self.key(price);
         if self.len == 0 && qty.0 != 0 {
             self.low = Self::low_for(key);
-        } else if key > self.best_key() && qty.0 != 0 && !self.in_window(key) {
+        } else if qty.0 != 0 && key > self.best_key() && !self.in_window(key) {
             self.rise(key);
         }
         if self.in_window(key) {
@@ -501,51 +531,46 @@ impl Ladder {
         for _ in of_array..count {
             let Some(offset) = self.above(0) else { break };
             let key = self.low + offset as i64;
-            self.count(key, -self.quantities[slot(key)]);
+            self.count(key, -self.slots.quantities[slot(key)]);
             self.leave(key);
             if key * self.step == self.best {
                 self.best = NO_PRICE;
                 self.best_qty = 0;
             }
         }
-        self.len -= count as u32;
+        self.len -= count as u16;
     }
 
-    /// Word of `used` that holds the window's first slot.
+    /// The window's word that begins with so many slots of 64 after its first.
     #[inline]
-    fn first_word(&self) -> u32 {
-        (slot(self.low) / 64) as u32
+    fn word(&self, at: usize) -> u64 {
+        self.slots.used[(slot(self.low) / 64 + at) % WORDS]
     }
 
     /// Offset in the window of the best level worse than `offset`.
     #[inline]
     fn below(&self, offset: usize) -> Option<usize> {
-        let first = self.first_word();
-        let word = offset / 64;
-        if word < WORDS {
-            let bits = self.used[(first as usize + word) % WORDS] & !(u64::MAX << (offset % 64));
-            if bits != 0 {
-                return Some(word * 64 + highest(bits));
-            }
+        let mut at = offset / 64;
+        let mut bits = if at < WORDS { self.word(at) & !(u64::MAX << (offset % 64)) } else { 0 };
+        while bits == 0 {
+            at = at.checked_sub(1)?;
+            bits = self.word(at);
         }
-        let words = self.words.rotate_right(first) & if word < WORDS { !(u64::MAX << word) } else { u64::MAX };
-        (words != 0).then(|| highest(words) * 64 + highest(self.used[(first as usize + highest(words)) % WORDS]))
+        Some(at * 64 + highest(bits))
     }
 
     /// Offset in the window of the worst level that is at `offset` or better.
     fn above(&self, offset: usize) -> Option<usize> {
-        let first = self.first_word();
-        let word = offset / 64;
-        if word >= WORDS {
-            return None;
+        let mut at = offset / 64;
+        let mut mask = u64::MAX << (offset % 64);
+        while at < WORDS {
+            let bits = self.word(at) & mask;
+            if bits != 0 {
+                return Some(at * 64 + lowest(bits));
+            }
+            (at, mask) = (at + 1, u64::MAX);
         }
-        let bits = self.used[(first as usize + word) % WORDS] & (u64::MAX << (offset % 64));
-        if bits != 0 {
-            return Some(word * 64 + lowest(bits));
-        }
-        // Two shifts: one by 64 would be none.
-        let words = self.words.rotate_right(first) & (u64::MAX << word << 1);
-        (words != 0).then(|| lowest(words) * 64 + lowest(self.used[(first as usize + lowest(words)) % WORDS]))
+        None
     }
 
     /// A walk over all levels, best first.
@@ -593,7 +618,7 @@ impl Walk<'_> {
     /// Skips levels that are as good as `price` or better.
     #[inline]
     pub fn skip_to_worse_than(&mut self, price: Price) {
-        let sign = self.ladder.sign;
+        let sign = self.ladder.sign();
         loop {
             let mut ahead = self.clone();
             match ahead.next() {
@@ -623,7 +648,7 @@ impl Iterator for Walk<'_> {
         {
             self.offset = offset;
             let key = ladder.low + offset as i64;
-            return Some(Level { price: ladder.price(key), qty: Qty(ladder.quantities[slot(key)]) });
+            return Some(Level { price: ladder.price(key), qty: Qty(ladder.slots.quantities[slot(key)]) });
         }
         let entry = ladder.far.get(left)?;
         Some(Level { price: ladder.price(entry.key), qty: Qty(entry.qty) })
@@ -638,20 +663,25 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    fn side_of(ladder: &Ladder) -> Side {
+        if ladder.sign > 0 { Side::Buy } else { Side::Sell }
+    }
+
     /// Every part against the others.
     fn check(ladder: &Ladder, model: &BTreeMap<i64, i64>) {
-        let signed = |price: i64| price * ladder.sign;
+        let signed = |price: i64| price * ladder.sign();
         let mut expected: Vec<(i64, i64)> = model.iter().map(|(&price, &qty)| (price, qty)).collect();
         expected.sort_by_key(|&(price, _)| -signed(price));
         assert_eq!(ladder.walk().map(|level| (level.price.0, level.qty.0)).collect::<Vec<_>>(), expected);
         assert_eq!(ladder.len(), expected.len());
-        assert_eq!(ladder.best().exists().map(|best| (best.price.0, best.qty.0)), expected.first().copied());
+        assert_eq!(ladder.best(side_of(ladder)).map(|best| (best.price.0, best.qty.0)), expected.first().copied());
         assert!(ladder.far.is_sorted_by(|a, b| a.key < b.key) && ladder.far.iter().all(|entry| entry.key < ladder.low));
-        let held = (0..WINDOW as i64).filter(|offset| ladder.quantities[slot(ladder.low + offset)] != 0).count();
+        let held = (0..WINDOW as i64).filter(|offset| ladder.slots.quantities[slot(ladder.low + offset)] != 0).count();
         assert_eq!(held + ladder.far.len(), expected.len(), "each level is in one place");
-        for (at, &word) in ladder.used.iter().enumerate() {
-            assert_eq!(word != 0, ladder.words >> at & 1 == 1);
-            (0..64).for_each(|bit| assert_eq!(word >> bit & 1 == 1, ladder.quantities[at * 64 + bit] != 0));
+        let counts_for = |(&price, &qty): (&i64, &i64)| weight(price).wrapping_mul(qty as u64);
+        assert_eq!(ladder.digest(), model.iter().map(counts_for).fold(0, u64::wrapping_add));
+        for (at, &word) in ladder.slots.used.iter().enumerate() {
+            (0..64).for_each(|bit| assert_eq!(word >> bit & 1 == 1, ladder.slots.quantities[at * 64 + bit] != 0));
         }
     }
 
@@ -662,6 +692,37 @@ mod tests {
         } else {
             model.insert(price, qty)
         };
+    }
+
+    /// What can be done to a side.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A quantity, so many ticks from where the window begins.
+        At(i64, i64),
+        /// A quantity, so many ticks from the best level (better: positive).
+        OfBest(i64, i64),
+        /// The level of this rank (beyond the last: the last) gets another quantity.
+        OfRank(usize, i64),
+        /// All levels go.
+        Clear,
+        /// So many levels stay.
+        Cut(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let qty = || prop_oneof![2 => Just(0i64), 3 => 1i64..100];
+        let window = WINDOW as i64;
+        let step = prop_oneof![
+            // Within the window; at words of its bits, at its ends, beyond them.
+            16 => (0..window, qty()).prop_map(|(at, qty)| Step::At(at, qty)),
+            4 => (0..=window / 64, -1i64..2, qty()).prop_map(|(word, by, qty)| Step::At(word * 64 + by, qty)),
+            2 => (-6_000..12_000i64, qty()).prop_map(|(at, qty)| Step::At(at, qty)),
+            8 => (-3i64..4, qty()).prop_map(|(by, qty)| Step::OfBest(by, qty)),
+            8 => (0usize..60, qty()).prop_map(|(rank, qty)| Step::OfRank(rank, qty)),
+            1 => Just(Step::Clear),
+            1 => (0usize..60).prop_map(Step::Cut),
+        ];
+        proptest::collection::vec(step, 1..300)
     }
 
     #[test]
@@ -676,7 +737,7 @@ mod tests {
                 assert!(ladder.far.len() > 1_000, "some are beyond the window");
                 for at in (1..9_500).rev() {
                     apply(&mut ladder, &mut model, price(at), 0);
-                    assert_eq!(ladder.best().price, Price(price(at - 1)));
+                    assert_eq!(ladder.best(side).unwrap().price, Price(price(at - 1)));
                     if at % 61 == 0 {
                         check(&ladder, &model);
                     }
@@ -699,6 +760,52 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_comes_and_goes_every_part_agrees_with_the_model(
+            steps in steps(), buy in any::<bool>(), tick in prop_oneof![Just(1i64), Just(5), Just(48)],
+            capacity in prop_oneof![1usize..60, Just(9_000)],
+        ) {
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let (mut ladder, mut model) = (Ladder::new(side, capacity, Price(tick)), BTreeMap::new());
+            let ticks_of = |ladder: &Ladder, key: i64| ladder.price(key).0;
+            ladder.set(Price(100_000 * tick), Qty(1));
+            model.insert(100_000 * tick, 1);
+            for (i, step) in steps.into_iter().enumerate() {
+                let (price, qty) = match step {
+                    Step::At(at, qty) => (ticks_of(&ladder, ladder.low + at), qty),
+                    Step::OfBest(by, qty) => (ladder.best(side).map_or(0, |best| best.price.0) + by * tick * side.sign(), qty),
+                    Step::OfRank(rank, qty) => (ladder.walk().take(rank + 1).last().map_or(0, |level| level.price.0), qty),
+                    Step::Clear => {
+                        ladder.clear(false);
+                        model.clear();
+                        (100_000 * tick, 1)
+                    }
+                    Step::Cut(to) => {
+                        ladder.truncate(to);
+                        while model.len() > to {
+                            if buy { model.pop_first() } else { model.pop_last() };
+                        }
+                        (100_000 * tick, 0)
+                    }
+                };
+                if price < 1 {
+                    continue;
+                }
+                let dropped = ladder.set(Price(price), Qty(qty));
+                if qty == 0 { model.remove(&price) } else { model.insert(price, qty) };
+                prop_assert_eq!(dropped, model.len() > capacity);
+                if dropped {
+                    if buy { model.pop_first() } else { model.pop_last() };
+                }
+                let best = if buy { model.last_key_value() } else { model.first_key_value() };
+                prop_assert_eq!(ladder.best(side).map(|level| (level.price.0, level.qty.0)), best.map(|(&price, &qty)| (price, qty)));
+                if i % 8 == 0 {
+                    check(&ladder, &model);
+                }
+            }
+            check(&ladder, &model);
+        }
+
         #[test]
         fn a_price_is_in_the_window_only_at_its_tick(step in 1..=STEP_MAX, ticks_of in 0..=VALUE_MAX, off in 0..STEP_MAX) {
             let (inverse, shift) = inverse(step);
