@@ -7,16 +7,21 @@ use engine_core::ids::InstrumentId;
 /// Levels whose memory is asked for at once: about as many lines as a core can wait for.
 const AHEAD_MAX: usize = 16;
 
+/// Tells the sink which levels will follow, so that their memory comes at once, and not level by level: the sooner, the more
+/// can be done meanwhile.
+#[inline]
+pub fn announce_levels(instrument: InstrumentId, levels: impl Iterator<Item = (Side, i64)>, sink: &mut impl EventSink) {
+    sink.upcoming_levels(instrument, levels.take(AHEAD_MAX).map(|(side, price)| (side, Price(price))));
+}
+
 /// Gives out the levels of one message. `event` is like all of them; side, price and quantity are written into it.
 ///
 /// It is one event throughout, of which only what differs is written: whoever copies events in wide pieces would
 /// otherwise wait, at each, for the narrow writes that it was made of.
 ///
-/// First the sink hears which levels these are, so that their memory comes at once and not level by level.
+/// The sink should have heard of them: see [`announce_levels`].
 #[inline]
-pub fn emit_levels(mut event: Event, levels: impl ExactSizeIterator<Item = (Side, i64, i64)> + Clone, sink: &mut impl EventSink) {
-    let ahead = levels.clone().take(AHEAD_MAX).map(|(side, price, _)| (side, Price(price)));
-    sink.upcoming_levels(event.instrument_id(), ahead);
+pub fn emit_levels(mut event: Event, levels: impl ExactSizeIterator<Item = (Side, i64, i64)>, sink: &mut impl EventSink) {
     let count = levels.len();
     for (at, (side, price, qty)) in levels.enumerate() {
         if event.side != side as u8 {

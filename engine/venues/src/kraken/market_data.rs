@@ -19,7 +19,7 @@ use super::message::{Envelope, Scratch};
 use super::stream::{self, Message};
 use super::writer::Writer;
 use super::{Cx, S};
-use crate::batch::emit_levels;
+use crate::batch::{announce_levels, emit_levels};
 use crate::json::Scanner;
 use crate::outbox::ColdRequest;
 use crate::symbols::SymbolIndex;
@@ -402,6 +402,11 @@ impl MarketData {
             self.lose(place, BookInvalid::Malformed, cx);
             return;
         }
+        let instrument = self.symbols.symbols()[place].instrument;
+        if !snapshot {
+            // What the checksum takes is time enough for their memory to come.
+            announce_levels(instrument, self.scratch.rows.iter().map(|row| (row.side, row.price)), cx.sink);
+        }
         let proof = feed.book.take(snapshot, &mut self.scratch, checksum);
         if snapshot {
             (feed.awaiting_since_ns, feed.retry_at_ns) = (0, 0);
@@ -422,7 +427,6 @@ impl MarketData {
             (feed.had_snapshot, feed.refused) = (true, false);
             (feed.book.live_on, feed.live_since_ns) = (Some(generation), cx.times.core_ns.max(1));
         }
-        let instrument = self.symbols.symbols()[place].instrument;
         if snapshot && !self.subscribed {
             self.subscribed = true;
             self.tell_feed(cx);
