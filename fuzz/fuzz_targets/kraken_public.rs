@@ -28,7 +28,7 @@ struct Sums {
 impl Sums {
     /// The message with its checksum filled in.
     fn complete(&mut self, line: Vec<u8>) -> Vec<u8> {
-        let parsed = stream::parse(&line, &mut self.symbols, &mut self.scratch, |_, _| {});
+        let parsed = stream::parse(&line, &mut self.symbols, &mut self.scratch, |_| {});
         if matches!(parsed, Ok(Message::Book { .. } | Message::Trades { .. })) && std::str::from_utf8(&line).is_ok() {
             let whole = serde_json::from_slice::<&serde_json::value::RawValue>(&line);
             assert!(whole.is_ok(), "{whole:?}");

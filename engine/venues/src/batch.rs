@@ -7,6 +7,15 @@ use engine_core::ids::InstrumentId;
 /// Levels whose memory is asked for at once: about as many lines as a core can wait for.
 const AHEAD_MAX: usize = 16;
 
+/// What is known of a message about a book while it is still being read.
+#[derive(Clone, Copy, Debug)]
+pub enum Ahead<'a, R> {
+    /// Whose book it is: the symbol's place, and the instrument.
+    Book(usize, InstrumentId),
+    /// Levels of that book that it changes.
+    Levels(InstrumentId, &'a [R]),
+}
+
 /// Tells the sink which levels will follow, so that their memory comes at once, and not level by level: the sooner, the more
 /// can be done meanwhile.
 #[inline]

@@ -91,7 +91,7 @@ fn kraken_read(payload: &[u8], general: bool) -> String {
     let (mut symbols, mut scratch) = (symbols(), kraken_message::Scratch::default());
     let read = match general {
         true => kraken::stream::parse_any(payload, &mut symbols, &mut scratch),
-        false => kraken::stream::parse(payload, &mut symbols, &mut scratch, |_, _| {}),
+        false => kraken::stream::parse(payload, &mut symbols, &mut scratch, |_| {}),
     };
     match read {
         Ok(message) => kraken_text(&message, &scratch),
@@ -101,7 +101,7 @@ fn kraken_read(payload: &[u8], general: bool) -> String {
 
 fn kraken_usual(payload: &[u8]) -> Option<String> {
     let mut scratch = kraken_message::Scratch::default();
-    let message = kraken::usual::parse(payload, &symbols(), &mut scratch, |_, _| {})?;
+    let message = kraken::usual::parse(payload, &symbols(), &mut scratch, |_| {})?;
     Some(kraken_text(&message, &scratch))
 }
 

@@ -41,7 +41,7 @@
 //! takes that: an event that only repeats is dropped, one that overlaps is applied.
 
 use super::message::Row;
-use crate::batch::{announce_levels, emit_levels};
+use crate::batch::emit_levels;
 use engine_core::event::{BookInvalid, Event, EventKind, EventSink, Times, flags};
 use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -110,7 +110,6 @@ impl Diff<'_> {
             sink.event(&stamp.touch(self.last, self.time_ns).with(flags::LAST));
             return;
         };
-        announce_levels(stamp.instrument, self.rows.iter().map(|row| (row.side, row.price)), sink);
         let levels = self.rows.iter().map(|row| (row.side, row.price, row.qty));
         emit_levels(stamp.level(row, self.last, self.time_ns), levels, sink);
     }

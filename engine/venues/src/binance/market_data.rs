@@ -12,9 +12,9 @@
 use super::depth::{Applied, BookSync, Diff, Stamp, Taken};
 use super::events::emit_ticker;
 use super::limits::{Cost, RateLedger};
-use super::message::{Message, ParseError, Scratch};
+use super::message::{Message, ParseError, Row, Scratch};
 use super::{sbe, stream};
-use crate::batch::Batch;
+use crate::batch::{Ahead, Batch, announce_levels};
 use crate::json::What;
 use crate::links::LinkSet;
 use crate::notice::{Digits, Notice};
@@ -332,7 +332,10 @@ impl MarketData {
         sink: &mut impl EventSink,
         tools: &mut Tools<'_>,
     ) {
-        let upcoming = |instrument| sink.upcoming(instrument);
+        let upcoming = |ahead: Ahead<'_, Row>| match ahead {
+            Ahead::Book(_, instrument) => sink.upcoming(instrument),
+            Ahead::Levels(instrument, rows) => announce_levels(instrument, rows.iter().map(|row| (row.side, row.price)), sink),
+        };
         let parsed = match kind {
             MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),
             MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),

@@ -11,11 +11,11 @@
 //! what is wrong.
 
 use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
+use crate::batch::Ahead;
 use crate::json::What;
 use crate::symbols::SymbolIndex;
 use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::POW10;
-use engine_core::ids::InstrumentId;
 
 /// The schema that we read.
 pub const SCHEMA_ID: u16 = 1;
@@ -132,14 +132,14 @@ impl Rescale {
     }
 }
 
-/// Reads one binary message. In open mode `symbols` gains what it does not hold. `upcoming` hears of a book's instrument as soon as
-/// it is known, if the message is in the usual form.
+/// Reads one binary message. In open mode `symbols` gains what it does not hold. `upcoming` hears of a book and its levels as soon
+/// as they are known, if the message is in the usual form.
 #[inline]
 pub fn parse(
     payload: &[u8],
     symbols: &mut SymbolIndex,
     scratch: &mut Scratch,
-    upcoming: impl FnMut(InstrumentId),
+    upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Result<Message<'static>, ParseError> {
     scratch.clear();
     match usual(payload, symbols, scratch, upcoming) {
@@ -222,7 +222,7 @@ pub fn usual(
     payload: &[u8],
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
-    mut upcoming: impl FnMut(InstrumentId),
+    mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     let (&[b0, b1, t0, t1, s0, s1, _, _], rest) = payload.split_first_chunk::<8>()?;
     if u16::from_le_bytes([s0, s1]) != SCHEMA_ID {
@@ -242,7 +242,8 @@ pub fn usual(
             let (bids, rest) = usual_levels(rest)?;
             let (asks, rest) = usual_levels(rest)?;
             let (symbol, price, qty) = ending(rest, [root[24], root[25]], symbols)?;
-            upcoming(symbols.symbols()[symbol].instrument);
+            let instrument = symbols.symbols()[symbol].instrument;
+            upcoming(Ahead::Book(symbol, instrument));
             for (side, levels) in [(Side::Buy, bids), (Side::Sell, asks)] {
                 let free = scratch.free();
                 if levels.len() > free.len() {
@@ -253,6 +254,7 @@ pub fn usual(
                 }
                 scratch.fill(levels.len());
             }
+            upcoming(Ahead::Levels(instrument, scratch.rows()));
             let (first, last, time_ns) = (u64_at(root, 8)?, u64_at(root, 16)?, time_ns(u64_at(root, 0)?));
             (first <= last).then_some(Message::Diff { symbol, first, last, time_ns })
         }

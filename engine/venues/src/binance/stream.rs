@@ -7,10 +7,10 @@
 
 use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
 use super::usual;
+use crate::batch::Ahead;
 use crate::json::{JsonError, Members, Scanner, Text, What};
 use crate::symbols::SymbolIndex;
 use engine_core::event::Side;
-use engine_core::ids::InstrumentId;
 
 /// What the look ahead found.
 #[derive(Default)]
@@ -67,14 +67,14 @@ fn look_ahead<'a>(mut s: Scanner<'a>) -> Result<Front<'a>, JsonError> {
     Ok(front)
 }
 
-/// Reads one text message. In open mode `symbols` gains what it does not hold. `upcoming` hears of the instrument as soon as it is
-/// known, if the message is in the usual form.
+/// Reads one text message. In open mode `symbols` gains what it does not hold. `upcoming` hears of a book and its levels
+/// as soon as they are known, if the message is in the usual form.
 #[inline]
 pub fn parse<'a>(
     payload: &'a [u8],
     symbols: &mut SymbolIndex,
     scratch: &mut Scratch,
-    upcoming: impl FnMut(InstrumentId),
+    upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Result<Message<'a>, ParseError> {
     scratch.clear();
     match usual::parse(payload, symbols, scratch, upcoming) {

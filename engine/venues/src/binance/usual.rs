@@ -11,14 +11,19 @@
 //! bounds) is `None` here, and [`super::stream`] says what it is.
 
 use super::message::{Message, Row, Scratch, TradeRow, is_quote, time_ns};
+use crate::batch::Ahead;
 use crate::symbols::SymbolIndex;
 use crate::words::{Cursor, Places};
 use engine_core::event::Side;
-use engine_core::ids::InstrumentId;
 
 /// Reads one text message. What was read before it turned out to be in another form stays in the scratch.
 #[inline]
-pub fn parse(payload: &[u8], symbols: &SymbolIndex, scratch: &mut Scratch, upcoming: impl FnMut(InstrumentId)) -> Option<Message<'static>> {
+pub fn parse(
+    payload: &[u8],
+    symbols: &SymbolIndex,
+    scratch: &mut Scratch,
+    upcoming: impl FnMut(Ahead<'_, Row>),
+) -> Option<Message<'static>> {
     let mut c = Cursor::new(payload);
     let message = match payload.first_chunk()? {
         b"{\"e\":\"de" => depth(&mut c, symbols, scratch, upcoming)?,
@@ -52,21 +57,25 @@ fn depth(
     c: &mut Cursor<'_>,
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
-    mut upcoming: impl FnMut(InstrumentId),
+    mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"depthUpdate\",\"E\":")?;
     let time = c.integer()?;
     c.expect(b",\"s\":\"")?;
     let (symbol, price_places, qty_places) = symbol(c, symbols)?;
-    upcoming(symbols.symbols()[symbol].instrument);
+    let instrument = symbols.symbols()[symbol].instrument;
+    upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"U\":")?;
     let first = c.integer()?;
     c.expect(b",\"u\":")?;
     let last = c.integer()?;
     c.expect(b",\"b\":[")?;
     *c = levels(*c, Side::Buy, (price_places, qty_places), scratch)?;
+    let bids = scratch.rows().len();
+    upcoming(Ahead::Levels(instrument, scratch.rows()));
     c.expect(b",\"a\":[")?;
     *c = levels(*c, Side::Sell, (price_places, qty_places), scratch)?;
+    upcoming(Ahead::Levels(instrument, &scratch.rows()[bids..]));
     c.expect(b"}")?;
     (first <= last).then_some(Message::Diff { symbol, first, last, time_ns: time_ns(time) })
 }

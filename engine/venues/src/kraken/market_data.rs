@@ -15,11 +15,11 @@
 
 use super::book::{Book, Decimals, Proof};
 use super::instruments::{Pair, Pairs, Rules, System};
-use super::message::{Envelope, Scratch};
+use super::message::{Envelope, Row, Scratch};
 use super::stream::{self, Message};
 use super::writer::Writer;
 use super::{Cx, S};
-use crate::batch::{announce_levels, emit_levels};
+use crate::batch::{Ahead, announce_levels, emit_levels};
 use crate::json::Scanner;
 use crate::outbox::ColdRequest;
 use crate::symbols::SymbolIndex;
@@ -352,11 +352,14 @@ impl MarketData {
     #[inline]
     pub fn on_message<K: EventSink>(&mut self, generation: u32, payload: &[u8], cx: &mut Cx<'_, K>) {
         let (feeds, sink) = (&self.feeds, &mut *cx.sink);
-        let upcoming = |place: usize, instrument| {
-            if let Some(feed) = feeds.get(place) {
-                feed.book.prefetch();
+        let upcoming = |ahead: Ahead<'_, Row>| match ahead {
+            Ahead::Book(place, instrument) => {
+                if let Some(feed) = feeds.get(place) {
+                    feed.book.prefetch();
+                }
+                sink.upcoming(instrument);
             }
-            sink.upcoming(instrument);
+            Ahead::Levels(instrument, rows) => announce_levels(instrument, rows.iter().map(|row| (row.side, row.price)), sink),
         };
         match stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming) {
             Ok(Message::Book { symbol, snapshot, checksum, time_ns }) => self.on_book(generation, symbol, snapshot, checksum, time_ns, cx),
@@ -402,11 +405,6 @@ impl MarketData {
             self.lose(place, BookInvalid::Malformed, cx);
             return;
         }
-        let instrument = self.symbols.symbols()[place].instrument;
-        if !snapshot {
-            // What the checksum takes is time enough for their memory to come.
-            announce_levels(instrument, self.scratch.rows.iter().map(|row| (row.side, row.price)), cx.sink);
-        }
         let proof = feed.book.take(snapshot, &mut self.scratch, checksum);
         if snapshot {
             (feed.awaiting_since_ns, feed.retry_at_ns) = (0, 0);
@@ -427,6 +425,7 @@ impl MarketData {
             (feed.had_snapshot, feed.refused) = (true, false);
             (feed.book.live_on, feed.live_since_ns) = (Some(generation), cx.times.core_ns.max(1));
         }
+        let instrument = self.symbols.symbols()[place].instrument;
         if snapshot && !self.subscribed {
             self.subscribed = true;
             self.tell_feed(cx);

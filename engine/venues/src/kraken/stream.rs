@@ -6,6 +6,7 @@
 
 use super::message::{Envelope, ParseError, Row, Scratch, TradeRow, missing, price, qty, time};
 use super::usual;
+use crate::batch::Ahead;
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::symbols::{Symbol, SymbolIndex};
 use engine_core::event::Side;
@@ -62,14 +63,14 @@ enum Body {
     UnknownSymbol,
 }
 
-/// Reads one text message. In open mode `symbols` gains what it does not hold. `upcoming` hears of the place and the instrument of a
-/// book as soon as they are known, in the usual form.
+/// Reads one text message. In open mode `symbols` gains what it does not hold. `upcoming` hears of a book
+/// and its levels as soon as they are known, if the message is in the usual form.
 #[inline]
 pub fn parse<'a>(
     payload: &'a [u8],
     symbols: &mut SymbolIndex,
     scratch: &mut Scratch,
-    upcoming: impl FnMut(usize, InstrumentId),
+    upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Result<Message<'a>, ParseError> {
     scratch.clear();
     match usual::parse(payload, symbols, scratch, upcoming) {

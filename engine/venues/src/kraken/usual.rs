@@ -12,19 +12,19 @@
 
 use super::message::{Row, Scratch, TradeRow};
 use super::stream::Message;
+use crate::batch::Ahead;
 use crate::symbols::{Symbol, SymbolIndex};
 use crate::words::{Cursor, Places, Plain};
 use engine_core::event::Side;
-use engine_core::ids::InstrumentId;
 
 /// Reads one text message. What was read before it turned out to be in another form stays in the scratch, and `upcoming` has
-/// heard of the place and the instrument of a book.
+/// heard of a book and of levels.
 #[inline]
 pub fn parse<'a>(
     payload: &'a [u8],
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
-    upcoming: impl FnMut(usize, InstrumentId),
+    upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'a>> {
     let mut c = Cursor::new(payload);
     c.expect(b"{\"channel\":\"")?;
@@ -77,17 +77,20 @@ fn book<'a>(
     c: &mut Cursor<'a>,
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
-    mut upcoming: impl FnMut(usize, InstrumentId),
+    mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'a>> {
     let snapshot = is_snapshot(c)?;
     c.expect(b",\"data\":[{\"symbol\":\"")?;
     let (symbol, entry) = entry(c, symbols)?;
-    upcoming(symbol, entry.instrument);
+    upcoming(Ahead::Book(symbol, entry.instrument));
     let (price_places, qty_places) = (Places::of(entry.price_scale)?, Places::of(entry.qty_scale)?);
     c.expect(b",\"bids\":[")?;
     *c = levels(*c, Side::Buy, (price_places, qty_places), scratch)?;
+    let bids = scratch.rows.len();
+    upcoming(Ahead::Levels(entry.instrument, &scratch.rows));
     c.expect(b",\"asks\":[")?;
     *c = levels(*c, Side::Sell, (price_places, qty_places), scratch)?;
+    upcoming(Ahead::Levels(entry.instrument, &scratch.rows[bids..]));
     c.expect(b",\"checksum\":")?;
     let checksum = u32::try_from(c.integer()?).ok()?;
     c.expect(b",\"timestamp\":\"")?;
