@@ -17,8 +17,9 @@ use venues::binance::message::Row;
 /// Of all events.
 pub const STAMP: Stamp =
     Stamp { venue: VenueId(0), instrument: InstrumentId(0), times: Times { core_ns: 1_767_225_600_000_000_000, poll_delay_ns: 0 } };
-/// Messages before the stream turns back.
-pub const MESSAGES: usize = 128;
+/// Changes before the stream turns back, at least. Of some hundred, repeated for ever, a processor learns by heart which levels
+/// come and go; no market repeats itself.
+pub const CHANGES: usize = 8_192;
 /// Between the best bid and the best ask.
 const MIDDLE: i64 = 6_825_011;
 /// Room a side.
@@ -82,7 +83,8 @@ impl Stream {
             }
         }
         let (mut messages, mut undone) = (Vec::new(), Vec::new());
-        for _ in 0..MESSAGES {
+        let mut made = 0;
+        while made < CHANGES {
             let (mut rows, mut back): (Vec<Row>, Vec<Row>) = (Vec::new(), Vec::new());
             let (least, most) = shape.changes;
             let changes = (least + random.below(most - least + 1)) as usize;
@@ -98,7 +100,8 @@ impl Stream {
                     _ => (held, qty(random)),
                 };
                 let named = || rows.iter().any(|row| (row.side, row.price) == (side, price(side, away)));
-                if shape.distinct && (away > shape.reach() || named()) {
+                let ends_it = now == 0 && last == 0;
+                if ends_it || shape.distinct && (away > shape.reach() || named()) {
                     continue;
                 }
                 let before = levels.get(&away).copied().unwrap_or(0);
@@ -111,6 +114,7 @@ impl Stream {
                 back.push(Row { side, price: price(side, away), qty: before });
             }
             back.reverse();
+            made += rows.len();
             messages.push(rows);
             undone.push(back);
         }
@@ -209,8 +213,9 @@ mod tests {
         assert!(repeats(&Stream::new(&mut Random::new(2), Shape { distinct: false, ..shape })) > 0);
         let (far, near) = (price(BookSide::Sell, shape.reach()), price(BookSide::Buy, shape.reach()));
         assert!(stream.messages.iter().flatten().all(|row| (near..=far).contains(&row.price)));
-        let forwards = stream.messages[..MESSAGES].iter().flatten();
-        let deleted = forwards.filter(|row| row.qty == 0).count() as f64 / (40 * MESSAGES) as f64;
+        let forwards = &stream.messages[..stream.messages.len() / 2];
+        assert_eq!(forwards.len(), CHANGES.div_ceil(40));
+        let deleted = forwards.iter().flatten().filter(|row| row.qty == 0).count() as f64 / (40 * forwards.len()) as f64;
         assert!((0.07..0.13).contains(&deleted), "{deleted}");
     }
 }
