@@ -76,8 +76,9 @@ fn step() -> impl Strategy<Value = Step> {
     let price = prop_oneof![8 => 1i64..2_000_000, 1 => 1i64..=VALUE_MAX];
     let qty = prop_oneof![6 => (1i64..5).prop_map(|lots| lots * COIN), 6 => 1i64..500_000_000, 1 => 1i64..=VALUE_MAX];
     let fee = prop_oneof![4 => -1_000_000_000_000_000_000i128..5_000_000_000_000_000_000, 1 => any::<i128>()];
+    let fill = (0u8..4, 0u16..4, any::<bool>(), price, qty);
     prop_oneof![
-        8 => (0u8..4, 0u16..4, any::<bool>(), price, qty).prop_map(|(by, instrument, buy, price, qty)| Step::Fill { by, instrument, buy, price, qty }),
+        8 => fill.prop_map(|(by, instrument, buy, price, qty)| Step::Fill { by, instrument, buy, price, qty }),
         3 => (0u8..4, 0u16..6, fee).prop_map(|(by, asset, amount)| Step::Fee { by, asset, amount }),
         4 => (0u16..4, 1i64..2_000_000).prop_map(|(instrument, mid)| Step::Mark { instrument, mid }),
         2 => Just(Step::Timer),
