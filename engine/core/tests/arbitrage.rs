@@ -359,6 +359,16 @@ fn fires_both_legs_or_none() {
 }
 
 #[test]
+fn the_second_leg_is_measured_against_what_the_first_one_took() {
+    // Each alone would pass; there is room for one order.
+    let mut bench = bench_with(parameters(), |c| c.strategies[0].limits.open_orders_max = 1);
+    let outputs = dear(&mut bench, 50_500_00);
+    assert_eq!(of_kind(&outputs, EventKind::SendNew).len(), 1);
+    let counters = bench.desk().counters();
+    assert_eq!((counters.submitted, counters.refusals.iter().sum::<u64>()), (1, 1));
+}
+
+#[test]
 fn our_own_orders_are_no_liquidity() {
     let mut bench = bench();
     // The puppet bids on B above everybody, which the arbitrage sees in the book.

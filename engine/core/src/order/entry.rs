@@ -161,19 +161,22 @@ impl Order {
         self.price_worst().0 * self.side.sign()
     }
 
+    /// All of it that needs less than a word, in one; bits 3 to 7 are free.
+    #[inline(always)]
+    fn small(&self) -> u64 {
+        let flags = u64::from(self.post_only) | u64::from(self.ioc) << 1 | u64::from(self.acked) << 2;
+        let places = u64::from(self.strategy.0) << 48 | u64::from(self.instrument.0) << 32 | u64::from(self.venue.0) << 24;
+        places | u64::from(self.side as u8) << 16 | u64::from(self.state as u8) << 8 | flags
+    }
+
     /// All that matters of it, in words.
     pub(super) fn words(&self) -> [u64; WORDS] {
-        let flags = u64::from(self.post_only)
-            | u64::from(self.ioc) << 1
-            | u64::from(self.acked) << 2
-            | u64::from(self.pending.is_some()) << 3
-            | u64::from(self.closing.is_some()) << 4;
-        let places = u64::from(self.strategy.0) << 48 | u64::from(self.instrument.0) << 32 | u64::from(self.venue.0) << 24;
+        let flags = u64::from(self.pending.is_some()) << 3 | u64::from(self.closing.is_some()) << 4;
         let (pending_price, pending_qty) = self.pending.unwrap_or_default();
         let (hold_low, hold_high) = self.reserved.hold.to_words();
         [
             self.id.0,
-            places | u64::from(self.side as u8) << 16 | u64::from(self.state as u8) << 8 | flags,
+            self.small() | flags,
             self.price.0 as u64,
             self.qty.0 as u64,
             self.filled.0 as u64,
@@ -195,11 +198,9 @@ impl Order {
 
     /// All that matters of a closed one (it binds nothing, waits for nothing), in words.
     pub(super) fn words_closed(&self) -> [u64; WORDS_CLOSED] {
-        let flags = u64::from(self.post_only) | u64::from(self.ioc) << 1 | u64::from(self.acked) << 2;
-        let places = u64::from(self.strategy.0) << 48 | u64::from(self.instrument.0) << 32 | u64::from(self.venue.0) << 24;
         [
             self.id.0,
-            places | u64::from(self.side as u8) << 16 | u64::from(self.state as u8) << 8 | flags,
+            self.small(),
             self.price.0 as u64,
             self.qty.0 as u64,
             self.filled.0 as u64,

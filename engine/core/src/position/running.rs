@@ -8,7 +8,8 @@
 //! Amounts are rounded as in [`Pnl`](super::Pnl) (each towards zero to 10^-18): the sums are its net, to the last unit, at each
 //! timer, and after fills for as long as no mark or rate has moved.
 
-use super::{ONE, Position, Step, fits, multiply};
+use super::amounts::{ONE, fits, multiply};
+use super::{Position, Step};
 use crate::event::Side;
 use crate::fixed::{Money, Price, Qty};
 use crate::instrument::Instrument;
