@@ -213,6 +213,11 @@ fn an_amendment_keeps_the_order_id_and_is_given_out_once() {
     placed(&mut rig);
     assert_eq!(rig.execute(send_replace(ORDER, 6_825_020, 100_000, 150_000)), Err(ExecuteError::Unsupported), "another price");
     assert_eq!(rig.execute(send_replace(ORDER, 6_825_010, 150_000, 150_000)), Err(ExecuteError::Unsupported), "not smaller");
+    rig.execute(send_replace(ORDER, 6_825_010, 100_000, 150_000)).unwrap();
+    let id = rig.sent_value(Role::OrderEntry)["id"].as_str().unwrap().to_owned();
+    answer(&mut rig, &id, amended("0.00000000"));
+    assert_eq!(rig.kinds(), [EventKind::OrderUncertain], "it cannot work with nothing left to trade");
+    assert_eq!(rig.requests(), [ColdRequest::OrderStatus { order: ORDER, instrument: BTC }]);
 }
 
 #[test]
@@ -318,6 +323,9 @@ fn a_report_that_cannot_be_read_puts_its_order_in_doubt_and_nothing_else() {
         json!({"x":"TRADE","l":"0.001","L":"68250.105","t":1}),
         json!({"x":"TRADE","l":"0.001","L":"68250.10"}),
         json!({"x":"TRADE","l":"0.001","L":"68250.10","t":1,"n":"much"}),
+        json!({"x":"REPLACED","q":"0.00000000"}),
+        json!({"x":"REPLACED","p":"0.00000000"}),
+        json!({"x":"TRADE_PREVENTION","X":"PARTIALLY_FILLED","q":"0.00150000","A":"0.00150000"}),
     ] {
         let mut rig = Rig::ready();
         rig.text(ORDERS, &report(change.clone()));

@@ -153,7 +153,7 @@ impl BinanceDecoder {
                 }
                 let state = result.resolve(subject.scales).map_err(field)?;
                 if result.is_cancel() || result.amended {
-                    emit_state(VENUE, &subject, &state, TIMES, sink);
+                    emit_state(VENUE, &subject, &state.changed().map_err(field)?, TIMES, sink);
                 } else {
                     sink.push(order_status(VENUE, &subject, &state, TIMES).with(flags::LAST));
                 }

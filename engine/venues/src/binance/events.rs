@@ -37,7 +37,7 @@ pub fn order_status(venue: VenueId, subject: &Subject, state: &OrderState, times
     Event { side: state.side as u8, ..event }.at(state.time_ns)
 }
 
-/// What a cancel or an amendment made of an order.
+/// What a cancel or an amendment made of an order; `state` is [`OrderState::changed`].
 pub fn emit_state(venue: VenueId, subject: &Subject, state: &OrderState, times: Times, sink: &mut impl EventSink) {
     let (instrument, order) = (subject.instrument, subject.order);
     let gone = |kind| Event::order_gone(kind, venue, instrument, order, Some(Qty(state.filled)), times);
@@ -96,10 +96,10 @@ pub fn emit_report(venue: VenueId, subject: &Subject, report: &Resolved, times: 
         Execution::Canceled => gone(EventKind::OrderCanceled),
         Execution::Expired => gone(EventKind::OrderExpired),
         Execution::Rejected => Event::refusal(EventKind::OrderReject, venue, instrument, order, report.reject, times),
-        Execution::TradePrevention if report.status != VenueOrderStatus::Open => gone(EventKind::OrderExpired),
-        Execution::Replaced | Execution::TradePrevention => {
+        Execution::Replaced | Execution::TradePrevention if report.is_restated() => {
             Event::order_replaced(venue, instrument, order, Price(report.price), Qty(report.qty), times)
         }
+        Execution::Replaced | Execution::TradePrevention => gone(EventKind::OrderExpired),
     };
     batch.push(event.at(report.time_ns));
     batch.finish();

@@ -28,8 +28,8 @@ use super::events::{acknowledgement, emit_balances, emit_report, emit_state, ord
 use super::limits::{Cost, RateLedger};
 use super::market_data::Tools;
 use super::reports::{
-    Answer, BadField, Execution, OrderAnswer, Private, Refusal, Report, Resolved, Stranger, Subject, Tables, balances, is_outcome_unknown,
-    parse, reject_reason,
+    Answer, BadField, Execution, OrderAnswer, OrderState, Private, Refusal, Report, Resolved, Stranger, Subject, Tables, balances,
+    is_outcome_unknown, parse, reject_reason,
 };
 use super::requests::{Asked, ID_LEN, Request, Requests};
 use super::templates::{Kind, SymbolTemplates, timestamp_ms};
@@ -455,7 +455,8 @@ impl OrderEntry {
             sink.event(&acknowledgement(self.venue, &subject, result.time_ns(), times).with(flags::LAST));
             return;
         }
-        let state = match result.resolve(subject.scales) {
+        let changed = |state: OrderState| if request.asked == Asked::Query { Ok(state) } else { state.changed() };
+        let state = match result.resolve(subject.scales).and_then(changed) {
             Ok(state) => state,
             Err(BadField(field)) => return self.doubtful(&subject, field, times, sink, tools),
         };

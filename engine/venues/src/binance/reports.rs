@@ -424,7 +424,7 @@ impl Report<'_> {
         };
         let qty = decimal(self.qty, qty_scale, "q")?;
         let prevented = self.prevented.map_or(Ok(0), |_| decimal(self.prevented, qty_scale, "A"))?;
-        Ok(Resolved {
+        let resolved = Resolved {
             execution,
             status: status(state).ok_or(BadField("X"))?,
             pending: state == b"PENDING_NEW",
@@ -436,7 +436,31 @@ impl Report<'_> {
             fill,
             reject: self.reject.map_or(RejectReason::Other, |text| reject_reason(0, text)),
             time_ns: self.time.and_then(digits).map_or(0, time_ns),
-        })
+        };
+        if resolved.is_restated() {
+            standing(resolved.price, resolved.qty, ("p", "q"))?;
+        }
+        Ok(resolved)
+    }
+}
+
+/// What works on the book at new terms has a price and something left to trade.
+fn standing(price: i64, qty: i64, (price_name, qty_name): (&'static str, &'static str)) -> Result<(), BadField> {
+    match (price, qty) {
+        (0, _) => Err(BadField(price_name)),
+        (_, 0) => Err(BadField(qty_name)),
+        _ => Ok(()),
+    }
+}
+
+impl Resolved {
+    /// The order goes on working, at terms that the venue changed.
+    pub fn is_restated(&self) -> bool {
+        match self.execution {
+            Execution::Replaced => true,
+            Execution::TradePrevention => self.status == VenueOrderStatus::Open,
+            _ => false,
+        }
     }
 }
 
@@ -555,6 +579,16 @@ pub struct OrderState {
     pub filled: i64,
     /// Venue time.
     pub time_ns: u64,
+}
+
+impl OrderState {
+    /// After a cancel or an amendment; an order that still works must do so at terms that make sense.
+    pub fn changed(self) -> Result<OrderState, BadField> {
+        if self.status == VenueOrderStatus::Open {
+            standing(self.price, self.qty, ("price", "origQty"))?;
+        }
+        Ok(self)
+    }
 }
 
 /// Reads the array of balances that `s` stands at: asset, free, locked. Assets that we do not know and
