@@ -109,6 +109,54 @@ pub struct Percentiles {
     pub max: u64,
 }
 
+/// How many of the slowest ticks are kept.
+pub const SLOWEST: usize = 16;
+
+/// One tick that was answered, and what it was like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickRecord {
+    /// When its frame was seen, nanoseconds since 1970.
+    pub seen_ns: u64,
+    /// Id of the venue whose message it was.
+    pub venue: u32,
+    /// What the core wanted sent.
+    pub commands: u32,
+    /// Messages sent in answer; fewer, if the codec or the channel refused some.
+    pub messages: u32,
+    /// Event kind of the command that the first of them was for.
+    pub first: u8,
+    /// Bytes of the venue's message.
+    pub bytes: u32,
+    /// Events that came of it.
+    pub events: u32,
+    /// Messages of the same frame that came before.
+    pub before: u32,
+    /// Frames of the same pass that were not worked off yet.
+    pub behind: u32,
+    /// Nanoseconds since the pass before that had frames.
+    pub quiet_ns: u64,
+    /// Nanoseconds since the order before.
+    pub order_ns: u64,
+    /// Nanoseconds since the last rehearsal ended.
+    pub rehearsed_ns: u64,
+    /// Its stages, nanoseconds.
+    pub stages_ns: [u64; STAGES],
+    /// Until the frame of its last message was ready, nanoseconds.
+    pub last_ns: u64,
+}
+
+impl TickRecord {
+    /// What it was answered with.
+    pub fn answer(&self) -> Answer {
+        Answer::of(self.messages, EventKind::from_raw(self.first))
+    }
+
+    /// Tick to order.
+    pub fn whole_ns(&self) -> u64 {
+        self.stages_ns.iter().sum()
+    }
+}
+
 /// The histograms. All memory is taken at construction.
 #[derive(Clone, Debug)]
 pub struct Latency {
@@ -120,6 +168,8 @@ pub struct Latency {
     answers: [Histogram<u64>; ANSWERS],
     last: Histogram<u64>,
     kick: Histogram<u64>,
+    /// The slowest ticks, the slowest first.
+    slowest: [TickRecord; SLOWEST],
 }
 
 fn histogram() -> Histogram<u64> {
@@ -136,31 +186,37 @@ impl Latency {
             answers: std::array::from_fn(|_| histogram()),
             last: histogram(),
             kick: histogram(),
+            slowest: [TickRecord::default(); SLOWEST],
         };
         latency.reset(); // Touches the counts: fresh zeroed memory would fault at the first record.
         latency
     }
 
-    /// Records one tick-to-order, of a message of the `venue` with this id: the nanoseconds of its stages. Returns their sum.
+    /// Records one tick. Returns its whole.
     #[inline]
-    pub fn record(&mut self, venue: usize, answer: Answer, stages_ns: [u64; STAGES]) -> u64 {
-        let mut whole = 0;
-        for (histogram, ns) in self.stages.iter_mut().zip(stages_ns) {
+    pub fn record(&mut self, tick: &TickRecord) -> u64 {
+        for (histogram, ns) in self.stages.iter_mut().zip(tick.stages_ns) {
             histogram.saturating_record(ns);
-            whole += ns;
         }
+        let whole = tick.whole_ns();
         self.whole.saturating_record(whole);
-        if let Some(histogram) = self.venues.get_mut(venue) {
+        if let Some(histogram) = self.venues.get_mut(tick.venue as usize) {
             histogram.saturating_record(whole);
         }
-        self.answers[answer as usize].saturating_record(whole);
+        self.answers[tick.answer() as usize].saturating_record(whole);
+        self.last.saturating_record(tick.last_ns);
+        if whole > self.slowest[SLOWEST - 1].whole_ns() {
+            self.keep(tick, whole);
+        }
         whole
     }
 
-    /// Records when the frame of a tick's last order was ready: later than its first, where it caused several.
-    #[inline]
-    pub fn record_last(&mut self, ns: u64) {
-        self.last.saturating_record(ns);
+    /// Keeps it among the slowest.
+    #[cold]
+    fn keep(&mut self, tick: &TickRecord, whole: u64) {
+        let place = self.slowest.iter().position(|kept| kept.whole_ns() < whole).unwrap_or(SLOWEST - 1);
+        self.slowest.copy_within(place..SLOWEST - 1, place + 1);
+        self.slowest[place] = *tick;
     }
 
     /// Records the kick (the one system call of a send), which is not part of tick-to-order.
@@ -175,6 +231,13 @@ impl Latency {
         self.whole.reset();
         self.last.reset();
         self.kick.reset();
+        self.slowest = [TickRecord::default(); SLOWEST];
+    }
+
+    /// The slowest ticks, the slowest first.
+    pub fn slowest(&self) -> &[TickRecord] {
+        let kept = self.slowest.iter().position(|tick| tick.messages == 0).unwrap_or(SLOWEST);
+        &self.slowest[..kept]
     }
 
     /// All that was recorded of the whole.
@@ -337,11 +400,40 @@ mod tests {
         assert_eq!(live.percentiles(), Percentiles::default());
     }
 
+    /// A tick with this answer and these stages.
+    fn tick(venue: u32, answer: Answer, stages_ns: [u64; STAGES]) -> TickRecord {
+        let (messages, first) = match answer {
+            Answer::Order => (1, EventKind::SendNew),
+            Answer::Cancel => (1, EventKind::SendCancel),
+            Answer::Amend => (1, EventKind::SendReplace),
+            Answer::Several => (2, EventKind::SendNew),
+        };
+        TickRecord { venue, messages, first: first as u8, stages_ns, ..TickRecord::default() }
+    }
+
+    #[test]
+    fn the_slowest_ticks_are_kept_in_their_order() {
+        let mut latency = Latency::new(1);
+        assert!(latency.slowest().is_empty());
+        // 1 to 97, each once, in an order that is none.
+        for n in 1..=97u64 {
+            latency.record(&TickRecord { seen_ns: n, ..tick(0, Answer::Order, [0, 0, n * 37 % 98, 0, 0, 0]) });
+            assert_eq!(latency.slowest().len(), SLOWEST.min(n as usize));
+        }
+        let mut all: Vec<u64> = (1..=97u64).map(|n| n * 37 % 98).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        let kept: Vec<u64> = latency.slowest().iter().map(TickRecord::whole_ns).collect();
+        assert_eq!(kept, all[..SLOWEST]);
+        assert!(latency.slowest().iter().all(|tick| tick.seen_ns * 37 % 98 == tick.whole_ns()), "each with what it was like");
+        latency.reset();
+        assert!(latency.slowest().is_empty());
+    }
+
     #[test]
     fn stages_add_up_and_percentiles_hold() {
         let mut latency = Latency::new(0);
         for n in 1..=1000 {
-            latency.record(0, Answer::Order, [n, 0, n, 0, 0, n]);
+            latency.record(&tick(0, Answer::Order, [n, 0, n, 0, 0, n]));
         }
         let whole = latency.tick_to_order();
         assert_eq!(whole.count, 1000);
@@ -349,7 +441,7 @@ mod tests {
         assert!(whole.p99.abs_diff(2970) <= 6, "{whole:?}");
         assert!(whole.max.abs_diff(3000) <= 6);
         assert_eq!(latency.stage(Stage::Decrypt).max, 0);
-        latency.record(0, Answer::Order, [u64::MAX / 8; STAGES]);
+        latency.record(&tick(0, Answer::Order, [u64::MAX / 8; STAGES]));
         latency.reset();
         assert_eq!(latency.tick_to_order(), Percentiles::default());
     }
@@ -358,10 +450,10 @@ mod tests {
     fn each_venue_and_each_answer_has_its_own_whole_and_all_of_them_are_in_the_common_one() {
         let mut latency = Latency::new(2);
         for n in 1..=100 {
-            latency.record(0, Answer::Cancel, [n, 0, 0, 0, 0, n]);
-            latency.record(1, Answer::Several, [0, 100 * n, 0, 0, 0, 0]);
+            latency.record(&tick(0, Answer::Cancel, [n, 0, 0, 0, 0, n]));
+            latency.record(&tick(1, Answer::Several, [0, 100 * n, 0, 0, 0, 0]));
         }
-        latency.record(2, Answer::Amend, [7; STAGES]); // A venue that nobody announced.
+        latency.record(&tick(2, Answer::Amend, [7; STAGES])); // A venue that nobody announced.
         let [first, second] = [0, 1].map(|venue| latency.tick_to_order_of(venue));
         assert_eq!((first.count, first.p50, first.max), (100, 100, 200));
         assert_eq!((second.count, second.p50), (100, 5_003));

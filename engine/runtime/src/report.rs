@@ -215,8 +215,46 @@ pub struct LatencyReport {
     /// Tick-to-order by what the tick was answered with: `order`, `cancel`, `amend`, `several`.
     #[serde(default)]
     pub answers: BTreeMap<String, Percentiles>,
+    /// The slowest ticks, the slowest first, and what they were like.
+    #[serde(default)]
+    pub slowest: Vec<SlowTick>,
     /// The system call that makes the NIC look; not part of tick-to-order.
     pub kick: Percentiles,
+}
+
+/// A tick that was answered late. Times in nanoseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SlowTick {
+    /// When its frame was seen, since 1970.
+    pub seen_ns: u64,
+    /// Whose message it was.
+    pub venue: String,
+    /// What it was answered with: `order`, `cancel`, `amend`, `several`.
+    pub answer: String,
+    /// What the core wanted sent.
+    pub commands: u32,
+    /// Messages sent in answer; fewer, if the codec or the channel refused some.
+    pub messages: u32,
+    /// Tick to order.
+    pub whole_ns: u64,
+    /// Its stages.
+    pub stages_ns: BTreeMap<String, u64>,
+    /// Until the frame of its last message was ready.
+    pub last_ns: u64,
+    /// Bytes of the venue's message.
+    pub bytes: u32,
+    /// Events that came of it.
+    pub events: u32,
+    /// Messages of the same frame that came before it.
+    pub before: u32,
+    /// Frames of the same pass that waited for it.
+    pub behind: u32,
+    /// Since the pass with frames before.
+    pub quiet_ns: u64,
+    /// Since the order before.
+    pub order_ns: u64,
+    /// Since the end of the last rehearsal.
+    pub rehearsed_ns: u64,
 }
 
 /// What the hot thread did after warm-up.

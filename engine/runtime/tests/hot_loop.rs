@@ -8,6 +8,7 @@ use engine_core::ids::{AssetId, OrderId, VenueId};
 use engine_core::order::OrderState;
 use runtime::engine::Phase;
 use runtime::engine::hot_loop::Control;
+use runtime::latency::Answer;
 use support::{Happening, Stage, core, kinds};
 use venues::outbox::ColdRequest;
 use venues::venue::{ExecuteError, Role};
@@ -87,6 +88,23 @@ fn what_the_codec_refuses_is_a_refusal_in_the_core() {
     assert!(kinds(&recorded).contains(&"order_reject"), "{:?}", kinds(&recorded));
     assert_eq!(stage.hot.side().core().desk().order(order(2)).map(|o| o.state), Some(OrderState::Rejected));
     assert_eq!(stage.board.tick_to_order().count, 0, "nothing left, so nothing was measured");
+}
+
+#[test]
+fn an_order_does_not_wait_for_the_core_to_hear_that_the_one_before_it_was_refused() {
+    let mut stage = stage(2);
+    let open = |stage: &Stage| stage.hot.side().core().desk().orders().open_len();
+    let before = open(&stage);
+    *stage.venues[0].execute_error.borrow_mut() = Some(ExecuteError::RateLimited);
+    stage.message(0, Role::MarketData, "bid 1000000 1000100");
+    stage.pass();
+    let recorded = stage.drain();
+    let refused = recorded.iter().find(|e| e.event_kind() == Some(EventKind::OrderReject)).expect("a refusal");
+    let [tick] = stage.hot.latency().slowest() else { panic!("one tick was answered") };
+    assert_eq!((tick.commands, tick.messages, tick.answer()), (2, 1, Answer::Order));
+    assert_eq!((tick.venue, tick.events, tick.bytes), (0, 2, "bid 1000000 1000100".len() as u32));
+    assert!(refused.core_time_ns > tick.seen_ns + tick.whole_ns(), "the frame was ready before");
+    assert_eq!(open(&stage), before + 1);
 }
 
 #[test]
@@ -380,6 +398,25 @@ fn rehearsals_go_the_whole_way_and_leave_no_trace() {
     assert_eq!(none.steps, 0);
     assert!(events == bare_events, "the record is the same with and without rehearsals");
     assert_eq!(diary, bare_diary);
+}
+
+#[test]
+fn every_kind_of_command_is_rehearsed_with_every_venue_whatever_the_strategies_do() {
+    let mut stage = Stage::rehearsing(3).opened();
+    for _ in 0..150 {
+        *stage.now.borrow_mut() += 400_000;
+        stage.pass();
+    }
+    let steps = stage.hot.rehearsals().steps;
+    assert!(steps >= 60, "{steps}");
+    for venue in &stage.venues {
+        let rehearsed = venue.rehearsed.borrow();
+        for kind in [EventKind::SendNew, EventKind::SendCancel, EventKind::SendReplace] {
+            let count = rehearsed.iter().filter(|known| **known == kind).count();
+            // Each venue's turn comes in every third step, and each kind's at the latest in every third turn.
+            assert!(count as u64 >= steps / 9 - 1, "{kind:?}: {count} in {steps} steps");
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The summary of a run for a person to read.
 
 use crate::live::micros;
-use runtime::latency::Percentiles;
-use runtime::report::Report;
+use runtime::latency::{Answer, Percentiles, Stage};
+use runtime::report::{Report, SlowTick};
+
+/// So many of the slowest ticks are shown; the report has more.
+const SLOWEST_SHOWN: usize = 3;
 
 /// Prints it to standard output.
 pub fn print(report: &Report) {
@@ -87,18 +90,21 @@ pub fn text(report: &Report) -> String {
     line(String::new());
     line(format!("{:<16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "Latency, us", "count", "p50", "p90", "p99", "p99.9", "max"));
     line(row("tick to order", &report.latency_ns.tick_to_order));
-    for stage in runtime::latency::Stage::ALL {
+    for stage in Stage::ALL {
         if let Some(p) = report.latency_ns.stages.get(stage.as_str()) {
             line(row(&format!("  {}", stage.as_str()), p));
         }
     }
-    for answer in runtime::latency::Answer::ALL {
+    for answer in Answer::ALL {
         if let Some(p) = report.latency_ns.answers.get(answer.as_str()).filter(|p| p.count > 0) {
             line(row(&format!("to {}", answer.as_str()), p));
         }
     }
     line(row("to last order", &report.latency_ns.tick_to_last_order));
     line(row("send call", &report.latency_ns.kick));
+    for (n, tick) in report.latency_ns.slowest.iter().take(SLOWEST_SHOWN).enumerate() {
+        line(format!("{:<16} {}", if n == 0 { "slowest ticks" } else { "" }, slow(tick)));
+    }
     let hot = &report.hot;
     line(String::new());
     let cpu = hot.cpu.map_or_else(|| "not pinned".to_owned(), |c| format!("CPU {c}"));
@@ -139,6 +145,25 @@ pub fn text(report: &Report) -> String {
         }
     }
     out
+}
+
+/// What made a tick slow, in a line.
+fn slow(tick: &SlowTick) -> String {
+    let part = |stage: Stage| format!("{} {}", stage.as_str(), micros(tick.stages_ns.get(stage.as_str()).copied().unwrap_or_default()));
+    let plural = |count: u32, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let queue = match (tick.before, tick.behind) {
+        (0, 0) => String::new(),
+        (before, behind) => format!("; {} of its frame before it, {} waiting behind", plural(before, "message"), plural(behind, "frame")),
+    };
+    format!(
+        "{} {}: {} bytes, {} -> {}: {}{queue}",
+        micros(tick.whole_ns),
+        tick.venue,
+        grouped(u64::from(tick.bytes)),
+        plural(tick.events, "event"),
+        if tick.messages == 1 { tick.answer.clone() } else { plural(tick.messages, "message") },
+        Stage::ALL.map(part).join(", ")
+    )
 }
 
 fn row(name: &str, p: &Percentiles) -> String {

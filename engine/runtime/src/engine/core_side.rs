@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Orders and cancels that one pass may cause; more are refused by the core's own output bound.
-const COMMANDS_MAX: usize = 512;
+pub const COMMANDS_MAX: usize = 512;
 /// Slots of the ring that are touched between orders.
 const RING_TOUCHED: u64 = 16;
 /// Turns that a full ring is waited for: some seconds.

@@ -6,10 +6,11 @@ use super::network::{Channel, Network};
 use super::venue_slot::{Barrier, VenueSlot};
 use crate::host::hot_memory;
 use crate::journal::Reader;
-use crate::latency::{Answer, Stage};
+use crate::latency::{Answer, Stage, TickRecord};
 use crate::replay::Replayer;
 use crate::report::{
-    HotReport, JournalReport, LatencyReport, OrdersReport, PnlReport, PositionReport, Report, StrategyReport, VenueReport, resident_bytes,
+    HotReport, JournalReport, LatencyReport, OrdersReport, PnlReport, PositionReport, Report, SlowTick, StrategyReport, VenueReport,
+    resident_bytes,
 };
 use engine_core::core::{Core, Desk};
 use engine_core::event::Anomaly;
@@ -53,6 +54,7 @@ where
             stages: Stage::ALL.iter().map(|s| (s.as_str().to_owned(), hot.latency.stage(*s))).collect(),
             venues: facts.venues.iter().enumerate().map(|(id, name)| (name.clone(), hot.latency.tick_to_order_of(id))).collect(),
             answers: Answer::ALL.iter().map(|a| (a.as_str().to_owned(), hot.latency.tick_to(*a))).collect(),
+            slowest: hot.latency.slowest().iter().map(|tick| slow_tick(tick, facts)).collect(),
             kick: hot.latency.kick(),
         },
         hot: hot_report(hot, facts, &ended.refusals),
@@ -63,6 +65,26 @@ where
     };
     report.failures = failures(hot, &report, ended.whole);
     report
+}
+
+fn slow_tick(tick: &TickRecord, facts: &Facts) -> SlowTick {
+    SlowTick {
+        seen_ns: tick.seen_ns,
+        venue: facts.venues.get(tick.venue as usize).cloned().unwrap_or_default(),
+        answer: tick.answer().as_str().to_owned(),
+        commands: tick.commands,
+        messages: tick.messages,
+        whole_ns: tick.whole_ns(),
+        stages_ns: Stage::ALL.iter().zip(tick.stages_ns).map(|(stage, ns)| (stage.as_str().to_owned(), ns)).collect(),
+        last_ns: tick.last_ns,
+        bytes: tick.bytes,
+        events: tick.events,
+        before: tick.before,
+        behind: tick.behind,
+        quiet_ns: tick.quiet_ns,
+        order_ns: tick.order_ns,
+        rehearsed_ns: tick.rehearsed_ns,
+    }
 }
 
 fn venue<N, S, V>(slot: &VenueSlot<S, V>, facts: &Facts, ended: &Ended) -> VenueReport

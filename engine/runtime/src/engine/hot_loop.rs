@@ -14,7 +14,7 @@
 //! Nothing here allocates, locks, sleeps, or makes a system call but the port's. Every loop has a bound.
 
 use super::accounting::{Accounting, HotUsage};
-use super::core_side::{CommandBatch, CoreSide, command_batch};
+use super::core_side::{COMMANDS_MAX, CommandBatch, CoreSide, command_batch};
 use super::init::LoopTiming;
 use super::network::{Channel, Network, TimeSource};
 use super::rehearsal::{self, Rehearsal, RehearsalCounters};
@@ -23,7 +23,7 @@ use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
 use crate::cold::rest_worker::ColdTask;
-use crate::latency::{Answer, Latency, STAGES};
+use crate::latency::{Latency, TickRecord};
 use drivers::spsc::Consumer;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, FeedState, Times};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -32,7 +32,7 @@ use netstack::transport::SocketId;
 use std::io;
 use std::sync::Arc;
 use venues::outbox::ColdRequest;
-use venues::venue::{Role, Venue};
+use venues::venue::{ExecuteError, Role, Venue};
 
 /// Messages of one channel worked off for one frame; more wait for the next pass.
 const MESSAGES_PER_FRAME_MAX: usize = 64;
@@ -132,21 +132,37 @@ struct Tick {
     turn_ns: u64,
     /// It is known when its frame was seen, so its way to an order can be measured.
     measured: bool,
+    /// Messages of the same frame before this one.
+    before: u32,
+    /// What this one is.
+    bytes: u32,
+    events: u32,
 }
 
-/// How long an order took, to be recorded once its kick is over.
-#[derive(Clone, Copy)]
-pub(super) struct Measured {
-    venue: usize,
-    answer: Answer,
-    stages_ns: [u64; STAGES],
-    last_ns: u64,
+impl Tick {
+    fn new(venue: usize, seen_ns: u64, turn_ns: u64, measured: bool) -> Tick {
+        Tick { venue, seen_ns, turn_ns, measured, before: 0, bytes: 0, events: 0 }
+    }
+}
+
+/// When the loop last did what the next tick may find changed by it.
+#[derive(Clone, Copy, Default)]
+struct Lately {
+    /// The last pass with frames, and the one before.
+    frames_ns: u64,
+    frames_before_ns: u64,
+    ordered_ns: u64,
+    rehearsed_ns: u64,
 }
 
 /// What went out for some commands.
 #[derive(Clone, Copy, Default)]
 struct Sent {
+    /// What the core wanted sent.
+    commands: u32,
     messages: u32,
+    /// Event kind of the command that the first message was for.
+    first: u8,
     /// How long encoding took, up to the first message.
     encode_ns: u64,
     /// When the first message was sealed.
@@ -161,7 +177,8 @@ pub struct HotLoop<N, S, V> {
     pub(super) venues: Vec<VenueSlot<S, V>>,
     pub(super) side: CoreSide,
     pub(super) latency: Latency,
-    pub(super) measured: Option<Measured>,
+    /// The last tick that was answered: recorded once its kick is over.
+    pub(super) measured: Option<TickRecord>,
     pub(super) counters: LoopCounters,
     pub(super) accounting: Accounting,
     pub(super) phase: Phase,
@@ -178,13 +195,14 @@ pub struct HotLoop<N, S, V> {
     pub(super) progress: Arc<WriterProgress>,
     pub(super) timing: LoopTiming,
     batch: Box<CommandBatch>,
+    /// Commands of the batch that did not get out, and why if it is known. It has room for all of them.
+    failures: Vec<(usize, Result<(), ExecuteError>)>,
     pub(super) due: Due,
     /// Something was written, or may have to be sent again.
     pub(super) dirty: bool,
     /// Frames committed and not kicked.
     committed: usize,
-    /// When frames came last.
-    frames_ns: u64,
+    lately: Lately,
     /// Frames of the burst not worked off.
     frames_left: usize,
     /// A channel has more messages than one turn allows: go on in this pass, after what is due.
@@ -258,11 +276,12 @@ where
             control: parts.control,
             progress: parts.progress,
             timing: parts.timing,
+            failures: Vec::with_capacity(COMMANDS_MAX),
             batch: command_batch(),
             due: Due { tick_ns: now_ns, timer_ns: now_ns, venue_timer_ns: now_ns, status_ns: now_ns, rehearsal_ns: now_ns },
             dirty: true,
             committed: 0,
-            frames_ns: 0,
+            lately: Lately::default(),
             frames_left: 0,
             cut_short: false,
             failed: None,
@@ -274,6 +293,11 @@ where
     /// The core's side, to look at.
     pub fn side(&self) -> &CoreSide {
         &self.side
+    }
+
+    /// What was measured, to look at.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// What was rehearsed, if anything is.
@@ -328,7 +352,7 @@ where
         let frames = self.network.receive(now);
         if frames > 0 {
             self.counters.frames += frames as u64;
-            self.frames_ns = now;
+            (self.lately.frames_before_ns, self.lately.frames_ns) = (self.lately.frames_ns, now);
             self.work_off(frames, now, clock);
         }
         if now >= self.due.tick_ns && (frames == 0 || now - self.due.tick_ns >= TICK_LATE_NS_MAX) {
@@ -365,7 +389,7 @@ where
             match self.owner(socket) {
                 Some((venue, role)) => {
                     self.venues[venue].counters.frames += 1;
-                    let tick = Tick { venue, seen_ns, turn_ns: clock.now_ns(), measured: true };
+                    let tick = Tick::new(venue, seen_ns, clock.now_ns(), true);
                     self.read_channel(venue, role, tick, clock);
                 }
                 None => self.counters.strays += 1,
@@ -409,8 +433,10 @@ where
     /// Reads a channel, one message at a time, each with all its consequences.
     fn read_channel(&mut self, venue: usize, role: Role, mut tick: Tick, clock: &mut impl TimeSource) {
         for _ in 0..MESSAGES_PER_FRAME_MAX {
+            let inputs = self.side.core().inputs();
             let polled = self.poll_channel(venue, role, tick.seen_ns, clock);
             if !self.side.commands().is_empty() {
+                (tick.bytes, tick.events) = (polled.bytes, (self.side.core().inputs() - inputs) as u32);
                 self.send_orders(polled.complete_ns, tick, Purpose::Send, clock);
             }
             self.send_rest(venue, clock);
@@ -419,6 +445,7 @@ where
                 return;
             }
             tick.turn_ns = clock.now_ns();
+            tick.before += 1;
         }
         self.counters.cut_short += 1;
         self.cut_short = true;
@@ -470,10 +497,24 @@ where
                 sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
             ];
             self.record_measured();
-            let answer = Answer::of(sent.messages, self.batch[0].event_kind());
-            let last_ns = last_ready_ns.saturating_sub(tick.seen_ns);
-            self.measured = Some(Measured { venue: tick.venue, answer, stages_ns, last_ns });
+            self.measured = Some(TickRecord {
+                seen_ns: tick.seen_ns,
+                venue: tick.venue as u32,
+                commands: sent.commands,
+                messages: sent.messages,
+                first: sent.first,
+                bytes: tick.bytes,
+                events: tick.events,
+                before: tick.before,
+                behind: self.frames_left as u32,
+                quiet_ns: tick.seen_ns.saturating_sub(self.lately.frames_before_ns),
+                order_ns: tick.seen_ns.saturating_sub(self.lately.ordered_ns),
+                rehearsed_ns: tick.seen_ns.saturating_sub(self.lately.rehearsed_ns),
+                stages_ns,
+                last_ns: last_ready_ns.saturating_sub(tick.seen_ns),
+            });
         }
+        self.lately.ordered_ns = last_ready_ns;
         if self.frames_left > 0 {
             self.kick(clock);
         }
@@ -489,45 +530,59 @@ where
             if count == 0 {
                 break;
             }
+            sent.commands += count as u32;
             for at in 0..count {
                 let command = self.batch[at];
                 if command.event_kind() == Some(EventKind::SendResync) {
                     self.resync(&command, clock);
                 } else {
-                    let more = self.execute(&command, purpose, clock);
-                    if sent.messages == 0 {
-                        sent.encode_ns += more.encode_ns;
-                    }
-                    if more.messages > 0 {
-                        // Its frame is made at once: an order does not wait for the one behind it.
-                        let sealed_ns = clock.now_ns();
-                        self.committed += self.network.transmit(sealed_ns);
-                        if sent.messages == 0 {
-                            (sent.first_sealed_ns, sent.first_ready_ns) = (sealed_ns, clock.now_ns());
-                        }
-                    }
-                    sent.messages += more.messages;
+                    self.execute(at, purpose, &mut sent, clock);
                 }
             }
+            self.report_failures(clock);
         }
         sent
     }
 
-    /// Encodes one order command and seals it.
+    /// Encodes one order command of the batch, seals it, and makes its frame.
     #[inline]
-    fn execute(&mut self, command: &Event, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
-        let HotLoop { venues, network, side, .. } = self;
-        let Some(slot) = venues.get_mut(command.venue_id().index()) else { return Sent::default() };
+    fn execute(&mut self, at: usize, purpose: Purpose, sent: &mut Sent, clock: &mut impl TimeSource) {
+        let HotLoop { venues, network, batch, failures, .. } = self;
+        let command = &batch[at];
+        let Some(slot) = venues.get_mut(command.venue_id().index()) else { return };
         let put = put_on_wire(slot, network, command, clock, purpose);
+        let first = sent.messages == 0;
+        if first {
+            sent.encode_ns += put.encode_ns;
+        }
+        if put.messages > 0 {
+            // Its frame is made at once: an order does not wait for the one behind it.
+            let sealed_ns = clock.now_ns();
+            self.committed += network.transmit(sealed_ns);
+            if first {
+                (sent.first, sent.first_sealed_ns, sent.first_ready_ns) = (command.kind, sealed_ns, clock.now_ns());
+            }
+        }
+        sent.messages += put.messages;
         if (put.lost || put.executed.is_err()) && purpose == Purpose::Send {
-            let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
-            not_executed(slot, command, &put, times, side);
+            failures.push((at, put.executed));
         }
         for request in slot.orders.requests().iter().filter(|_| purpose == Purpose::Send) {
             slot.counters.tasks_refused += u64::from(!slot.tasks.push(ColdTask::Request(*request)));
         }
         slot.orders.clear();
-        Sent { encode_ns: put.encode_ns, messages: put.messages, ..Sent::default() }
+    }
+
+    /// Tells the core of the commands of the batch that did not get out: the others have left by now.
+    #[inline]
+    fn report_failures(&mut self, clock: &mut impl TimeSource) {
+        let HotLoop { venues, side, batch, failures, .. } = self;
+        for (at, executed) in failures.drain(..) {
+            let command = &batch[at];
+            let Some(slot) = venues.get_mut(command.venue_id().index()) else { continue };
+            let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
+            not_executed(slot, command, executed, times, side);
+        }
     }
 
     fn resync(&mut self, command: &Event, clock: &mut impl TimeSource) {
@@ -597,9 +652,8 @@ where
 
     /// Records what was measured of the last order: it does not wait for that on its way to the NIC.
     fn record_measured(&mut self) {
-        if let Some(Measured { venue, answer, stages_ns, last_ns }) = self.measured.take() {
-            let whole = self.latency.record(venue, answer, stages_ns);
-            self.latency.record_last(last_ns);
+        if let Some(tick) = self.measured.take() {
+            let whole = self.latency.record(&tick);
             self.board.latency.record(whole);
         }
     }
@@ -607,7 +661,7 @@ where
     /// True if nothing waits and nothing has come for a moment: the next frame of a burst must not find us rehearsing.
     #[inline]
     fn is_idle(&self, now: u64) -> bool {
-        !self.dirty && self.committed == 0 && !self.cut_short && now.saturating_sub(self.frames_ns) >= QUIET_BEFORE_REHEARSAL_NS
+        !self.dirty && self.committed == 0 && !self.cut_short && now.saturating_sub(self.lately.frames_ns) >= QUIET_BEFORE_REHEARSAL_NS
     }
 
     /// Nothing else is to do: goes the way to an order once, without an order.
@@ -628,7 +682,7 @@ where
                 let orders = rehearsal.orders(self.side.core().desk());
                 let mut messages = 0;
                 if !orders.is_empty() && self.side.lend_commands(orders) {
-                    let tick = Tick { venue: 0, seen_ns: now, turn_ns: now, measured: true };
+                    let tick = Tick::new(0, now, now, true);
                     messages = self.send_orders(Some(now), tick, Purpose::Rehearse, clock).messages;
                 }
                 if !rehearsal.answer(messages) {
@@ -639,6 +693,7 @@ where
         self.rehearsal = Some(rehearsal);
         let end = clock.now_ns();
         let spent = end - now;
+        self.lately.rehearsed_ns = end;
         self.counters.rehearsing_ns += spent;
         self.counters.rehearsal_ns_max = self.counters.rehearsal_ns_max.max(spent);
         // However long it takes (many venues, many instruments), most of the time is the market's.
@@ -652,7 +707,7 @@ where
                 if let Some(slot) = &self.venues[venue].channels[role.index()] {
                     let now = clock.now_ns();
                     let waited = slot.waiting_since;
-                    let tick = Tick { venue, seen_ns: waited.unwrap_or(now), turn_ns: now, measured: waited.is_some() };
+                    let tick = Tick::new(venue, waited.unwrap_or(now), now, waited.is_some());
                     self.read_channel(venue, role, tick, clock);
                 }
             }

@@ -45,6 +45,14 @@ const GAP_DIVISOR: i64 = 100;
 const COMPANIONS_MAX: usize = 16;
 /// What a venue says we have of everything.
 const PLENTY: Money = Money(1_000_000 * 1_000_000_000_000_000_000);
+/// What is encoded for a venue.
+const KINDS: [EventKind; 3] = [EventKind::SendNew, EventKind::SendCancel, EventKind::SendReplace];
+
+/// Place of a command in [`KINDS`].
+fn kind_of(command: &Event) -> Option<usize> {
+    KINDS.iter().position(|kind| command.kind == *kind as u8)
+}
+
 /// Counters of the rehearsals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RehearsalCounters {
@@ -78,7 +86,10 @@ pub struct Rehearsal {
     /// Orders that the step may still encode.
     left: usize,
     to_send: [Event; ORDERS_MAX],
-    /// A new order on the venue whose book moves, in case the strategies have none: they may amend for hours.
+    /// By venue and kind of command: the step in which one was last encoded.
+    encoded_at: Vec<[u64; KINDS.len()]>,
+    /// A command of the kind that the venue whose book moves has not seen for longest, in case the strategies have
+    /// none: they may amend for hours, and cancel once.
     plain: Option<Event>,
     counters: RehearsalCounters,
 }
@@ -115,6 +126,7 @@ impl Rehearsal {
             asked: 0,
             left: 0,
             to_send: [Event::default(); ORDERS_MAX],
+            encoded_at: vec![[0; KINDS.len()]; venues],
             plain: None,
             counters: RehearsalCounters::default(),
         };
@@ -218,14 +230,23 @@ impl Rehearsal {
             }
         }
         self.show(venue, instrument, &market, shift);
-        let mode = if self.up { flags::POST_ONLY } else { flags::IOC };
-        self.plain = rules.map(|rules| Event {
-            side: Side::Buy as u8,
-            b: market.bid.0 as u64,
-            c: rules.qty_min.0.max(rules.lot.0) as u64,
-            ..Event::order_report(EventKind::SendNew, venue, instrument, OrderId::NONE, times).with(mode)
-        });
+        self.plain = rules.and_then(|rules| self.plain(venue, instrument, market.bid, rules));
         true
+    }
+
+    /// A command of the kind that the venue has not seen for longest.
+    fn plain(&self, venue: VenueId, instrument: InstrumentId, price: Price, rules: &Instrument) -> Option<Event> {
+        let encoded_at = self.encoded_at.get(venue.index())?;
+        let kind = (0..KINDS.len()).min_by_key(|kind| encoded_at[*kind])?;
+        let qty = rules.qty_min.0.max(rules.lot.0);
+        let mode = match KINDS[kind] {
+            EventKind::SendNew if self.up => flags::POST_ONLY,
+            EventKind::SendNew => flags::IOC,
+            _ => 0,
+        };
+        let command = Event::order_report(KINDS[kind], venue, instrument, OrderId::NONE, self.times()).with(mode);
+        // An amendment makes the order smaller by a lot: any venue can do that.
+        Some(Event { side: Side::Buy as u8, b: price.0 as u64, c: qty as u64, d: qty.saturating_add(rules.lot.0) as u64, ..command })
     }
 
     /// Shows the second core a book of two levels.
@@ -243,10 +264,13 @@ impl Rehearsal {
     /// hand too. Empty once they have nothing more to say. To be followed by [`Rehearsal::answer`].
     pub fn orders(&mut self, real: &Desk) -> &[Event] {
         self.asked = self.side.take_commands(&mut self.batch);
-        let is_order = |command: &&Event| command.kind <= EventKind::SendReplace as u8;
         let mut count = 0;
-        for command in self.batch[..self.asked].iter().filter(is_order).take(self.left) {
-            if command.kind == EventKind::SendNew as u8 && self.plain.is_some_and(|plain| plain.venue == command.venue) {
+        for command in &self.batch[..self.asked] {
+            let Some(kind) = kind_of(command).filter(|_| count < self.left) else { continue };
+            if let Some(encoded_at) = self.encoded_at.get_mut(command.venue_id().index()) {
+                encoded_at[kind] = self.counters.steps;
+            }
+            if self.plain.is_some_and(|plain| (plain.venue, plain.kind) == (command.venue, command.kind)) {
                 self.plain = None;
             }
             self.to_send[count] = *command;
@@ -254,6 +278,9 @@ impl Rehearsal {
         }
         self.counters.decided += count as u64;
         if let Some(plain) = self.plain.take().filter(|_| count < self.left) {
+            if let (Some(encoded_at), Some(kind)) = (self.encoded_at.get_mut(plain.venue_id().index()), kind_of(&plain)) {
+                encoded_at[kind] = self.counters.steps;
+            }
             self.to_send[count] = plain;
             count += 1;
         }

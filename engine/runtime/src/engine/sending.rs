@@ -54,8 +54,14 @@ pub(super) fn put_on_wire<N, S: Channel<N>, V: Venue>(
 
 /// A command did not get out, or not all of it: the core is told.
 #[cold]
-pub(super) fn not_executed<S, V: Venue>(slot: &mut VenueSlot<S, V>, command: &Event, put: &Put, times: Times, side: &mut CoreSide) {
-    match put.executed {
+pub(super) fn not_executed<S, V: Venue>(
+    slot: &mut VenueSlot<S, V>,
+    command: &Event,
+    executed: Result<(), ExecuteError>,
+    times: Times,
+    side: &mut CoreSide,
+) {
+    match executed {
         Ok(()) => {
             // Whether a part of it reached the peer is for the venue to say: asked for, never guessed.
             slot.counters.not_sent += 1;

@@ -78,6 +78,8 @@ pub(super) struct Polled {
     pub last: bool,
     /// When the message was complete, if there was one.
     pub complete_ns: Option<u64>,
+    /// Bytes of the message.
+    pub bytes: u32,
 }
 
 impl<S, V: Venue> VenueSlot<S, V> {
@@ -132,10 +134,10 @@ impl<S, V: Venue> VenueSlot<S, V> {
         let VenueSlot { venue, channels, out, tasks, counters, .. } = self;
         let Some(slot) = &mut channels[role.index()] else { return Polled::default() };
         let now = clock.now_ns();
-        let mut dispatch = Dispatch { venue, role, side, out, clock, seen_ns, tasks, counters, complete_ns: None };
+        let mut dispatch = Dispatch { venue, role, side, out, clock, seen_ns, tasks, counters, complete_ns: None, bytes: 0 };
         let worked = slot.channel.poll(network, now, &mut dispatch);
-        let complete_ns = dispatch.complete_ns;
-        Polled { worked, last: complete_ns.is_some() && slot.channel.is_drained(network), complete_ns }
+        let (complete_ns, bytes) = (dispatch.complete_ns, dispatch.bytes);
+        Polled { worked, last: complete_ns.is_some() && slot.channel.is_drained(network), complete_ns, bytes }
     }
 
     /// The counters of both channels together.
@@ -174,6 +176,7 @@ struct Dispatch<'a, V, T> {
     tasks: &'a mut Producer<ColdTask>,
     counters: &'a mut SlotCounters,
     complete_ns: Option<u64>,
+    bytes: u32,
 }
 
 impl<V, T: TimeSource> Dispatch<'_, V, T> {
@@ -200,7 +203,7 @@ impl<V: Venue, T: TimeSource> ChannelEvents for Dispatch<'_, V, T> {
     #[inline]
     fn on_message(&mut self, generation: u32, kind: MessageKind, payload: &[u8]) {
         let times = self.times();
-        self.complete_ns = Some(times.core_ns);
+        (self.complete_ns, self.bytes) = (Some(times.core_ns), payload.len() as u32);
         self.venue.on_message(Link { role: self.role, generation }, kind, payload, times, self.side, self.out);
     }
 

@@ -316,6 +316,7 @@ pub struct ScriptedVenue {
     pub execute_error: Rc<RefCell<Option<ExecuteError>>>,
     resyncing: bool,
     adopted: Diary,
+    rehearsed: Rc<RefCell<Vec<EventKind>>>,
     counters: VenueCounters,
 }
 
@@ -410,6 +411,7 @@ impl Venue for ScriptedVenue {
         None
     }
     fn rehearse(&mut self, command: &Event, _: Times, out: &mut Outbox) {
+        self.rehearsed.borrow_mut().extend(command.event_kind());
         out.send_bytes(Role::OrderEntry, format!("rehearse {}", command.order_id()).as_bytes());
     }
 }
@@ -438,6 +440,8 @@ pub struct VenueEnds {
     pub execute_error: Rc<RefCell<Option<ExecuteError>>>,
     pub tasks: spsc::Consumer<ColdTask>,
     pub results: spsc::Producer<Event>,
+    /// Kinds of the commands rehearsed.
+    pub rehearsed: Rc<RefCell<Vec<EventKind>>>,
 }
 
 impl VenueEnds {
@@ -519,6 +523,7 @@ impl Stage {
                 execute_error: Rc::default(),
                 tasks,
                 results,
+                rehearsed: Rc::default(),
             };
             let channel = |role: Role, happenings: &Rc<RefCell<VecDeque<Happening>>>| {
                 let channel = ScriptedChannel {
@@ -542,6 +547,7 @@ impl Stage {
                 execute_error: Rc::clone(&end.execute_error),
                 resyncing: false,
                 adopted: Rc::clone(&diary),
+                rehearsed: Rc::clone(&end.rehearsed),
                 counters: VenueCounters::default(),
             };
             let channels = vec![channel(Role::MarketData, &end.market_data), channel(Role::OrderEntry, &end.order_entry)];

@@ -332,6 +332,8 @@ impl Tally {
 mod tests {
     use super::*;
     use ::bench::machine::Machine;
+    use engine_core::event::EventKind;
+    use runtime::latency::TickRecord;
 
     #[test]
     fn targets_are_those_of_twenty_thousand_messages_a_second() {
@@ -345,8 +347,9 @@ mod tests {
     fn rounds_of_a_load_add_up_and_become_rows_ratios_and_a_bar() {
         let mut latency = Latency::new(2);
         for n in 1..=50 {
-            latency.record(0, Answer::Order, [n, 2 * n, 3 * n, n, n, n]);
-            latency.record(1, Answer::Cancel, [n, n, n, n, n, n]);
+            for (venue, first, stages_ns) in [(0, EventKind::SendNew, [n, 2 * n, 3 * n, n, n, n]), (1, EventKind::SendCancel, [n; 6])] {
+                latency.record(&TickRecord { venue, messages: 1, first: first as u8, stages_ns, ..TickRecord::default() });
+            }
         }
         let venue = |name: &str| runtime::report::VenueReport { name: name.into(), messages: 100, requests: 10, ..Default::default() };
         let run = RunReport { venues: vec![venue("binance"), venue("kraken")], latency: Some(Arc::new(latency)), ..RunReport::default() };
