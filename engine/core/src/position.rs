@@ -24,6 +24,7 @@ mod ledger;
 mod rates;
 mod running;
 
+pub(crate) use ledger::Balance;
 pub use ledger::{Account, Ledger};
 pub use rates::{RateFeed, RateSource, Rates};
 
@@ -54,7 +55,18 @@ pub enum PositionError {
 /// `price * qty` in the quote asset, or an error where [`Instrument::notional`] would overflow.
 #[inline]
 pub fn checked_notional(instrument: &Instrument, price: Price, qty: Qty) -> Result<Money, PositionError> {
-    let up = POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))];
+    notional_at(money_of_unit(instrument), price, qty)
+}
+
+/// Units of [`Money`] of one price unit times one quantity unit.
+#[inline]
+fn money_of_unit(instrument: &Instrument) -> i64 {
+    POW10[usize::from(Money::SCALE.saturating_sub(instrument.price_scale + instrument.qty_scale))]
+}
+
+/// As [`checked_notional`]; `up` is [`money_of_unit`].
+#[inline(always)]
+fn notional_at(up: i64, price: Price, qty: Qty) -> Result<Money, PositionError> {
     product(price.0, qty.0, up).map(Money).ok_or(PositionError::Overflow)
 }
 
@@ -108,28 +120,22 @@ impl Position {
         fills: 0,
     };
 
-    /// What one fill makes of it.
+    /// What one fill makes of it. `up`: [`money_of_unit`].
     #[inline(always)]
-    fn step(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
+    fn step(&self, instrument: &Instrument, up: i64, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
         if !(1..=VALUE_MAX).contains(&price.0) || !(1..=VALUE_MAX).contains(&qty.0) {
             return Err(PositionError::OutOfBounds);
         }
-        let notional = checked_notional(instrument, price, qty)?;
-        let signed = qty.0 * side.sign();
+        let notional = notional_at(up, price, qty)?;
+        let signed = qty.0.wrapping_mul(side.sign());
         let after = self.qty.0.checked_add(signed).filter(|q| q.abs() <= VALUE_MAX).ok_or(PositionError::Overflow)?;
         if self.qty.0.signum() == -side.sign() {
             return self.closing_step(instrument, side, (price, qty), notional, Qty(after));
         }
-        let paid = if side == Side::Buy { notional.0 } else { -notional.0 };
+        let paid = if side == Side::Buy { notional.0 } else { notional.0.wrapping_neg() };
         let cost = Money(self.cost.0.checked_add(paid).ok_or(PositionError::Overflow)?);
         let booked = Booked { notional, realised: Money::ZERO, closed: Qty::ZERO };
         Ok(Step { qty: Qty(after), cost, realised: self.realised, booked })
-    }
-
-    /// As [`Position::step`], where an instrument is not one strategy's alone.
-    #[inline(never)]
-    fn another_step(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
-        self.step(instrument, side, price, qty)
     }
 
     /// As [`Position::step`], where the fill (its notional is known) closes all or some of what is open. `after`: the quantity then.
@@ -167,7 +173,7 @@ impl Position {
         let of_side = if side == Side::Buy { &mut self.bought } else { &mut self.sold };
         *of_side = Qty(of_side.0.checked_add(qty.0).unwrap_or(i64::MAX));
         self.turnover = Money(sum(self.turnover.0, step.booked.notional.0));
-        self.fills += 1;
+        self.fills = self.fills.wrapping_add(1);
     }
 
     /// Average price of what is open, rounded towards zero to a price unit; `None` if flat.
@@ -184,13 +190,24 @@ impl Position {
     /// What the open quantity is worth at `mark`, in the quote asset; negative for a short. Saturates.
     #[inline]
     pub fn value(&self, instrument: &Instrument, mark: Price) -> Money {
-        checked_notional(instrument, mark, self.qty).unwrap_or(Money(i128::MAX / 4 * i128::from(self.qty.0.signum())))
+        self.value_at(money_of_unit(instrument), mark)
+    }
+
+    #[inline]
+    fn value_at(&self, up: i64, mark: Price) -> Money {
+        notional_at(up, mark, self.qty).unwrap_or_else(|_| Money(i128::MAX / 4 * i128::from(self.qty.0.signum())))
     }
 
     /// Profit or loss of what is open at `mark`, in the quote asset.
     #[inline]
     pub fn unrealised(&self, instrument: &Instrument, mark: Price) -> Money {
-        Money(difference(self.value(instrument, mark).0, self.cost.0))
+        self.unrealised_at(money_of_unit(instrument), mark)
+    }
+
+    /// As [`Position::unrealised`]; `up` is [`money_of_unit`].
+    #[inline]
+    fn unrealised_at(&self, up: i64, mark: Price) -> Money {
+        Money(difference(self.value_at(up, mark).0, self.cost.0))
     }
 
     /// Quote received minus quote paid by all fills, before fees.
@@ -317,7 +334,8 @@ impl Positions {
     #[inline]
     fn slot(&self, strategy: StrategyId, instrument: InstrumentId) -> Option<usize> {
         let known = strategy.index() < self.strategies && instrument.index() < self.instruments;
-        known.then(|| strategy.index() * self.instruments + instrument.index())
+        // A place of a table that is in memory: no product or sum is too large.
+        known.then(|| strategy.index().wrapping_mul(self.instruments).wrapping_add(instrument.index()))
     }
 
     /// The position of a strategy in an instrument, if the ids are in range.
@@ -349,35 +367,42 @@ impl Positions {
             None => None,
         };
         let total = self.totals.get_mut(id.index()).ok_or(PositionError::UnknownId)?;
-        let step = total.position.step(instrument, side, price, qty)?;
+        let first = total.position.fills == 0;
+        if first {
+            total.meet(instrument);
+        }
+        let step = total.step(instrument, side, price, qty)?;
         // Unless all fills are the strategy's own, so that its position is the whole.
         let own_step = match own {
             Some(own) if self.by_strategy[own].position.fills != total.position.fills => {
-                Some(self.by_strategy[own].position.another_step(instrument, side, price, qty)?)
+                let own = &mut self.by_strategy[own];
+                own.meet(instrument);
+                Some(own.another_step(instrument, side, price, qty)?)
             }
             _ => None,
         };
         let base = Money::from_qty(Qty(qty.0 * side.sign()), instrument.qty_scale);
-        let quote = if side == Side::Buy { -step.booked.notional } else { step.booked.notional };
+        // A notional is positive.
+        let quote = if side == Side::Buy { Money(step.booked.notional.0.wrapping_neg()) } else { step.booked.notional };
         self.ledger.trade(instrument, base, quote)?;
         let now = prices(&self.marks, &self.rates, id, instrument);
-        if total.position.fills == 0 {
+        if first {
             self.traded.instruments.insert(id.index());
         }
-        let change = total.fill(instrument, &step, side, qty, now);
-        self.net += change;
+        let change = total.fill(&step, side, qty, now);
+        // What all positions and fees count for fits: see `running`.
+        self.net = self.net.wrapping_add(change);
         let (Some(at), Some(strategy)) = (own, strategy) else { return Ok(step.booked) };
-        let own = &mut self.by_strategy[at];
+        let (own, net) = (&mut self.by_strategy[at], &mut self.net_by_strategy[strategy.index()]);
         if own.position.fills == 0 {
             self.traded_by_strategy[strategy.index()].instruments.insert(id.index());
         }
-        let net = &mut self.net_by_strategy[strategy.index()];
         if let Some(step) = own_step {
-            *net += own.another_fill(instrument, &step, side, qty, now);
+            *net = net.wrapping_add(own.another_fill(&step, side, qty, now));
             return Ok(step.booked);
         }
         *own = *total;
-        *net += change;
+        *net = net.wrapping_add(change);
         Ok(step.booked)
     }
 
@@ -456,7 +481,7 @@ impl Positions {
     pub(crate) fn touch(&self, most: usize) {
         use core::hint::black_box;
         black_box(self.marks.iter().take(most).fold(0, |sum, mark| sum ^ mark.map_or(0, |price| price.0)));
-        black_box(self.ledger.totals.iter().take(most).fold(0, |sum, total| sum ^ total.0));
+        black_box(self.ledger.balances().iter().take(most).fold(0, |sum, balance| sum ^ balance.total.0));
     }
 
     /// Profit and loss of everything, in the reporting currency. Walks what was ever traded: not for every event.
@@ -499,7 +524,7 @@ impl Positions {
             for at in traded.instruments.iter() {
                 let id = InstrumentId(at as u16);
                 let Some(instrument) = instruments.get(id) else { continue };
-                net += held[at].revalue(instrument, prices(marks, rates, id, instrument));
+                net += held[at].revalue(prices(marks, rates, id, instrument));
             }
             for asset in traded.fees.iter() {
                 net -= paid[asset].revalue(rates.rate(AssetId(asset as u16)));

@@ -5,6 +5,7 @@ use crate::event::{Anomaly, BookInvalid, CommandKind, Event, EventKind, FeedStat
 use crate::fixed::{Money, Price, Qty};
 use crate::ids::{AssetId, InstrumentId, OrderId, StrategyId, VenueId};
 use crate::order::{OrderEvent, OrderState};
+use crate::risk::gate::Entry;
 
 /// Connection roles as they are numbered in [`EventKind::FeedStatus`].
 const ROLE_MARKET_DATA: u64 = 0;
@@ -21,16 +22,13 @@ impl Desk {
             return false;
         }
         self.session = Some(Session { epoch: epoch as u16, next_sequence: 1, config_hash: event.b });
-        self.gate.shutting_down = false;
-        self.gate.cold_plane_behind = false;
+        self.gate.switch(|switches| (switches.shutting_down, switches.cold_plane_behind) = (false, false));
         self.pending_fee = None;
         for venue in 0..self.gate.venue_count() {
             let venue = VenueId(venue as u8);
             if let Some(gate) = self.gate.venue_mut(venue) {
                 gate.market_data = FeedState::Down;
-                gate.order_entry = FeedState::Down;
-                gate.reconciled = false;
-                gate.skewed = false;
+                gate.set_entry(Entry::DOWN);
             }
             self.rounds[venue.index()].under_way = false;
         }
@@ -56,12 +54,13 @@ impl Desk {
                 state == FeedState::Down
             }
             ROLE_ORDER_ENTRY => {
-                gate.order_entry = state;
+                let entry = gate.entry();
+                gate.set_entry(Entry { state, reconciled: entry.reconciled && state != FeedState::Down, ..entry });
+                let switches = self.gate.switches();
                 if state == FeedState::Down {
-                    gate.reconciled = false;
                     self.rounds[venue.index()].under_way = false;
                     self.lose_link(Some(venue), false, event);
-                } else if state == FeedState::Up && (self.gate.halted.is_some() || self.gate.shutting_down) {
+                } else if state == FeedState::Up && (switches.halted.is_some() || switches.shutting_down) {
                     self.cancel_all(venue);
                 }
                 false
@@ -148,9 +147,9 @@ impl Desk {
         self.counters.reconciliations += 1;
         self.compare_balances(event);
         if let Some(gate) = self.gate.venue_mut(venue)
-            && gate.order_entry == FeedState::Up
+            && gate.entry().state == FeedState::Up
         {
-            gate.reconciled = true;
+            gate.set_entry(Entry { reconciled: true, ..gate.entry() });
         }
     }
 
@@ -186,17 +185,17 @@ impl Desk {
             }
             CommandKind::Resume => self.resume(),
             CommandKind::CancelAll => self.cancel_everything(),
-            CommandKind::Pause => self.gate.paused = true,
-            CommandKind::ColdPlaneBehind => self.gate.cold_plane_behind = event.a != 0,
+            CommandKind::Pause => self.gate.switch(|switches| switches.paused = true),
+            CommandKind::ColdPlaneBehind => self.gate.switch(|switches| switches.cold_plane_behind = event.a != 0),
             CommandKind::Shutdown => {
-                self.gate.shutting_down = true;
+                self.gate.switch(|switches| switches.shutting_down = true);
                 self.cancel_everything();
             }
             CommandKind::EnableStrategy => self.enable_strategy(event),
             CommandKind::ClockOffset => {
                 let skewed = (event.a as i64).unsigned_abs() > self.config.limits.clock_skew_max_ns;
                 match self.gate.venue_mut(event.venue_id()) {
-                    Some(gate) => gate.skewed = skewed,
+                    Some(gate) => gate.set_entry(Entry { skewed, ..gate.entry() }),
                     None => self.anomaly(Anomaly::UnknownId, event, u64::from(event.venue)),
                 }
             }
@@ -242,10 +241,10 @@ impl Desk {
     /// Stops trading and cancels everything. The first reason stands.
     #[cold]
     pub(super) fn halt(&mut self, reason: HaltReason) {
-        if self.gate.halted.is_some() {
+        if self.gate.switches().halted.is_some() {
             return;
         }
-        self.gate.halted = Some(reason);
+        self.gate.switch(|switches| switches.halted = Some(reason));
         self.counters.halts += 1;
         let output = Event { code: reason as u32, flags: flags::LAST, ..Event::new(EventKind::Halt, VenueId(0), self.times()) };
         self.push(output);

@@ -75,6 +75,12 @@ impl Default for Counters {
     }
 }
 
+/// One more. (Nothing happens 2^64 times.)
+#[inline]
+pub(super) fn count(counter: &mut u64) {
+    *counter = counter.wrapping_add(1);
+}
+
 impl Counters {
     /// Requests refused by risk, all reasons together.
     pub fn refused(&self) -> u64 {

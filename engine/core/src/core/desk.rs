@@ -5,6 +5,7 @@
 
 use super::counters::Counters;
 use super::due::DueQueue;
+use super::outputs::Outputs;
 use crate::book::Book;
 use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Anomaly, Event, EventKind, FeedState, HaltReason, Times};
@@ -108,7 +109,7 @@ pub struct Desk {
     strategy_outputs: u32,
     /// Outputs that strategies may cause with one input.
     strategy_outputs_max: u32,
-    pub(super) outputs: Vec<Event>,
+    pub(super) outputs: Outputs,
     outputs_max: usize,
     /// By instrument.
     pub(super) guards: Vec<Guard>,
@@ -164,6 +165,14 @@ impl Desk {
         }
     }
 
+    /// Asks for the memory that the next order will be put in.
+    #[inline]
+    pub(super) fn prefetch_next(&self) {
+        if let Some(next) = self.next_order_id(0) {
+            self.orders.prefetch_next(next);
+        }
+    }
+
     /// Touches what risk reads and the memory that the next order will be put in, so that it is in the caches then. Nothing
     /// changes.
     pub(super) fn touch(&mut self) {
@@ -173,9 +182,7 @@ impl Desk {
         self.orders.touch_open(TOUCHED_MAX);
         self.gate.touch();
         self.positions.touch(TOUCHED_MAX);
-        for room in self.outputs.spare_capacity_mut().iter_mut().take(OUTPUTS_TOUCHED) {
-            core::hint::black_box(room.write(Event::default()));
-        }
+        self.outputs.touch(OUTPUTS_TOUCHED);
     }
 
     pub(super) fn new(config: CoreConfig) -> Result<Desk, ConfigError> {
@@ -239,7 +246,7 @@ impl Desk {
             books_due: DueQueue::new(instruments),
             stale_books: IdSet::new(instruments),
             counters: Counters::default(),
-            outputs: Vec::with_capacity(outputs_max),
+            outputs: Outputs::new(outputs_max),
             outputs_max,
             strategy_outputs: 0,
             strategy_outputs_max: config.capacity.strategy_outputs,
@@ -283,9 +290,7 @@ impl Desk {
 
     #[inline]
     pub(super) fn push(&mut self, output: Event) {
-        if self.outputs.len() < self.outputs_max {
-            self.outputs.push(output);
-        } else {
+        if !self.outputs.push(output) {
             self.counters.outputs_lost += 1;
         }
     }
@@ -389,7 +394,7 @@ impl Desk {
     /// State of a venue's order entry.
     #[inline]
     pub fn order_entry(&self, venue: VenueId) -> FeedState {
-        self.gate.venue(venue).map_or(FeedState::Down, |v| v.order_entry)
+        self.gate.venue(venue).map_or(FeedState::Down, |v| v.entry().state)
     }
 
     /// State of a venue's market-data stream.
@@ -401,7 +406,7 @@ impl Desk {
     /// True if the venue's records were compared with ours since its order entry last came up.
     #[inline]
     pub fn reconciled(&self, venue: VenueId) -> bool {
-        self.gate.venue(venue).is_some_and(|v| v.reconciled)
+        self.gate.venue(venue).is_some_and(|v| v.entry().reconciled)
     }
 
     /// True while the strategy may open orders.
@@ -419,19 +424,19 @@ impl Desk {
     /// Why trading stopped, if it did.
     #[inline]
     pub fn halted(&self) -> Option<HaltReason> {
-        self.gate.halted
+        self.gate.switches().halted
     }
 
     /// True while the operator's pause lasts.
     #[inline]
     pub fn paused(&self) -> bool {
-        self.gate.paused
+        self.gate.switches().paused
     }
 
     /// True once the engine winds down.
     #[inline]
     pub fn shutting_down(&self) -> bool {
-        self.gate.shutting_down
+        self.gate.switches().shutting_down
     }
 
     /// True if the instrument is suspended: our record and the venue's disagreed.

@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `desk` | the state, and the answers to what strategies and reports ask |
 //! | `requests` | place, replace, cancel |
-//! | `reports` | order reports, fills, answers to questions |
+//! | `fills` | fills |
+//! | `reports` | other order reports, answers to questions |
 //! | `transitions` | the one place where an order changes |
 //! | `control` | session, connections, reconciliation, balances, commands, halts |
 //! | `watch` | time: overdue answers, stale books, losses |
 //! | `due` | what is to be looked at when |
+//! | `outputs` | what one input causes |
 //! | `counters` | what happened |
 //!
 //! All memory is taken by [`Core::new`]; [`Core::apply`] allocates nothing, and reads no clock.
@@ -20,6 +22,8 @@ mod control;
 pub mod counters;
 mod desk;
 mod due;
+mod fills;
+mod outputs;
 mod reports;
 mod requests;
 mod transitions;
@@ -130,13 +134,13 @@ impl Core {
         if self.inputs == self.hash_at {
             self.give_hash();
         }
-        &self.desk.outputs
+        self.desk.outputs.as_slice()
     }
 
     /// The outputs of the last input.
     #[inline]
     pub fn outputs(&self) -> &[Event] {
-        &self.desk.outputs
+        self.desk.outputs.as_slice()
     }
 
     /// A market-data message of this instrument is being read: asks for the memory that it will need. Changes nothing.
@@ -159,15 +163,22 @@ impl Core {
         }
     }
 
+    /// What is no level of a book.
+    #[inline(never)]
     fn apply_other(&mut self, event: &Event) {
+        if event.kind == EventKind::OrderFill as u8 { self.on_fill(event) } else { self.apply_rest(event) }
+    }
+
+    #[inline(never)]
+    fn apply_rest(&mut self, event: &Event) {
         match event.event_kind() {
             Some(EventKind::BookLevel | EventKind::TopOfBook | EventKind::BookTouch | EventKind::BookInvalid) => self.on_book(event),
             Some(EventKind::Trade) => self.on_trade(event),
+            Some(EventKind::OrderFill) => self.on_fill(event),
             Some(EventKind::FillFee) => self.desk.on_fee(event),
             Some(
                 kind @ (EventKind::OrderAck
                 | EventKind::OrderReject
-                | EventKind::OrderFill
                 | EventKind::OrderCanceled
                 | EventKind::CancelReject
                 | EventKind::OrderReplaced
@@ -179,6 +190,8 @@ impl Core {
                 self.desk.on_report(kind, event);
                 self.give_notices();
                 self.desk.keep_ready(false);
+                // Of all reports these are the quickest, and every order gets one of them.
+                self.desk.prefetch_next();
             }
             Some(EventKind::Timer) => self.on_timer(event),
             Some(EventKind::Command) => {

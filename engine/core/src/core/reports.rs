@@ -1,4 +1,4 @@
-//! Order reports: what venues say about our orders, merged into the table.
+//! Order reports: what venues say about our orders, merged into the table. (Fills: see [`super::fills`].)
 //!
 //! Reports come late, twice and in any order. The rules that make them converge:
 //!
@@ -7,12 +7,11 @@
 //!   unknown until the missing fills arrive, and asked for.
 //! - A snapshot older than what we saw since is no evidence ([`crate::config::Timing::reconcile_grace_ns`]).
 
-use super::desk::{Desk, Notice, PendingFee};
+use super::desk::{Desk, PendingFee};
 use crate::event::{Anomaly, Event, EventKind, HaltReason, QTY_UNSTATED, RejectReason, VALUE_MAX, VenueOrderStatus, flags};
 use crate::fixed::{Money, Price, Qty};
 use crate::ids::{AssetId, OrderId, VenueId};
 use crate::order::{Closing, Order, OrderEvent, OrderState, Slot};
-use crate::strategy::Fill;
 
 impl Desk {
     /// Takes the fee of the fill that follows.
@@ -49,7 +48,6 @@ impl Desk {
             EventKind::OrderAck => {
                 self.report(slot, OrderEvent::Ack, None, event, |_| {});
             }
-            EventKind::OrderFill => self.on_fill(slot, event),
             EventKind::OrderReject => self.on_reject(slot, event),
             EventKind::OrderCanceled => self.on_gone(slot, event, OrderState::Canceled),
             EventKind::OrderExpired => self.on_gone(slot, event, OrderState::Expired),
@@ -66,7 +64,7 @@ impl Desk {
 
     /// A report about an order that is not in the table.
     #[cold]
-    fn on_stranger(&mut self, kind: EventKind, event: &Event) {
+    pub(super) fn on_stranger(&mut self, kind: EventKind, event: &Event) {
         let foreign = event.order_id() == OrderId::NONE;
         match kind {
             EventKind::OrderStatus => {
@@ -176,76 +174,6 @@ impl Desk {
         });
     }
 
-    #[inline]
-    fn on_fill(&mut self, slot: Slot, event: &Event) {
-        let (price, qty, trade_id) = (event.order_price(), event.order_qty(), event.d);
-        let order = self.orders.get(slot);
-        let (id, strategy, instrument_id, side) = (order.id, order.strategy, order.instrument, order.side);
-        if self.orders.knows_fill(slot, trade_id) {
-            self.counters.repeated_fills += 1;
-            if !event.has(flags::SNAPSHOT) {
-                self.anomaly(Anomaly::DuplicateFill, event, id.0);
-            }
-            return;
-        }
-        if event.instrument_id() != instrument_id || event.side().is_some_and(|s| s != side) {
-            self.anomaly(Anomaly::ImpossibleTransition, event, id.0);
-            self.gate.suspend(instrument_id);
-            return;
-        }
-        let Some(instrument) = self.instruments.get(instrument_id) else { return };
-        let booked = match self.positions.on_fill(Some(strategy), instrument_id, instrument, side, price, qty) {
-            Ok(booked) => booked,
-            Err(_) => {
-                // It cannot be booked, so our record is wrong from here on.
-                self.anomaly(Anomaly::OutOfBounds, event, id.0);
-                self.gate.suspend(instrument_id);
-                return;
-            }
-        };
-        let mut paid = None;
-        if let Some(fee) = self.pending_fee.filter(|f| f.order == id && f.trade_id == trade_id && f.venue == event.venue_id()) {
-            paid = Some((fee.asset, fee.amount));
-            if self.positions.on_fee(Some(strategy), fee.venue, fee.asset, fee.amount).is_err() {
-                self.anomaly(Anomaly::OutOfBounds, event, id.0);
-            }
-        }
-        if !self.orders.remember_fill(slot, trade_id) {
-            self.gate.suspend(instrument_id);
-        }
-        self.counters.fills += 1;
-        let fill = Fill { order: id, instrument: instrument_id, side, price, qty, trade_id, fee: paid, maker: event.has(flags::MAKER) };
-        self.notify(Notice::Fill(strategy, fill));
-        self.fill_order(slot, event, qty, booked.notional);
-        let news = !event.has(flags::SNAPSHOT) && !event.has(flags::COLD);
-        if news && self.gate.record_fill(event.venue_id(), self.now_ns) {
-            self.halt(HaltReason::FillBurst);
-        }
-        self.check_losses_of(strategy);
-    }
-
-    /// The order's part of a booked fill.
-    #[inline]
-    fn fill_order(&mut self, slot: Slot, event: &Event, qty: Qty, notional: Money) {
-        let order = self.orders.get(slot);
-        let filled = Qty(order.filled.0.saturating_add(qty.0));
-        let total = order.qty_worst();
-        if filled > total {
-            let id = order.id;
-            self.anomaly(Anomaly::Overfill, event, id.0);
-        }
-        let happened = match self.orders.get(slot).closing {
-            _ if filled >= total => OrderEvent::FullFill,
-            Some(closing) if filled >= closing.filled => closing_event(closing.state),
-            Some(_) => OrderEvent::Owing,
-            None => OrderEvent::PartFill,
-        };
-        self.report_by(slot, happened, Some((qty, notional)), None, event, |order| {
-            order.filled = filled;
-            order.acked = true;
-        });
-    }
-
     /// What the venue says the order is, when asked.
     fn on_status(&mut self, slot: Slot, event: &Event) {
         let Some(status) = VenueOrderStatus::from_raw(event.code) else {
@@ -343,7 +271,7 @@ impl Desk {
 }
 
 /// The event of the table for "gone, with all its fills".
-const fn closing_event(state: OrderState) -> OrderEvent {
+pub(super) const fn closing_event(state: OrderState) -> OrderEvent {
     match state {
         OrderState::Filled => OrderEvent::StatusFilled,
         OrderState::Expired => OrderEvent::Expired,

@@ -1,13 +1,14 @@
 //! What strategies ask for: place, replace, cancel. Each passes the gate before it becomes an output.
 
+use super::counters::count;
 use super::desk::{Desk, Session};
 use crate::event::{Event, EventKind, FeedState, flags};
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
-use crate::order::entry::Reserved;
 use crate::order::table::Vacancy;
 use crate::order::{Order, OrderEvent, OrderState, Slot};
 use crate::risk::exposure::Place;
+use crate::risk::gate::Passed;
 use crate::risk::{Refusal, Request, View};
 use crate::strategy::NewOrder;
 
@@ -75,7 +76,7 @@ impl Desk {
         let id = OrderId::new(session.epoch, session.next_sequence);
         let vacancy = self.orders.vacancy(id);
         match self.gate.pass(request, &self.view(request)?) {
-            Some(reserved) => self.send_new(session, request, reserved, vacancy),
+            Some(passed) => self.send_new(session, request, &passed, vacancy),
             None => self.place_each(session, request),
         }
     }
@@ -84,13 +85,13 @@ impl Desk {
     pub fn place_both(&mut self, strategy: StrategyId, first: NewOrder, second: NewOrder) -> bool {
         let Some(session) = self.session else { return false };
         let (first, ahead) = (request(strategy, first), request(strategy, second));
-        let reserved = self.view(&first).and_then(|view| self.gate.check(&first, &view));
-        let Ok(reserved) = reserved else { return false };
+        let passed = self.view(&first).and_then(|view| self.gate.check(&first, &view));
+        let Ok(passed) = passed else { return false };
         if self.view(&ahead).and_then(|view| self.gate.check(&ahead, &view)).is_err() {
             return false;
         }
         let vacancy = self.orders.vacancy(OrderId::new(session.epoch, session.next_sequence));
-        match self.send_new(session, &first, reserved, vacancy) {
+        match self.send_another(session, &first, &passed, vacancy) {
             // Risk looks at the second again, with what the first one binds.
             Ok(_) => _ = self.place(strategy, second),
             Err(refusal) => self.refuse(&first, OrderId::NONE, refusal),
@@ -102,22 +103,28 @@ impl Desk {
     #[cold]
     #[inline(never)]
     fn place_each(&mut self, session: Session, request: &Request<'_>) -> Result<OrderId, Refusal> {
-        let reserved = self.gate.check_each(request, &self.view(request)?)?;
+        let passed = self.gate.check_each(request, &self.view(request)?)?;
         let id = OrderId::new(session.epoch, session.next_sequence);
-        self.send_new(session, request, reserved, self.orders.vacancy(id))
+        self.send_another(session, request, &passed, self.orders.vacancy(id))
+    }
+
+    /// As [`Desk::send_new`], off the path of a lone order that passes at once.
+    #[inline(never)]
+    fn send_another(
+        &mut self,
+        session: Session,
+        request: &Request<'_>,
+        passed: &Passed,
+        vacancy: Option<Vacancy>,
+    ) -> Result<OrderId, Refusal> {
+        self.send_new(session, request, passed, vacancy)
     }
 
     /// Sends a new order that has passed all checks.
     #[inline(always)]
-    fn send_new(
-        &mut self,
-        session: Session,
-        request: &Request<'_>,
-        reserved: Reserved,
-        vacancy: Option<Vacancy>,
-    ) -> Result<OrderId, Refusal> {
+    fn send_new(&mut self, session: Session, request: &Request<'_>, passed: &Passed, vacancy: Option<Vacancy>) -> Result<OrderId, Refusal> {
         let Request { strategy, instrument, side, price, qty, post_only, ioc, .. } = *request;
-        let venue = self.gate.venue_of(instrument).ok_or(Refusal::UnknownInstrument)?;
+        let (venue, reserved) = (self.gate.venue_of(instrument).ok_or(Refusal::UnknownInstrument)?, passed.reserved);
         if session.next_sequence == u32::MAX {
             return Err(Refusal::IdsExhausted);
         }
@@ -128,18 +135,17 @@ impl Desk {
         // What `change` would make of a new order with `OrderEvent::Send`, without the way there.
         let mut order = Order::new(id, strategy, instrument, venue, side, price, qty, self.now_ns);
         (order.state, order.post_only, order.ioc, order.reserved) = (OrderState::Pending, post_only, ioc, reserved);
-        let slot = vacancy.and_then(|vacancy| self.orders.insert_at(vacancy, order));
-        slot.ok_or(Refusal::TableFull)?;
-        if let Some(session) = &mut self.session {
-            session.next_sequence += 1;
+        let Some(vacancy) = vacancy else { return Err(Refusal::TableFull) };
+        if self.orders.insert_at(vacancy, order).is_none() {
+            return Err(Refusal::TableFull);
         }
+        self.session = Some(Session { next_sequence: session.next_sequence + 1, ..session });
         self.gate.record(request, venue, self.now_ns);
         if let Some(venue) = self.gate.venue_mut(venue) {
             venue.open += 1;
         }
-        let mark = self.positions.mark(instrument).unwrap_or_default();
-        self.gate.exposure.bind_new(Place { strategy, instrument, venue, side }, reserved, mark);
-        self.counters.submitted += 1;
+        self.gate.exposure.bind_new(Place { strategy, instrument, venue, side }, reserved, &passed.values);
+        count(&mut self.counters.submitted);
         let mode = (if post_only { flags::POST_ONLY } else { 0 }) | (if ioc { flags::IOC } else { 0 });
         let about = |kind: EventKind| Event {
             side: side as u8,

@@ -169,7 +169,8 @@ impl Desk {
     /// While trading is stopped, whatever still rests is cancelled again and again.
     fn wind_down(&mut self) {
         let every_ns = self.config.timing.ack_timeout_ns;
-        if self.gate.halted.is_some() || self.gate.shutting_down {
+        let switches = self.gate.switches();
+        if switches.halted.is_some() || switches.shutting_down {
             for venue in 0..self.gate.venue_count() {
                 let id = VenueId(venue as u8);
                 let rests = self.gate.venue(id).is_some_and(|v| v.open > 0);

@@ -68,7 +68,7 @@ pub struct Order {
     pub qty: Qty,
     /// Filled so far: the sum of booked fills.
     pub filled: Qty,
-    /// What a closed order counts for in the table's digest of closed orders.
+    /// What a closed order counts for in the table's digest of closed orders; 0 while it counts for nothing.
     pub(super) digest: u64,
 
     /// What it binds.
@@ -240,13 +240,13 @@ const DIGEST_KEYS: [u64; WORDS_CLOSED] = {
     keys
 };
 
-/// Mixes the words of a closed order. Pairs are multiplied independently of each other (the NH family of hash functions): a third of
-/// the time that a [`StateHasher`] takes, in which each word waits for the one before.
+/// Mixes the words of a closed order; never 0. Pairs are multiplied independently of each other (the NH family of hash functions):
+/// a third of the time that a [`StateHasher`] takes, in which each word waits for the one before.
 pub(super) fn digest(words: &[u64; WORDS_CLOSED]) -> u64 {
     let mut sum = 0u64;
     for (pair, keys) in words.chunks_exact(2).zip(DIGEST_KEYS.chunks_exact(2)) {
         let product = u128::from(pair[0].wrapping_add(keys[0])) * u128::from(pair[1].wrapping_add(keys[1]));
         sum = sum.wrapping_add(product as u64 ^ (product >> 64) as u64);
     }
-    sum
+    sum | 1
 }

@@ -107,8 +107,9 @@ impl FillMemory {
         self.free = entry.next;
         *entry = Entry { order, trade_id, next: chain.head };
         let before = chain.len;
-        *chain = Chain { head: number, len: before + 1 };
-        self.used += 1;
+        // No more than there are entries, both.
+        *chain = Chain { head: number, len: before.wrapping_add(1) };
+        self.used = self.used.wrapping_add(1);
         if before >= CHAIN_MAX {
             self.insert_index(*chain, if before == CHAIN_MAX { chain.len } else { 1 });
         }

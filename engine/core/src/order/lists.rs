@@ -41,49 +41,56 @@ impl Node {
     pub(super) const NEW: Node = Node { wait: Links::NONE, own: Links::NONE, ladder: Links::NONE, key: 0 };
 }
 
-/// Threads a node into or out of a list through one of its link fields.
+/// Threads a node into or out of a list through one of its link fields. [`NIL`] is no place of `nodes`: one look tells both
+/// whether there is a neighbour and that it is in range.
 macro_rules! list_ops {
-    ($push_before:ident, $remove:ident, $field:ident) => {
-        /// Inserts before `at` ([`NIL`]: at the tail).
+    ($append:ident, $remove:ident, $field:ident) => {
+        /// Makes `slot` the tail; returns its links, which are for the caller to write.
         #[inline]
-        pub(super) fn $push_before(nodes: &mut [Node], list: &mut List, at: u32, slot: u32) {
-            let prev = if at == NIL { list.tail } else { nodes[at as usize].$field.prev };
-            nodes[slot as usize].$field = Links { prev, next: at };
-            if prev == NIL {
-                list.head = slot;
-            } else {
-                nodes[prev as usize].$field.next = slot;
+        pub(super) fn $append(nodes: &mut [Node], list: &mut List, slot: u32) -> Links {
+            let prev = std::mem::replace(&mut list.tail, slot);
+            match nodes.get_mut(prev as usize) {
+                Some(before) => before.$field.next = slot,
+                None => list.head = slot,
             }
-            if at == NIL {
-                list.tail = slot;
-            } else {
-                nodes[at as usize].$field.prev = slot;
-            }
-            list.len += 1;
+            // No list is longer than there are nodes.
+            list.len = list.len.wrapping_add(1);
+            Links { prev, next: NIL }
         }
 
+        /// Takes a node out that is on the list. Its own links stay as they were.
         #[inline]
-        pub(super) fn $remove(nodes: &mut [Node], list: &mut List, slot: u32) {
-            let Links { prev, next } = nodes[slot as usize].$field;
-            if prev == NIL {
-                list.head = next;
-            } else {
-                nodes[prev as usize].$field.next = next;
+        pub(super) fn $remove(nodes: &mut [Node], list: &mut List, links: Links) {
+            let Links { prev, next } = links;
+            match nodes.get_mut(prev as usize) {
+                Some(before) => before.$field.next = next,
+                None => list.head = next,
             }
-            if next == NIL {
-                list.tail = prev;
-            } else {
-                nodes[next as usize].$field.prev = prev;
+            match nodes.get_mut(next as usize) {
+                Some(after) => after.$field.prev = prev,
+                None => list.tail = prev,
             }
-            nodes[slot as usize].$field = Links::NONE;
-            list.len -= 1;
+            list.len = list.len.wrapping_sub(1);
         }
     };
 }
 
-list_ops!(wait_insert, wait_remove, wait);
-list_ops!(own_insert, own_remove, own);
-list_ops!(ladder_insert, ladder_remove, ladder);
+list_ops!(wait_append, wait_remove, wait);
+list_ops!(own_append, own_remove, own);
+list_ops!(ladder_append, ladder_remove, ladder);
+
+/// Makes room for `slot` before `at` ([`NIL`]: at the tail); returns its links, which are for the caller to write.
+#[inline]
+pub(super) fn ladder_insert(nodes: &mut [Node], list: &mut List, at: u32, slot: u32) -> Links {
+    let Some(after) = nodes.get_mut(at as usize) else { return ladder_append(nodes, list, slot) };
+    let prev = std::mem::replace(&mut after.ladder.prev, slot);
+    match nodes.get_mut(prev as usize) {
+        Some(before) => before.ladder.next = slot,
+        None => list.head = slot,
+    }
+    list.len = list.len.wrapping_add(1);
+    Links { prev, next: at }
+}
 
 /// The open orders of an instrument and side, most aggressive first.
 #[derive(Clone, Copy, Debug)]

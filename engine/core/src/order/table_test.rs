@@ -6,6 +6,7 @@ use super::table::OrderTable;
 use crate::event::Side;
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
+use crate::state_hash::StateHasher;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,6 +21,12 @@ fn close(table: &mut OrderTable, id: OrderId, now_ns: u64) {
         o.state = OrderState::Canceled;
         o.reserved = Reserved::default();
     });
+}
+
+fn hash(table: &OrderTable) -> u64 {
+    let mut hasher = StateHasher::new();
+    table.hash_state(&mut hasher);
+    hasher.finish()
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn a_nearly_full_memory_of_fills_forgets_closed_orders_as_a_whole() {
 
 proptest! {
     #[test]
-    fn behaves_like_a_map_with_lists(steps in proptest::collection::vec((0u8..8, 0u32..40, 90i64..110, 0u64..6), 1..300)) {
+    fn behaves_like_a_map_with_lists(steps in proptest::collection::vec((0u8..12, 0u32..40, 90i64..110, 0u64..6), 1..300)) {
         let mut table = OrderTable::new(16, 24, 2, 1);
         // Open orders by id, with side and price; fills of every order that the table holds.
         let mut open: BTreeMap<OrderId, (Side, i64)> = BTreeMap::new();
@@ -128,6 +135,27 @@ proptest! {
                     if !known && table.remember_fill(slot, trade) {
                         fills.entry(id).or_default().insert(trade);
                     }
+                }
+                (8, Some(slot)) if open.contains_key(&id) => {
+                    table.complete(slot, now_ns);
+                    let order = table.get(slot);
+                    prop_assert_eq!((order.state, order.filled, order.reserved), (OrderState::Filled, order.qty, Reserved::default()));
+                    prop_assert_eq!(order.closed_ns, now_ns);
+                    open.remove(&id);
+                }
+                (9, _) => {
+                    // What closed lately is digested, here and there.
+                    let before = hash(&table);
+                    table.settle(trade as usize);
+                    prop_assert_eq!(hash(&table), before, "when that happens makes no difference");
+                }
+                (10, _) => table.keep_ready(trade == 0),
+                (11, Some(slot)) if open.contains_key(&id) => {
+                    table.update(slot, now_ns, |o| o.state = OrderState::Acked);
+                    let reserved = Reserved { qty: Qty(5), ..Reserved::default() };
+                    table.fill_part(slot, Qty(5), reserved);
+                    let order = table.get(slot);
+                    prop_assert_eq!((order.state, order.filled, order.reserved), (OrderState::PartiallyFilled, Qty(5), reserved));
                 }
                 _ => {}
             }

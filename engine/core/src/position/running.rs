@@ -9,7 +9,7 @@
 //! timer, and after fills for as long as no mark or rate has moved.
 
 use super::amounts::{ONE, fits, multiply};
-use super::{Position, Step};
+use super::{Position, PositionError, Step, money_of_unit};
 use crate::event::Side;
 use crate::fixed::{Money, Price, Qty};
 use crate::instrument::Instrument;
@@ -62,53 +62,81 @@ pub(super) struct Prices {
 pub(super) struct Held {
     pub position: Position,
     counted: i128,
-    prices: Prices,
+    /// The mark that it was reckoned at, and the rate of the quote asset.
+    mark: i64,
+    /// Units of [`Money`] of one price unit times one quantity unit. Known from the first fill on.
+    up: i64,
+    rate: Money,
 }
 
+const _: () = assert!(size_of::<Held>() == 128, "two cache lines");
+
 impl Held {
-    pub const FLAT: Held = Held { position: Position::FLAT, counted: 0, prices: Prices { mark: NO_MARK, rate: Money::ZERO } };
+    pub const FLAT: Held = Held { position: Position::FLAT, counted: 0, mark: NO_MARK, up: 0, rate: Money::ZERO };
+
+    /// The first fill is about to be taken.
+    #[inline]
+    pub fn meet(&mut self, instrument: &Instrument) {
+        self.up = money_of_unit(instrument);
+    }
+
+    /// What a fill would make of the position.
+    #[inline(always)]
+    pub fn step(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
+        self.position.step(instrument, self.up, side, price, qty)
+    }
+
+    /// As [`Held::step`], where an instrument is not one strategy's alone.
+    #[inline(never)]
+    pub fn another_step(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> Result<Step, PositionError> {
+        self.step(instrument, side, price, qty)
+    }
 
     /// Takes a fill. Returns by how much it counts for more.
     #[inline(always)]
-    pub fn fill(&mut self, instrument: &Instrument, step: &Step, side: Side, qty: Qty, now: Prices) -> i128 {
-        if self.position.qty.is_zero() || self.prices.mark == NO_MARK {
-            self.prices.mark = now.mark;
+    pub fn fill(&mut self, step: &Step, side: Side, qty: Qty, now: Prices) -> i128 {
+        if self.position.qty.is_zero() || self.mark == NO_MARK {
+            self.mark = now.mark;
         }
-        if self.prices.rate == Money::ZERO {
-            self.prices.rate = now.rate;
+        if self.rate == Money::ZERO {
+            self.rate = now.rate;
         }
         self.position.take(step, side, qty);
-        self.recount(instrument)
+        self.recount()
     }
 
     /// As [`Held::fill`], where an instrument is not one strategy's alone.
     #[inline(never)]
-    pub fn another_fill(&mut self, instrument: &Instrument, step: &Step, side: Side, qty: Qty, now: Prices) -> i128 {
-        self.fill(instrument, step, side, qty, now)
+    pub fn another_fill(&mut self, step: &Step, side: Side, qty: Qty, now: Prices) -> i128 {
+        self.fill(step, side, qty, now)
     }
 
     /// Takes the prices of now. Returns what it counts for.
-    pub fn revalue(&mut self, instrument: &Instrument, now: Prices) -> i128 {
-        self.prices = now;
-        self.recount(instrument);
+    pub fn revalue(&mut self, now: Prices) -> i128 {
+        (self.mark, self.rate) = (now.mark, now.rate);
+        self.recount();
         self.counted
     }
 
     #[inline(always)]
-    fn recount(&mut self, instrument: &Instrument) -> i128 {
-        let (position, Prices { mark, rate }) = (&self.position, self.prices);
-        let mut now = count(position.realised, rate);
-        if !position.qty.is_zero() && mark != NO_MARK {
-            now += count(position.unrealised(instrument, Price(mark)), rate);
-        }
-        now - std::mem::replace(&mut self.counted, now)
+    fn recount(&mut self) -> i128 {
+        let position = &self.position;
+        let open = !position.qty.is_zero() && self.mark != NO_MARK;
+        let unrealised = if open { position.unrealised_at(self.up, Price(self.mark)) } else { Money::ZERO };
+        let now = if self.rate == ONE {
+            bounded(position.realised).wrapping_add(bounded(unrealised))
+        } else {
+            count(position.realised, self.rate) + count(unrealised, self.rate)
+        };
+        // Both are below 2^(COUNTED_BITS + 1).
+        now.wrapping_sub(std::mem::replace(&mut self.counted, now))
     }
 
     pub fn hash_state(&self, hasher: &mut StateHasher) {
         self.position.hash_state(hasher);
         hasher.write_i128(self.counted);
-        hasher.write_i64(self.prices.mark);
-        hasher.write_money(self.prices.rate);
+        hasher.write_i64(self.mark);
+        hasher.write_money(self.rate);
     }
 }
 

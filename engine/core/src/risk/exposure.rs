@@ -12,12 +12,18 @@ use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::entry::{Order, Reserved};
-use crate::position::{Positions, checked_notional};
+use crate::position::{Balance, Positions, checked_notional};
 use crate::prefetch::prefetch;
 use crate::state_hash::StateHasher;
 
 /// Bound on one value: sums over 65,536 of them fit, and no limit reaches it.
 pub(super) const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000_000_000 + 1;
+/// Adds a difference of values to a sum of values, which fits: see [`VALUE_CEILING`].
+#[inline(always)]
+fn add_value(sum: &mut i128, more: i128) {
+    *sum = sum.wrapping_add(more);
+}
+
 /// Binary places of [`Unit::value`].
 const UNIT_BITS: u32 = 20;
 /// Binary places of a fee rate.
@@ -78,6 +84,8 @@ struct Lane {
     position: i64,
     /// Units of [`Money`] of one quantity unit of the base asset.
     base_up: i64,
+    /// By the side of an order: where what it holds is, in [`Exposure::holds`].
+    holds: [u32; 2],
     base: AssetId,
     quote: AssetId,
     /// Its unit: index into [`Exposure::units`].
@@ -85,6 +93,8 @@ struct Lane {
     /// It is in [`Exposure::active`].
     active: bool,
 }
+
+const _: () = assert!(size_of::<Lane>() == 64, "one cache line");
 
 impl Lane {
     #[inline]
@@ -212,46 +222,47 @@ fn value_fast(unit: u64, qty: i64, mark: Price) -> Option<i128> {
 /// As [`value_fast`], for any amounts: what does not fit is the ceiling.
 #[cold]
 fn value_wide(unit: i128, qty: i64, mark: Price) -> i128 {
-    wide(qty, mark.0).checked_mul(unit).map_or(VALUE_CEILING, |value| (value >> UNIT_BITS).min(VALUE_CEILING))
+    wide(qty, mark.0).checked_mul(unit).map_or(VALUE_CEILING, |value| (value >> UNIT_BITS).clamp(-VALUE_CEILING, VALUE_CEILING))
 }
 
 /// Amounts of one asset over all venues.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 struct Flow {
-    /// Traded into the asset so far, fees not counted.
-    net: i128,
-    /// Open orders that bring it in.
-    open_in: i128,
-    /// Open orders that pay it away.
-    open_out: i128,
-    /// Largest net amount allowed.
+    /// The net amount (all that was traded into the asset, fees not counted) with all open orders filled that bring it in, and its
+    /// opposite with all filled that pay it away.
+    worst: [i128; 2],
+    /// Largest net amount allowed, on either side.
     max: i128,
 }
+
+/// Places of [`Flow::worst`].
+const IN: usize = 0;
+const OUT: usize = 1;
 
 impl Flow {
     /// So much more is open that brings it in, and so much was brought in.
     #[inline(always)]
     fn bring_in(&mut self, open: i128, traded: i128) {
-        self.open_in += open;
-        self.net = sum(self.net, traded);
+        self.worst[IN] = sum(self.worst[IN], sum(open, traded));
+        self.worst[OUT] = difference(self.worst[OUT], traded);
     }
 
     /// So much more is open that pays it away, and so much was paid.
     #[inline(always)]
     fn pay_out(&mut self, open: i128, traded: i128) {
-        self.open_out += open;
-        self.net = difference(self.net, traded);
+        self.worst[OUT] = sum(self.worst[OUT], sum(open, traded));
+        self.worst[IN] = difference(self.worst[IN], traded);
     }
 
-    #[inline]
-    fn exceeds(&self, into: bool, more: i128) -> bool {
-        if self.max == i128::MAX || more <= 0 {
-            return false;
-        }
+    #[inline(always)]
+    fn exceeds(&self, way: usize, more: i128) -> bool {
         // A sum that does not fit exceeds everything: there is no limit that an amount as large keeps.
-        let worst = if into { self.net.checked_add(self.open_in) } else { self.open_out.checked_sub(self.net) };
-        worst.and_then(|worst| worst.checked_add(more)).is_none_or(|worst| worst > self.max)
+        let over = match self.worst[way].checked_add(more) {
+            Some(worst) => worst > self.max,
+            None => self.max != i128::MAX,
+        };
+        over && more > 0
     }
 }
 
@@ -330,13 +341,14 @@ impl Exposure {
             open: [0; 2],
             position: 0,
             base_up: POW10[usize::from(Money::SCALE - instrument.qty_scale)],
+            holds: [instrument.quote, instrument.base].map(|asset| (instrument.venue.index() * asset_max.len() + asset.index()) as u32),
             base: instrument.base,
             quote: instrument.quote,
             unit: unit_of(instrument),
             active: false,
         };
         let lanes = table.iter().map(|(_, instrument)| lane(instrument)).collect();
-        let flow = |max: &Option<Money>| Flow { net: 0, open_in: 0, open_out: 0, max: max.map_or(i128::MAX, |max| max.0) };
+        let flow = |max: &Option<Money>| Flow { worst: [0; 2], max: max.map_or(i128::MAX, |max| max.0) };
         Exposure {
             instruments: table.len(),
             assets: asset_max.len(),
@@ -355,14 +367,36 @@ impl Exposure {
 
     #[inline]
     fn own_index(&self, strategy: StrategyId, instrument: InstrumentId) -> usize {
-        strategy.index() * self.instruments + instrument.index()
+        // A place of a table that is in memory: no product or sum is too large.
+        strategy.index().wrapping_mul(self.instruments).wrapping_add(instrument.index())
     }
 
-    /// Takes a new order with all that it binds.
-    #[inline]
-    pub(crate) fn bind_new(&mut self, place: Place, reserved: Reserved, mark: Price) {
-        let change = Change { qty: reserved.qty.0, notional: reserved.notional.0, hold: reserved.hold.0, traded: 0, paid: 0 };
-        self.take(place, change, mark);
+    /// Takes a new order with all that it binds, and the values that [`Exposure::outlook`] foretold.
+    #[inline(always)]
+    pub(crate) fn bind_new(&mut self, place: Place, reserved: Reserved, values: &Values) {
+        let Place { strategy, instrument: id, venue, side } = place;
+        let at = self.own_index(strategy, id);
+        let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
+        lane.open[side.index()] += reserved.qty.0;
+        own.open[side.index()] += reserved.qty.0;
+        (lane.gross, own.gross) = (values.gross, values.own_gross);
+        let (active, base, quote) = (lane.active & own.active, lane.base.index(), lane.quote.index());
+        let (more, held) = (wide(reserved.qty.0, lane.base_up), lane.holds[side.index()] as usize);
+        self.by_venue[venue.index()] = values.venue;
+        self.by_strategy[strategy.index()] = values.strategy;
+        self.total = values.total;
+        self.holds[held] += reserved.hold.0;
+        let (into, out, [brought, paid]) = match side {
+            Side::Buy => (base, quote, [more, reserved.notional.0]),
+            Side::Sell => (quote, base, [reserved.notional.0, more]),
+        };
+        let brought_in = &mut self.flows[into].worst[IN];
+        *brought_in = sum(*brought_in, brought);
+        let paid_out = &mut self.flows[out].worst[OUT];
+        *paid_out = sum(*paid_out, paid);
+        if !active {
+            self.activate(strategy, id);
+        }
     }
 
     /// Takes a change of what an order binds.
@@ -385,25 +419,27 @@ impl Exposure {
         let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
         lane.open[side.index()] += change.qty;
         own.open[side.index()] += change.qty;
-        let traded = change.traded * side.sign();
-        lane.position += traded;
-        own.position += traded;
+        // Copies of positions, which are known to fit.
+        let traded = change.traded.wrapping_mul(side.sign());
+        lane.position = lane.position.wrapping_add(traded);
+        own.position = own.position.wrapping_add(traded);
         let unit = &self.units[usize::from(lane.unit)];
         let (worst, own_worst) = (lane.extremes().worst(), own.extremes().worst());
         let gross = unit.value(worst, mark);
         // Where only one strategy trades, what it has is all there is.
         let own_gross = if own_worst == worst { gross } else { unit.value(own_worst, mark) };
-        let more = gross - std::mem::replace(&mut lane.gross, gross);
-        self.by_venue[venue.index()] += more;
-        self.total += more;
-        self.by_strategy[strategy.index()] += own_gross - std::mem::replace(&mut own.gross, own_gross);
+        let more = gross.wrapping_sub(std::mem::replace(&mut lane.gross, gross));
+        let own_more = own_gross.wrapping_sub(std::mem::replace(&mut own.gross, own_gross));
+        add_value(&mut self.by_venue[venue.index()], more);
+        add_value(&mut self.by_strategy[strategy.index()], own_more);
+        add_value(&mut self.total, more);
         if !(lane.active & own.active) {
             self.activate(strategy, id);
         }
         let lane = &self.lanes[id.index()];
         let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
         let (base, base_traded) = (wide(change.qty, lane.base_up), wide(change.traded, lane.base_up));
-        let held = venue.index() * self.assets + if side == Side::Buy { quote_asset } else { base_asset };
+        let held = lane.holds[side.index()] as usize;
         self.holds[held] += change.hold;
         match side {
             Side::Buy => {
@@ -532,11 +568,21 @@ impl Exposure {
         self.holds.get(venue.index() * self.assets + asset.index()).map_or(Money::ZERO, |&h| Money(h))
     }
 
+    /// What is left of what an order on a side is paid with, of these balances (by `venue * assets + asset`).
+    #[inline(always)]
+    pub(super) fn left(&self, standing: &Standing<'_>, side: Side, balances: &[Balance]) -> i128 {
+        let at = standing.holds[side.index()] as usize;
+        match (balances.get(at), self.holds.get(at)) {
+            (Some(balance), Some(&held)) => difference(balance.total.0, held),
+            _ => 0,
+        }
+    }
+
     /// True if the net amount of an asset would pass its limit, were everything open filled that moves it in the direction of
     /// `into`, and `more` besides. What adds nothing passes.
-    #[inline]
+    #[inline(always)]
     pub fn flow_exceeds(&self, asset: AssetId, into: bool, more: i128) -> bool {
-        self.flows[asset.index()].exceeds(into, more)
+        self.flows[asset.index()].exceeds(if into { IN } else { OUT }, more)
     }
 
     /// What an order in an instrument is measured against.
@@ -549,21 +595,16 @@ impl Exposure {
             gross: lane.gross,
             own_gross: own.gross,
             base_up: lane.base_up,
+            holds: lane.holds,
             base: lane.base,
             quote: lane.quote,
             unit: &self.units[usize::from(lane.unit)],
         }
     }
 
-    /// Gross values with `added` more open on `side`: of the venue, of the strategy and of everything; `None` if that
-    /// does not raise the instrument's own value. `mark` is the price to value this instrument at.
-    #[inline]
-    pub fn gross_with(&self, strategy: StrategyId, id: InstrumentId, venue: VenueId, side: Side, added: Qty, mark: Price) -> Gross {
-        self.gross_from(&self.standing(strategy, id), strategy, venue, side, added, mark)
-    }
-
+    /// What `added` more open on `side` would make of the values. `mark` is the price to value this instrument at.
     #[inline(always)]
-    pub(super) fn gross_from(
+    pub(super) fn outlook(
         &self,
         standing: &Standing<'_>,
         strategy: StrategyId,
@@ -571,22 +612,22 @@ impl Exposure {
         side: Side,
         added: Qty,
         mark: Price,
-    ) -> Gross {
-        let mut gross = Gross { venue: None, total: None, strategy: None };
+    ) -> Outlook {
         let unit = standing.unit;
-        let then = standing.all.worst_with(side, added.0);
-        let value = unit.value(then, mark);
-        if then > standing.all.worst() {
-            let change = value - standing.gross;
-            gross.venue = Some(Money(self.by_venue[venue.index()] + change));
-            gross.total = Some(Money(self.total + change));
-        }
-        let own_then = standing.own.worst_with(side, added.0);
-        if own_then > standing.own.worst() {
-            let change = if own_then == then { value } else { unit.value(own_then, mark) } - standing.own_gross;
-            gross.strategy = Some(Money(self.by_strategy[strategy.index()] + change));
-        }
-        gross
+        let (then, own_then) = (standing.all.worst_with(side, added.0), standing.own.worst_with(side, added.0));
+        let gross = unit.value(then, mark);
+        // Where only one strategy trades, what it has is all there is.
+        let own_gross = if own_then == then { gross } else { unit.value(own_then, mark) };
+        // Sums of values fit: see `VALUE_CEILING`.
+        let (change, own_change) = (gross.wrapping_sub(standing.gross), own_gross.wrapping_sub(standing.own_gross));
+        let values = Values {
+            gross,
+            own_gross,
+            venue: self.by_venue[venue.index()].wrapping_add(change),
+            strategy: self.by_strategy[strategy.index()].wrapping_add(own_change),
+            total: self.total.wrapping_add(change),
+        };
+        Outlook { values, raises: then > standing.all.worst(), raises_own: own_then > standing.own.worst() }
     }
 
     /// Gross value of everything in the reporting asset, open orders filled, as of the last look.
@@ -658,7 +699,8 @@ impl Exposure {
         for (asset, (flow, open)) in self.flows.iter().zip(flows).enumerate() {
             let venues = (0..self.by_venue.len()).map(|venue| VenueId(venue as u8));
             let traded = venues.filter_map(|venue| positions.ledger.account(venue, AssetId(asset as u16))).map(|account| account.traded.0);
-            assert_eq!((flow.net, [flow.open_in, flow.open_out]), (traded.sum(), open), "what moves asset {asset}");
+            let net = traded.sum::<i128>();
+            assert_eq!(flow.worst, [net + open[0], open[1] - net], "what moves asset {asset}");
         }
     }
 
@@ -671,9 +713,8 @@ impl Exposure {
             hasher.write_i128(gross);
         }
         for flow in &self.flows {
-            hasher.write_i128(flow.net);
-            hasher.write_i128(flow.open_in);
-            hasher.write_i128(flow.open_out);
+            hasher.write_i128(flow.worst[IN]);
+            hasher.write_i128(flow.worst[OUT]);
         }
         let units = self.lanes.iter().map(|lane| &self.units[usize::from(lane.unit)].value);
         for &amount in self.holds.iter().chain(units) {
@@ -691,6 +732,7 @@ pub(super) struct Standing<'a> {
     gross: i128,
     own_gross: i128,
     pub base_up: i64,
+    holds: [u32; 2],
     pub base: AssetId,
     pub quote: AssetId,
     unit: &'a Unit,
@@ -704,15 +746,27 @@ impl Standing<'_> {
     }
 }
 
-/// Gross values after an order; `None` where it raises nothing.
+/// Gross values in the reporting asset once an order is open: of its instrument, of all and of its strategy, and the sums over them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Gross {
+pub struct Values {
+    gross: i128,
+    own_gross: i128,
     /// Of its venue.
-    pub venue: Option<Money>,
-    /// Of everything.
-    pub total: Option<Money>,
+    pub(super) venue: i128,
     /// Of its strategy.
-    pub strategy: Option<Money>,
+    pub(super) strategy: i128,
+    /// Of everything.
+    pub(super) total: i128,
+}
+
+/// What an order would make of the values. An order that raises nothing keeps every limit, whatever prices made of the sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    pub values: Values,
+    /// It raises what the instrument can become.
+    pub raises: bool,
+    /// The same of its strategy's part.
+    pub raises_own: bool,
 }
 
 #[cfg(test)]

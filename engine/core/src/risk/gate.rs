@@ -8,9 +8,10 @@
 //! 64 bits where the exact ones take 128. It may only say yes where the other would, with the same result (in builds with debug
 //! assertions both are asked each time); whatever it is not sure of it leaves to the other.
 
-use super::exposure::{Exposure, VALUE_CEILING, bind, fee_at, fee_rate};
+use super::exposure::{Exposure, VALUE_CEILING, Values, bind, fee_at, fee_rate};
 use super::loss::LossWatch;
 use super::refusal::Refusal;
+use super::step::Step;
 use super::window::Window;
 use crate::book::Book;
 use crate::config::{ConfigError, CoreConfig, GlobalLimits};
@@ -50,13 +51,13 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// The largest total quantity that may be in force once it is sent.
-    #[inline]
+    #[inline(always)]
     fn worst_qty(&self) -> Qty {
         self.replaces.map_or(self.qty, |order| order.qty_worst().max(self.qty))
     }
 
     /// The most aggressive price that may be in force once it is sent.
-    #[inline]
+    #[inline(always)]
     fn worst_price(&self) -> Price {
         match (self.replaces, self.side) {
             (None, _) => self.price,
@@ -81,13 +82,22 @@ pub struct View<'a> {
     pub positions: &'a Positions,
 }
 
+/// What a request that passed all checks binds from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Passed {
+    /// Of itself.
+    pub reserved: Reserved,
+    /// The values that risk will find when it is open (of a new order).
+    pub(crate) values: Values,
+}
+
 /// Limits of one instrument, defaults filled in. The first two cache lines are what [`Gate::pass`] reads; everything in them
 /// holds the instrument's own rules as well.
 #[repr(C, align(64))]
 #[derive(Clone, Debug)]
 struct InstrumentGate {
-    tick: u64,
-    lot: u64,
+    tick: Step,
+    lot: Step,
     /// At least 1.
     qty_min: i64,
     /// At most [`VALUE_MAX`].
@@ -95,10 +105,10 @@ struct InstrumentGate {
     /// Bounds on price times quantity.
     raw_min: u64,
     raw_max: u64,
+
     /// Units of [`Money`] of one price unit times one quantity unit.
     up: u64,
     stale_after_ns: u64,
-
     /// For post-only orders and for others.
     fee_rates: [u64; 2],
     /// Units of [`Money`] of one quantity unit.
@@ -111,18 +121,22 @@ struct InstrumentGate {
     can_post_only: bool,
     suspended: bool,
     venue: VenueId,
+    /// Powers of two of tick and lot.
+    shifts: [u8; 2],
     order_min: Qty,
     order_max: Qty,
     notional_max: Money,
 }
+
+const _: () = assert!(core::mem::offset_of!(InstrumentGate, order_min) <= 128, "what `pass` reads fills two cache lines");
 
 impl InstrumentGate {
     /// Takes over the rules of the instrument now in force.
     fn take_rules(&mut self, instrument: &Instrument) {
         let up = i128::from(POW10[usize::from(Money::SCALE - instrument.price_scale - instrument.qty_scale)]);
         // No price and no quantity passes a rule that makes no sense.
-        self.tick = u64::try_from(instrument.tick.0).unwrap_or(u64::MAX).max(1);
-        self.lot = u64::try_from(instrument.lot.0).unwrap_or(u64::MAX).max(1);
+        let step = |step: i64| Step::new(u64::try_from(step).unwrap_or(u64::MAX));
+        ((self.tick, self.shifts[0]), (self.lot, self.shifts[1])) = (step(instrument.tick.0), step(instrument.lot.0));
         self.qty_min = self.order_min.max(instrument.qty_min).0.max(1);
         self.qty_max = self.order_max.min(instrument.qty_max).0.min(VALUE_MAX);
         let raw_min = (instrument.notional_min.0.max(0) + up - 1) / up;
@@ -142,7 +156,7 @@ impl InstrumentGate {
         let (price, qty) = (request.price.0, request.qty.0);
         let in_bounds = (1..=VALUE_MAX).contains(&price) & (self.qty_min..=self.qty_max).contains(&qty);
         let Some(raw) = raw(price, qty).filter(|_| in_bounds) else { return false };
-        let in_steps = (price as u64).is_multiple_of(self.tick) & (qty as u64).is_multiple_of(self.lot);
+        let in_steps = self.tick.divides(price as u64, self.shifts[0]) & self.lot.divides(qty as u64, self.shifts[1]);
         let can = !request.post_only | (!request.ioc & self.can_post_only);
         let distance = u128::from(price.abs_diff(reference.0)) * 1_000_000;
         let collar = u128::from(reference.0.unsigned_abs()) * u128::from(self.price_collar_ppm);
@@ -169,6 +183,35 @@ fn raw(price: i64, qty: i64) -> Option<u64> {
     u64::try_from(wide(price, qty)).ok()
 }
 
+/// State of a venue's order entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Up or down.
+    pub state: FeedState,
+    /// The venue's records were compared with ours since it last came up.
+    pub reconciled: bool,
+    /// The venue's clock is too far from ours.
+    pub skewed: bool,
+}
+
+impl Entry {
+    /// As at the start of a session.
+    pub const DOWN: Entry = Entry { state: FeedState::Down, reconciled: false, skewed: false };
+}
+
+/// What stops all trading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Switches {
+    /// Stopped, and why.
+    pub halted: Option<HaltReason>,
+    /// Paused by the operator.
+    pub paused: bool,
+    /// The engine is stopping.
+    pub shutting_down: bool,
+    /// The cold plane cannot keep up.
+    pub cold_plane_behind: bool,
+}
+
 /// Limits and state of one venue.
 #[repr(C, align(64))]
 #[derive(Clone, Debug)]
@@ -177,14 +220,11 @@ pub struct VenueGate {
     /// Open orders on it.
     pub open: u32,
     open_orders_max: u32,
-    /// Order entry.
-    pub order_entry: FeedState,
+    entry: Entry,
+    /// By all of `entry`, orders can be sent.
+    ready: bool,
     /// Market-data stream.
     pub market_data: FeedState,
-    /// Its records were compared with ours since order entry last came up.
-    pub reconciled: bool,
-    /// Its clock is too far from ours.
-    pub skewed: bool,
     require_reconcile: bool,
     check_balance: bool,
     order_rate: Window,
@@ -192,6 +232,20 @@ pub struct VenueGate {
     cancel_rate: Window,
     rejects: Window,
     fills: Window,
+}
+
+impl VenueGate {
+    /// Order entry.
+    #[inline]
+    pub fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// Order entry changed.
+    pub fn set_entry(&mut self, entry: Entry) {
+        self.entry = entry;
+        self.ready = entry.state == FeedState::Up && (entry.reconciled || !self.require_reconcile) && !entry.skewed;
+    }
 }
 
 /// Limits and state of one strategy.
@@ -229,14 +283,9 @@ struct LastOrder {
 #[repr(C, align(64))]
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Stopped, and why.
-    pub halted: Option<HaltReason>,
-    /// Paused by the operator.
-    pub paused: bool,
-    /// The engine is stopping.
-    pub shutting_down: bool,
-    /// The cold plane cannot keep up.
-    pub cold_plane_behind: bool,
+    /// One of `switches` is set.
+    stopped: bool,
+    switches: Switches,
     order_rate: Window,
     instruments: Vec<InstrumentGate>,
     venues: Vec<VenueGate>,
@@ -261,8 +310,8 @@ impl Gate {
                 return Err(ConfigError::MissingLimit { name: format!("limits of {}", instrument.symbol) });
             };
             let mut gate = InstrumentGate {
-                tick: 0,
-                lot: 0,
+                tick: Step::new(1).0,
+                lot: Step::new(1).0,
                 qty_min: 0,
                 qty_max: 0,
                 raw_min: 0,
@@ -278,6 +327,7 @@ impl Gate {
                 can_post_only: false,
                 suspended: false,
                 venue: instrument.venue,
+                shifts: [0; 2],
                 order_min: own.order_min,
                 order_max: own.order_max,
                 notional_max: own.notional_max,
@@ -287,9 +337,8 @@ impl Gate {
         }
         let venue = |v: &crate::config::VenueConfig| VenueGate {
             market_data: FeedState::Down,
-            order_entry: FeedState::Down,
-            reconciled: false,
-            skewed: false,
+            entry: Entry::DOWN,
+            ready: false,
             open: 0,
             require_reconcile: v.require_reconcile,
             check_balance: v.check_balance,
@@ -330,17 +379,28 @@ impl Gate {
             order_rate: Window::new(limits.order_rate),
             exposure: Exposure::new(config.strategies.len(), &config.instruments, config.venues.len(), &asset_max),
             loss: LossWatch::new(limits.daily_loss_max, Some(limits.drawdown_max)),
-            halted: None,
-            paused: false,
-            shutting_down: false,
-            cold_plane_behind: false,
+            stopped: false,
+            switches: Switches::default(),
             limits,
         })
     }
 
     #[inline]
     fn seat(&self, strategy: StrategyId, instrument: InstrumentId) -> usize {
-        strategy.index() * self.instruments.len() + instrument.index()
+        // A place of a table that is in memory: no product or sum is too large.
+        strategy.index().wrapping_mul(self.instruments.len()).wrapping_add(instrument.index())
+    }
+
+    /// What stops all trading.
+    #[inline]
+    pub fn switches(&self) -> Switches {
+        self.switches
+    }
+
+    /// Changes what stops all trading.
+    pub fn switch(&mut self, change: impl FnOnce(&mut Switches)) {
+        change(&mut self.switches);
+        self.stopped = self.switches != Switches::default();
     }
 
     /// A venue, if the id is in range.
@@ -410,8 +470,7 @@ impl Gate {
 
     /// The operator resumes: halt, pause, suspensions and breakers are lifted.
     pub fn resume(&mut self) {
-        self.halted = None;
-        self.paused = false;
+        self.switch(|switches| (switches.halted, switches.paused) = (None, false));
         for instrument in &mut self.instruments {
             instrument.suspended = false;
         }
@@ -424,33 +483,35 @@ impl Gate {
     /// True while the strategy may open orders at all.
     #[inline]
     pub fn is_open_to(&self, strategy: StrategyId) -> bool {
-        self.switches(strategy).is_ok()
+        self.check_switches(strategy).is_ok()
     }
 
     #[inline]
-    fn switches(&self, strategy: StrategyId) -> Result<(), Refusal> {
-        if self.halted.is_some() {
+    fn check_switches(&self, strategy: StrategyId) -> Result<(), Refusal> {
+        let switches = &self.switches;
+        if switches.halted.is_some() {
             return Err(Refusal::Halted);
         }
-        if self.paused {
+        if switches.paused {
             return Err(Refusal::Paused);
         }
-        if self.shutting_down {
+        if switches.shutting_down {
             return Err(Refusal::ShuttingDown);
         }
         if !self.strategies.get(strategy.index()).is_some_and(|s| s.enabled) {
             return Err(Refusal::StrategyDisabled);
         }
-        if self.cold_plane_behind {
+        if switches.cold_plane_behind {
             return Err(Refusal::ColdPlaneBehind);
         }
         Ok(())
     }
 
-    /// All checks of a new order or a replace. `Ok`: what the order binds from now on.
-    pub fn check(&self, request: &Request<'_>, view: &View<'_>) -> Result<Reserved, Refusal> {
+    /// All checks of a new order or a replace.
+    #[inline(never)]
+    pub fn check(&self, request: &Request<'_>, view: &View<'_>) -> Result<Passed, Refusal> {
         match self.pass(request, view) {
-            Some(reserved) => Ok(reserved),
+            Some(passed) => Ok(passed),
             None => self.check_each(request, view),
         }
     }
@@ -466,8 +527,8 @@ impl Gate {
     }
 
     /// All checks at once; `None` if one of them refuses, or may refuse. See the module header.
-    #[inline]
-    pub(crate) fn pass(&self, request: &Request<'_>, view: &View<'_>) -> Option<Reserved> {
+    #[inline(always)]
+    pub(crate) fn pass(&self, request: &Request<'_>, view: &View<'_>) -> Option<Passed> {
         let passed = self.pass_at_once(request, view);
         if cfg!(debug_assertions) && passed.is_some() {
             assert_eq!(passed.ok_or(Refusal::Halted), self.check_each(request, view), "passed at once, not one by one: {request:?}");
@@ -475,29 +536,32 @@ impl Gate {
         passed
     }
 
-    #[inline]
-    fn pass_at_once(&self, request: &Request<'_>, view: &View<'_>) -> Option<Reserved> {
+    #[inline(always)]
+    fn pass_at_once(&self, request: &Request<'_>, view: &View<'_>) -> Option<Passed> {
         let Request { strategy, instrument: id, side, .. } = *request;
         let gate = self.instruments.get(id.index())?;
         let venue = self.venues.get(gate.venue.index())?;
         let own = self.strategies.get(strategy.index())?;
         let seat = self.seats.get(self.seat(strategy, id))?;
         let now_ns = view.now_ns;
-        let stopped = self.halted.is_some() | self.paused | self.shutting_down | self.cold_plane_behind | !own.enabled | !seat.allowed;
-        let down = (venue.order_entry != FeedState::Up) | (venue.require_reconcile & !venue.reconciled) | venue.skewed;
+        let stopped = self.stopped | !own.enabled | !seat.allowed;
         let in_rate = own.order_rate.allows(now_ns) & venue.order_rate.allows(now_ns);
         let in_rates = in_rate & self.order_rate.allows(now_ns) & venue.message_rate.allows(now_ns);
-        if stopped | down | !gate.open | gate.suspended | !in_rates {
+        if stopped | !venue.ready | !gate.open | gate.suspended | !in_rates {
             return None;
         }
         let reference = view.book.mid().filter(|mid| mid.0 > 0 && view.book.age_ns(now_ns) <= gate.stale_after_ns)?;
-        if !gate.takes(request, reference) || view.orders.crosses(id, side, request.price) {
+        if !gate.takes(request, reference) {
+            return None;
+        }
+        let (open_orders, crosses) = view.orders.resting(id, side, request.price)?;
+        if crosses {
             return None;
         }
         let before = match request.replaces {
             Some(order) => order.reserved,
             None => {
-                let room = (view.orders.open_of_instrument(id) < gate.open_orders_max)
+                let room = (open_orders < gate.open_orders_max)
                     & (venue.open < venue.open_orders_max)
                     & (view.orders.open_of_strategy(strategy) < own.open_orders_max)
                     & (view.orders.open_len() < self.limits.open_orders_max)
@@ -512,9 +576,8 @@ impl Gate {
         let after = gate.bind(request)?;
         let standing = self.exposure.standing(strategy, id);
         let added = (after.qty.0 - before.qty.0).max(0);
-        let in_positions =
-            (standing.all.towards(side, added) <= gate.position_max) & (standing.own.towards(side, added) <= seat.position_max.0);
-        if added > 0 && !in_positions {
+        // An order that adds nothing to what is too much already may pass all the same, here and below: that is for the other to say.
+        if (standing.all.towards(side, added) > gate.position_max) | (standing.own.towards(side, added) > seat.position_max.0) {
             return None;
         }
         let buying = side == Side::Buy;
@@ -523,18 +586,15 @@ impl Gate {
         if too_much || !standing.is_priced() {
             return None;
         }
-        let gross = self.exposure.gross_from(&standing, strategy, gate.venue, side, Qty(added), reference);
-        let in_exposures = gross.venue.is_none_or(|g| g <= venue.exposure_max)
-            && gross.strategy.is_none_or(|g| g <= own.exposure_max)
-            && gross.total.is_none_or(|g| g <= self.limits.exposure_max);
-        let paid_in = if buying { standing.quote } else { standing.base };
+        let values = self.exposure.outlook(&standing, strategy, gate.venue, side, Qty(added), reference).values;
+        let in_exposures =
+            values.venue <= venue.exposure_max.0 && values.strategy <= own.exposure_max.0 && values.total <= self.limits.exposure_max.0;
         let more = after.hold.0 - before.hold.0;
-        let paid = more <= 0 || !venue.check_balance || more <= self.available(gate.venue, paid_in, view);
-        (in_exposures && paid).then_some(after)
+        let paid = !venue.check_balance || more <= self.exposure.left(&standing, side, view.positions.ledger.balances());
+        (in_exposures && paid).then_some(Passed { reserved: after, values })
     }
 
     /// What is left of an asset on a venue, holds counted.
-    #[inline(always)]
     fn available(&self, venue: VenueId, asset: AssetId, view: &View<'_>) -> i128 {
         view.positions.ledger.total(venue, asset).0.saturating_sub(self.exposure.held(venue, asset).0)
     }
@@ -542,8 +602,8 @@ impl Gate {
     /// The checks one by one, in their order: the first that fails is the reason.
     #[cold]
     #[inline(never)]
-    pub(crate) fn check_each(&self, request: &Request<'_>, view: &View<'_>) -> Result<Reserved, Refusal> {
-        self.switches(request.strategy)?;
+    pub(crate) fn check_each(&self, request: &Request<'_>, view: &View<'_>) -> Result<Passed, Refusal> {
+        self.check_switches(request.strategy)?;
         let seat = &self.seats[self.seat(request.strategy, request.instrument)];
         if !seat.allowed {
             return Err(Refusal::InstrumentNotAllowed);
@@ -560,10 +620,10 @@ impl Gate {
         self.open_orders(request, view)?;
         self.positions(request, seat, added, view)?;
         let after = bind(view.instrument, request.side, request.worst_price(), open_qty, request.post_only);
-        self.exposures(request, added, before, after, reference, view)?;
+        let values = self.exposures(request, added, before, after, reference, view)?;
         self.balance(request, before, after, view)?;
         self.rates(request, view)?;
-        Ok(after)
+        Ok(Passed { reserved: after, values })
     }
 
     /// True if the order can only bring the position nearer to zero, with all open orders of its side filled.
@@ -576,13 +636,14 @@ impl Gate {
 
     fn venue_and_market(&self, request: &Request<'_>, reducing: bool, view: &View<'_>) -> Result<(), Refusal> {
         let venue = &self.venues[view.instrument.venue.index()];
-        if venue.order_entry != FeedState::Up {
+        let entry = venue.entry;
+        if entry.state != FeedState::Up {
             return Err(Refusal::OrderEntryDown);
         }
-        if venue.require_reconcile && !venue.reconciled {
+        if venue.require_reconcile && !entry.reconciled {
             return Err(Refusal::NotReconciled);
         }
-        if venue.skewed {
+        if entry.skewed {
             return Err(Refusal::ClockSkew);
         }
         match view.instrument.status {
@@ -719,7 +780,7 @@ impl Gate {
         after: Reserved,
         reference: Price,
         view: &View<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Values, Refusal> {
         let instrument = view.instrument;
         let buying = request.side == Side::Buy;
         let notional = after.notional.0 - before.notional.0;
@@ -731,17 +792,19 @@ impl Gate {
             return Err(Refusal::NoReference);
         }
         let (strategy, id) = (request.strategy, request.instrument);
-        let gross = self.exposure.gross_with(strategy, id, instrument.venue, request.side, added, reference);
-        if gross.venue.is_some_and(|g| g > self.venues[instrument.venue.index()].exposure_max) {
+        let standing = self.exposure.standing(strategy, id);
+        let outlook = self.exposure.outlook(&standing, strategy, instrument.venue, request.side, added, reference);
+        let values = outlook.values;
+        if outlook.raises && values.venue > self.venues[instrument.venue.index()].exposure_max.0 {
             return Err(Refusal::ExposureVenue);
         }
-        if gross.strategy.is_some_and(|g| g > self.strategies[strategy.index()].exposure_max) {
+        if outlook.raises_own && values.strategy > self.strategies[strategy.index()].exposure_max.0 {
             return Err(Refusal::ExposureStrategy);
         }
-        if gross.total.is_some_and(|g| g > self.limits.exposure_max) {
+        if outlook.raises && values.total > self.limits.exposure_max.0 {
             return Err(Refusal::ExposureTotal);
         }
-        Ok(())
+        Ok(values)
     }
 
     fn balance(&self, request: &Request<'_>, before: Reserved, after: Reserved, view: &View<'_>) -> Result<(), Refusal> {
@@ -849,18 +912,19 @@ impl Gate {
 
     /// Writes the state.
     pub fn hash_state(&self, hasher: &mut StateHasher) {
-        hasher.write_u64(self.halted.map_or(u64::MAX, |reason| reason as u64));
-        hasher.write_bool(self.paused);
-        hasher.write_bool(self.shutting_down);
-        hasher.write_bool(self.cold_plane_behind);
+        let Switches { halted, paused, shutting_down, cold_plane_behind } = self.switches;
+        hasher.write_u64(halted.map_or(u64::MAX, |reason| reason as u64));
+        hasher.write_bool(paused);
+        hasher.write_bool(shutting_down);
+        hasher.write_bool(cold_plane_behind);
         for instrument in &self.instruments {
             hasher.write_bool(instrument.suspended);
         }
         for venue in &self.venues {
             hasher.write_u32(venue.market_data as u32);
-            hasher.write_u32(venue.order_entry as u32);
-            hasher.write_bool(venue.reconciled);
-            hasher.write_bool(venue.skewed);
+            hasher.write_u32(venue.entry.state as u32);
+            hasher.write_bool(venue.entry.reconciled);
+            hasher.write_bool(venue.entry.skewed);
             hasher.write_u32(venue.open);
             for window in [&venue.order_rate, &venue.message_rate, &venue.cancel_rate, &venue.rejects, &venue.fills] {
                 window.hash_state(hasher);

@@ -5,6 +5,7 @@
 //! - [`exposure`]: what open orders bind and what all of it is worth: sums kept in step with every change, so that
 //!   a check reads a handful of numbers and walks nothing.
 //! - [`loss`]: daily loss and drawdown.
+//! - `step`: multiples of ticks and lots, without a division.
 //! - [`window`]: at most so many within so long.
 //!
 //! The one idea: *limits hold in the worst case.* An order that is open in any state (unknown included) counts as
@@ -14,6 +15,7 @@ pub mod exposure;
 pub mod gate;
 pub mod loss;
 pub mod refusal;
+mod step;
 pub mod window;
 
 pub use exposure::Exposure;
