@@ -61,7 +61,7 @@ fn repeat(mut step: impl FnMut(&mut Counter) -> anyhow::Result<()>) -> anyhow::R
 type Function = fn() -> anyhow::Result<()>;
 
 /// The hot functions.
-const FUNCTIONS: [(&str, Function); 25] = [
+const FUNCTIONS: [(&str, Function); 27] = [
     ("binance_depth_json", codecs::binance_depth_json),
     ("binance_ticker_json", codecs::binance_ticker_json),
     ("binance_depth_sbe", codecs::binance_depth_sbe),
@@ -72,7 +72,9 @@ const FUNCTIONS: [(&str, Function); 25] = [
     ("order_placed", orders::order_placed),
     ("order_filled", orders::order_filled),
     ("arbitrage_pair", strategies::arbitrage_pair),
+    ("arbitrage_none", strategies::arbitrage_none),
     ("quotes_moved", strategies::quotes_moved),
+    ("quotes_kept", strategies::quotes_kept),
     ("tls_open_300", network::tls_open),
     ("tls_seal_300", network::tls_seal),
     ("tcp_segment_in", network::tcp_segment_in),

@@ -1,4 +1,5 @@
-//! What the strategies that are shipped do with a change of the book: both legs of an arbitrage, both quotes moved.
+//! What the strategies that are shipped do with a change of the book: both legs of an arbitrage, both quotes moved; and with
+//! the changes, nearly all there are, that cause nothing.
 
 use crate::repeat;
 use anyhow::ensure;
@@ -42,7 +43,8 @@ fn other_bid(price: i64, qty: i64, times: Times) -> Event {
     Event::book_level(OTHER_VENUE, OTHER, Side::Buy, Price(price), Qty(qty), times.core_ns, times).with(flags::LAST)
 }
 
-pub fn arbitrage_pair() -> anyhow::Result<()> {
+/// Arbitrage between two venues, of which the other has one level a side.
+fn arbitrage() -> anyhow::Result<Session> {
     let instruments = [TRADED, OTHER];
     let make = |config: &CoreConfig| {
         let made = Arbitrage::new(
@@ -58,6 +60,11 @@ pub fn arbitrage_pair() -> anyhow::Result<()> {
         let mark = if side == Side::Buy { flags::CLEAR } else { flags::LAST };
         session.core.apply(&Event::book_level(OTHER_VENUE, OTHER, side, Price(price), Qty(COIN), 1, times).with(mark));
     }
+    Ok(session)
+}
+
+pub fn arbitrage_pair() -> anyhow::Result<()> {
+    let mut session = arbitrage()?;
     repeat(|counter| {
         let times = later(&mut session);
         let (chance, gone, core) = (other_bid(DEAR, COIN / 20, times), other_bid(DEAR, 0, times), &mut session.core);
@@ -75,27 +82,31 @@ pub fn arbitrage_pair() -> anyhow::Result<()> {
     })
 }
 
-pub fn quotes_moved() -> anyhow::Result<()> {
+/// A change at the touch: bids outweigh asks there, or asks bids, so the fair price moves by some ticks.
+fn touch(heavy: bool, times: Times) -> Event {
+    let qty = if heavy { 100 * COIN } else { COIN / 100 };
+    Event::book_level(VENUE, TRADED, Side::Buy, Price(BID), Qty(qty), times.core_ns, times).with(flags::LAST)
+}
+
+/// Market making, both quotes resting.
+fn market_making(parameters: MarketMakingParameters) -> anyhow::Result<Session> {
     let make = |config: &CoreConfig| {
-        let made = MarketMaking::new(
-            MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() },
-            &config.instruments,
-            &[TRADED],
-        );
+        let made = MarketMaking::new(parameters, &config.instruments, &[TRADED]);
         made.map(|made| Box::new(made) as Box<dyn Strategy>)
     };
     let mut session = session(&MARKETS[..1], &[TRADED], make)?;
-    // Bids outweigh asks at the touch, or asks bids: the fair price moves by some ticks.
-    let touch = |heavy: bool, times: Times| {
-        let qty = if heavy { 100 * COIN } else { COIN / 100 };
-        Event::book_level(VENUE, TRADED, Side::Buy, Price(BID), Qty(qty), times.core_ns, times).with(flags::LAST)
-    };
     // Both quotes were placed when the book came.
     let times = later(&mut session);
     let placed: Vec<OrderId> = session.core.desk().orders().iter_open().map(|order| order.id).collect();
     for order in placed {
         session.core.apply(&Event::order_report(EventKind::OrderAck, VENUE, TRADED, order, times));
     }
+    Ok(session)
+}
+
+pub fn quotes_moved() -> anyhow::Result<()> {
+    let parameters = MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() };
+    let mut session = market_making(parameters)?;
     let mut heavy = true;
     repeat(|counter| {
         heavy = !heavy;
@@ -109,6 +120,34 @@ pub fn quotes_moved() -> anyhow::Result<()> {
             let (order, price, qty) = (replace.order_id(), replace.order_price(), replace.order_qty());
             core.apply(&Event::order_replaced(VENUE, TRADED, order, price, qty, times));
         }
+        Ok(())
+    })
+}
+
+/// The touch changes, but not by as much as quotes are moved for.
+pub fn quotes_kept() -> anyhow::Result<()> {
+    let mut session = market_making(MarketMakingParameters { refresh_ppm: 100_000, edge_min_ppm: 0, ..MarketMakingParameters::default() })?;
+    let mut heavy = true;
+    repeat(|counter| {
+        heavy = !heavy;
+        let (change, core) = (touch(heavy, later(&mut session)), &mut session.core);
+        let mut caused = usize::MAX;
+        counter.count(|| caused = core.apply(black_box(&change)).len());
+        ensure!(caused == 0 && core.desk().orders().open_len() == 2, "both quotes stay, and {caused} outputs");
+        Ok(())
+    })
+}
+
+/// The touch changes, but the other venue's does not pay.
+pub fn arbitrage_none() -> anyhow::Result<()> {
+    let mut session = arbitrage()?;
+    let mut heavy = true;
+    repeat(|counter| {
+        heavy = !heavy;
+        let (change, core) = (touch(heavy, later(&mut session)), &mut session.core);
+        let mut caused = usize::MAX;
+        counter.count(|| caused = core.apply(black_box(&change)).len());
+        ensure!(caused == 0, "{caused} outputs");
         Ok(())
     })
 }

@@ -587,7 +587,7 @@ impl Book {
     /// The middle between best bid and ask, rounded down to a price unit.
     #[inline]
     pub fn mid(&self) -> Option<Price> {
-        self.top().map(|(bid, ask)| Price((bid.price.0 + ask.price.0).div_euclid(2)))
+        self.top().map(|(bid, ask)| Price((bid.price.0 + ask.price.0) >> 1))
     }
 
     /// Number of depth levels held on a side (0 while invalid).
@@ -605,7 +605,12 @@ impl Book {
     /// All levels of a side, best first, quote and depth merged. Empty while the book is invalid.
     #[inline]
     pub fn levels(&self, side: Side) -> Levels<'_> {
-        let mut depth = self.ladders[side.index()].walk();
+        let depth = self.ladders[side.index()].walk();
+        if self.is_valid() && !self.quote.usable { Levels { quote: None, depth } } else { self.levels_merged(side, depth) }
+    }
+
+    #[inline(never)]
+    fn levels_merged<'a>(&'a self, side: Side, mut depth: Walk<'a>) -> Levels<'a> {
         let mut quote = None;
         if !self.is_valid() {
             depth.end();

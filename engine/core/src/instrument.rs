@@ -90,20 +90,34 @@ impl Instrument {
     /// Rounds a price down to the tick.
     #[inline]
     pub fn floor_to_tick(&self, price: Price) -> Price {
-        Price(price.0.div_euclid(self.tick.0) * self.tick.0)
+        Price(price.0 - over(price.0, self.tick.0))
     }
 
     /// Rounds a price up to the tick.
     #[inline]
     pub fn ceil_to_tick(&self, price: Price) -> Price {
-        Price(-((-price.0).div_euclid(self.tick.0)) * self.tick.0)
+        let over = over(price.0, self.tick.0);
+        Price(price.0 - over + if over == 0 { 0 } else { self.tick.0 })
     }
 
     /// Rounds a (non-negative) quantity down to the lot.
     #[inline]
     pub fn floor_to_lot(&self, qty: Qty) -> Qty {
-        Qty(qty.0.div_euclid(self.lot.0) * self.lot.0)
+        Qty(qty.0 - over(qty.0, self.lot.0))
     }
+}
+
+/// By how much a value is beyond a multiple of a step.
+#[inline]
+fn over(value: i64, step: i64) -> i64 {
+    // Signs take as long as the division.
+    if value >= 0 && step > 0 { (value as u64 % step as u64) as i64 } else { over_signed(value, step) }
+}
+
+#[cold]
+#[inline(never)]
+fn over_signed(value: i64, step: i64) -> i64 {
+    value.rem_euclid(step)
 }
 
 /// Why an instrument cannot be added.
@@ -276,6 +290,20 @@ mod tests {
         assert_eq!(instrument.ceil_to_tick(Price(105)), Price(105));
         assert_eq!(instrument.floor_to_tick(Price(-1)), Price(-5));
         assert_eq!(instrument.floor_to_lot(Qty(1_999)), Qty(1_000));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn rounding_is_that_of_a_whole_division(
+            value in proptest::prelude::prop_oneof![-1_000_i64..1_000, i64::MIN / 2..i64::MAX / 2],
+            step in proptest::prelude::prop_oneof![1_i64..100, 1..i64::MAX / 4],
+        ) {
+            let instrument = Instrument { tick: Price(step), lot: Qty(step), ..btc_usdt() };
+            let (floor, ceil) = (value.div_euclid(step) * step, -(-value).div_euclid(step) * step);
+            proptest::prop_assert_eq!(instrument.floor_to_tick(Price(value)), Price(floor));
+            proptest::prop_assert_eq!(instrument.ceil_to_tick(Price(value)), Price(ceil));
+            proptest::prop_assert_eq!(instrument.floor_to_lot(Qty(value)), Qty(floor));
+        }
     }
 
     #[test]

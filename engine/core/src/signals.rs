@@ -19,7 +19,12 @@ const SECOND_NS: f64 = 1e9;
 /// Weight that remains of old information after `dt_ns`, with time constant `tau_ns`: in (0, 1].
 #[inline]
 pub fn decay(dt_ns: u64, tau_ns: u64) -> f64 {
-    let tau = tau_ns.max(1) as f64;
+    kept(dt_ns, tau_ns.max(1) as f64)
+}
+
+/// As [`decay`]; `tau` is at least 1.
+#[inline]
+fn kept(dt_ns: u64, tau: f64) -> f64 {
     tau / (tau + dt_ns as f64)
 }
 
@@ -48,6 +53,12 @@ pub fn imbalance(book: &Book, levels: usize) -> f64 {
     if bids + asks > 0.0 { (bids - asks) / (bids + asks) } else { 0.0 }
 }
 
+/// What a deviation over one second is multiplied by to be one over `horizon_ns`.
+#[inline]
+pub fn horizon_root(horizon_ns: u64) -> f64 {
+    (horizon_ns as f64 / SECOND_NS).sqrt()
+}
+
 /// Order-flow imbalance (Cont, Kukanov, Stoikov, "The price impact of order book events", 2014): net quantity added at or
 /// taken from the best quotes, decayed over time.
 ///
@@ -55,7 +66,8 @@ pub fn imbalance(book: &Book, levels: usize) -> f64 {
 /// marks the value before: positive when buyers gain.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderFlowImbalance {
-    tau_ns: u64,
+    /// Nanoseconds, at least 1.
+    tau: f64,
     last: Option<(Level, Level)>,
     updated_ns: u64,
     /// Decayed sum of `e`, in quantity units.
@@ -67,7 +79,8 @@ pub struct OrderFlowImbalance {
 impl OrderFlowImbalance {
     /// With time constant `tau_ns` nanoseconds.
     pub const fn new(tau_ns: u64) -> OrderFlowImbalance {
-        OrderFlowImbalance { tau_ns, last: None, updated_ns: 0, flow: 0.0, activity: 0.0 }
+        let tau = if tau_ns == 0 { 1.0 } else { tau_ns as f64 };
+        OrderFlowImbalance { tau, last: None, updated_ns: 0, flow: 0.0, activity: 0.0 }
     }
 
     /// Takes the top of the book after a message. Call [`OrderFlowImbalance::reset`] when the book becomes invalid.
@@ -80,20 +93,20 @@ impl OrderFlowImbalance {
         if (old_bid, old_ask) == (bid, ask) {
             return;
         }
-        // Quantities are far below what sums of four need (`VALUE_MAX`).
         let when = |condition: bool, level: Level| if condition { level.qty.0 } else { 0 };
-        let bids = when(bid.price >= old_bid.price, bid).saturating_sub(when(bid.price <= old_bid.price, old_bid));
-        let asks = when(ask.price >= old_ask.price, old_ask).saturating_sub(when(ask.price <= old_ask.price, ask));
-        let event = bids.saturating_add(asks);
-        let keep = decay(now_ns.saturating_sub(self.updated_ns), self.tau_ns);
+        // Quantities are positive, so differences fit.
+        let bids = when(bid.price >= old_bid.price, bid).wrapping_sub(when(bid.price <= old_bid.price, old_bid));
+        let asks = when(ask.price >= old_ask.price, old_ask).wrapping_sub(when(ask.price <= old_ask.price, ask));
+        let event = bids.saturating_add(asks) as f64;
+        let keep = kept(now_ns.saturating_sub(self.updated_ns), self.tau);
         self.updated_ns = self.updated_ns.max(now_ns);
-        self.flow = self.flow * keep + event as f64;
-        self.activity = self.activity * keep + event.unsigned_abs() as f64;
+        self.flow = self.flow * keep + event;
+        self.activity = self.activity * keep + event.abs();
     }
 
     /// Forgets everything: the next update starts afresh.
     pub fn reset(&mut self) {
-        *self = OrderFlowImbalance::new(self.tau_ns);
+        *self = OrderFlowImbalance { tau: self.tau, ..OrderFlowImbalance::new(1) };
     }
 
     /// Net flow in quantity units, as of the last update.
@@ -188,7 +201,7 @@ impl EwmaVolatility {
     /// Relative standard deviation over `horizon_ns` nanoseconds.
     #[inline]
     pub fn over(&self, horizon_ns: u64) -> f64 {
-        self.per_sqrt_second() * (horizon_ns as f64 / SECOND_NS).sqrt()
+        self.per_sqrt_second() * horizon_root(horizon_ns)
     }
 
     /// Returns taken so far.
@@ -286,6 +299,41 @@ mod tests {
             ofi.update(level(100, 10), level(102, 10), 5);
             ofi.update(bid, ask, 5);
             assert_eq!(ofi.flow(), want, "{bid:?} {ask:?}");
+        }
+    }
+
+    proptest! {
+        /// As the published formula has it, with every difference bounded and every time turned into a float as it is used.
+        #[test]
+        #[allow(clippy::float_cmp)]
+        fn order_flow_is_the_plain_sum(
+            tau_ns in prop_oneof![0_u64..3, any::<u64>()],
+            changes in proptest::collection::vec(
+                ((-2_i64..2, 1..=i64::MAX), (-2_i64..2, prop_oneof![1_i64..5, 1..=i64::MAX]), prop_oneof![0_u64..3, 0..=u64::MAX / 8]), 1..8,
+            ),
+        ) {
+            let mut ofi = OrderFlowImbalance::new(tau_ns);
+            let (mut now_ns, mut flow, mut activity) = (0, 0.0, 0.0);
+            let (mut last, mut last_ns): (Option<(Level, Level)>, u64) = (None, 0);
+            for ((bid, bid_qty), (ask, ask_qty), later_ns) in changes {
+                now_ns += later_ns;
+                let (bid, ask) = (level(100 + bid, bid_qty), level(110 + ask, ask_qty));
+                ofi.update(bid, ask, now_ns);
+                if last == Some((bid, ask)) {
+                    continue;
+                }
+                if let Some((old_bid, old_ask)) = last.replace((bid, ask)) {
+                    let when = |condition: bool, level: Level| if condition { level.qty.0 } else { 0 };
+                    let bids = when(bid.price >= old_bid.price, bid).saturating_sub(when(bid.price <= old_bid.price, old_bid));
+                    let asks = when(ask.price >= old_ask.price, old_ask).saturating_sub(when(ask.price <= old_ask.price, ask));
+                    let event = bids.saturating_add(asks);
+                    let keep = decay(now_ns - last_ns, tau_ns);
+                    flow = flow * keep + event as f64;
+                    activity = activity * keep + event.unsigned_abs() as f64;
+                }
+                last_ns = now_ns;
+                prop_assert_eq!((ofi.flow, ofi.activity, ofi.updated_ns), (flow, activity, last_ns));
+            }
         }
     }
 

@@ -4,6 +4,10 @@
 //! room that the position limit leaves, by what the account can pay for, and by the instrument's largest order,
 //! rounds it down to the lot, and refuses it (with the reason) if what is left is below the venue's minimum.
 //! It never rounds up, so no bound is passed for the sake of a minimum.
+//!
+//! As in the gate, the common case is here twice: amounts that exist fit 64 bits once they are in units of the instrument, and
+//! an account nearly always has far more than an order takes. [`Sizer::size_at_once`] and [`Units::takes`] answer for these; what they
+//! are not sure of they leave to the exact form.
 
 use crate::event::{Side, VALUE_MAX};
 use crate::fixed::{Money, POW10, Price, Qty, wide};
@@ -33,18 +37,95 @@ pub struct Bounds {
     pub side: Side,
     /// Limit price.
     pub price: Price,
-    /// Position now (positive = long).
-    pub position: Qty,
-    /// Largest position, long or short.
-    pub position_max: Qty,
-    /// Base asset available on the venue.
-    pub base_available: Money,
-    /// Quote asset available on the venue.
-    pub quote_available: Money,
+    /// What the position limit leaves: [`inventory_room`].
+    pub room: Qty,
+    /// Available on the venue of what the order spends: the quote asset when buying, the base asset when selling.
+    pub available: Money,
     /// Fee of this order in millionths, kept free in the quote asset when buying.
     pub fee_ppm: i32,
     /// Relative standard deviation of the price over the horizon of interest (0.001 = 10 basis points).
     pub volatility: f64,
+}
+
+/// What amounts of one instrument are counted in. Scales never change, so neither do these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Units {
+    /// Units of [`Money`] of one price unit times one quantity unit.
+    pub raw: u64,
+    /// Units of [`Money`] of one quantity unit.
+    pub qty: u64,
+}
+
+impl Units {
+    /// Of an instrument whose scales are within bounds.
+    pub fn of(instrument: &Instrument) -> Units {
+        let up = |scale: u8| POW10[usize::from(Money::SCALE.saturating_sub(scale))] as u64;
+        Units { raw: up(instrument.price_scale + instrument.qty_scale), qty: up(instrument.qty_scale) }
+    }
+
+    /// True only if the instrument takes an order of `qty`, which is on lot, and `available` of what the side spends pays for it,
+    /// a fee of `fee_ppm` included: [`check_minimum`] and [`affordable`] would leave it as it is. False says nothing.
+    #[inline(always)]
+    pub fn takes(&self, instrument: &Instrument, side: Side, price: Price, qty: Qty, available: Money, fee_ppm: i32) -> bool {
+        /// A fee below a thirty-second part.
+        const FEE_PPM_MAX: i32 = 31_250;
+        let in_bounds = (1..=VALUE_MAX).contains(&price.0) & (1..=VALUE_MAX).contains(&qty.0);
+        let within = (qty >= instrument.qty_min) & (qty <= instrument.qty_max);
+        let Ok(raw) = u64::try_from(wide(price.0, qty.0)) else { return false };
+        // Below 2^124.
+        let notional = u128::from(raw).wrapping_mul(u128::from(self.raw)) as i128;
+        let spent = match side {
+            Side::Buy => notional.wrapping_add((notional >> 5) + 1),
+            Side::Sell => u128::from(qty.0 as u64).wrapping_mul(u128::from(self.qty)) as i128,
+        };
+        in_bounds & within & (notional >= instrument.notional_min.0) & (fee_ppm <= FEE_PPM_MAX) & (spent <= available.0)
+    }
+}
+
+/// A [`Sizing`] made ready for one instrument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizer {
+    sizing: Sizing,
+    units: Units,
+    /// A notional in price units times quantity units, rounded down; 0 if that is not what is wanted, or does not fit.
+    raw: u64,
+}
+
+impl Sizer {
+    /// For an instrument whose scales are within bounds.
+    pub fn new(sizing: Sizing, instrument: &Instrument) -> Sizer {
+        let units = Units::of(instrument);
+        let raw = match sizing {
+            Sizing::Notional(amount) => u64::try_from(amount.0 / i128::from(units.raw)).unwrap_or(0),
+            Sizing::Fixed(_) | Sizing::VolatilityScaled { .. } => 0,
+        };
+        Sizer { sizing, units, raw }
+    }
+
+    /// As [`size`], but says nothing of why there is nothing to trade.
+    #[inline]
+    pub fn size(&self, instrument: &Instrument, bounds: &Bounds) -> Option<Qty> {
+        let (quick, exact) = (self.size_at_once(instrument, bounds), size(&self.sizing, instrument, bounds).ok());
+        debug_assert!(quick.is_none() || quick == exact, "sized at once {quick:?}, not step by step: {bounds:?}");
+        exact
+    }
+
+    /// As [`Sizer::size`], if 64 bits do and the account pays for all of it: `None` says nothing.
+    #[inline(always)]
+    pub fn size_at_once(&self, instrument: &Instrument, bounds: &Bounds) -> Option<Qty> {
+        let Bounds { side, price, room, available, fee_ppm, volatility } = *bounds;
+        let divisor = u64::try_from(price.0).ok().filter(|&price| price > 0)?;
+        let wanted = match self.sizing {
+            Sizing::Fixed(qty) => qty.0,
+            Sizing::Notional(_) => i64::try_from(self.raw / divisor).ok()?,
+            sizing @ Sizing::VolatilityScaled { .. } => sizing.wanted(instrument, price, volatility).0,
+        };
+        let most = wanted.min(room.0).min(instrument.qty_max.0);
+        let lot = u64::try_from(instrument.lot.0).ok().filter(|&lot| lot > 0)?;
+        let most = u64::try_from(most).ok()?;
+        let qty = Qty((most - most % lot) as i64);
+        self.units.takes(instrument, side, price, qty, available, fee_ppm).then_some(qty)
+    }
 }
 
 /// Why there is nothing to trade.
@@ -81,18 +162,22 @@ pub fn qty_for_notional(instrument: &Instrument, amount: Money, price: Price) ->
 /// How much an order on `side` may add before the position passes `position_max`; zero if it is there already.
 #[inline]
 pub fn inventory_room(side: Side, position: Qty, position_max: Qty) -> Qty {
-    Qty(position_max.0.saturating_sub(position.0.saturating_mul(side.sign())).max(0))
+    let room = match side {
+        Side::Buy => position_max.0.saturating_sub(position.0),
+        Side::Sell => position_max.0.saturating_add(position.0),
+    };
+    Qty(room.max(0))
 }
 
 /// How much the account can pay for: base on hand when selling; quote on hand, less the fee, when buying.
 #[inline]
 pub fn affordable(instrument: &Instrument, bounds: &Bounds) -> Qty {
     match bounds.side {
-        Side::Sell => Qty(bounds.base_available.to_scaled(instrument.qty_scale).clamp(0, VALUE_MAX)),
+        Side::Sell => Qty(bounds.available.to_scaled(instrument.qty_scale).clamp(0, VALUE_MAX)),
         Side::Buy => {
             const MILLION: i128 = 1_000_000;
             let with_fee = MILLION + i128::from(bounds.fee_ppm.max(0));
-            let amount = bounds.quote_available.0.max(0);
+            let amount = bounds.available.0.max(0);
             // amount * 10^6 / with_fee without overflow: whole part and rest apart.
             let spend = amount / with_fee * MILLION + amount % with_fee * MILLION / with_fee;
             qty_for_notional(instrument, Money(spend), bounds.price)
@@ -116,10 +201,10 @@ fn pays_for(instrument: &Instrument, bounds: &Bounds, qty: Qty) -> bool {
         return false;
     }
     match bounds.side {
-        Side::Sell => Money::from_qty(qty, instrument.qty_scale) <= bounds.base_available,
+        Side::Sell => Money::from_qty(qty, instrument.qty_scale) <= bounds.available,
         Side::Buy => {
             let cost = crate::position::checked_notional(instrument, bounds.price, qty).map_or(AMOUNT_SANE, |cost| cost.0);
-            let amount = bounds.quote_available.0;
+            let amount = bounds.available.0;
             let sane = bounds.price.0 > 0 && cost < AMOUNT_SANE && (0..AMOUNT_SANE).contains(&amount);
             let with_fee = MILLION + i128::from(bounds.fee_ppm.max(0));
             sane && cost.wrapping_mul(with_fee) <= amount.wrapping_mul(MILLION)
@@ -154,8 +239,8 @@ pub fn size(sizing: &Sizing, instrument: &Instrument, bounds: &Bounds) -> Result
         return Err(NoSize::Price);
     }
     let wanted = sizing.wanted(instrument, bounds.price, bounds.volatility).0.clamp(0, VALUE_MAX);
-    let room = inventory_room(bounds.side, bounds.position, bounds.position_max).0;
-    if room == 0 {
+    let room = bounds.room.0;
+    if room <= 0 {
         return Err(NoSize::Inventory);
     }
     let bounded = wanted.min(room);
@@ -206,10 +291,8 @@ mod tests {
         Bounds {
             side,
             price: Price(5_000_000),
-            position: Qty::ZERO,
-            position_max: Qty(100_000_000),
-            base_available: Money::from_scaled(10, 0),
-            quote_available: Money::from_scaled(1_000_000, 0),
+            room: Qty(100_000_000),
+            available: if side == Side::Buy { Money::from_scaled(1_000_000, 0) } else { Money::from_scaled(10, 0) },
             fee_ppm: 1_000,
             volatility: 0.0,
         }
@@ -239,13 +322,13 @@ mod tests {
     fn each_bound_refuses_with_its_own_reason() {
         let instrument = btc_usdt();
         let fixed = Sizing::Fixed(Qty(10_000_000));
-        let at_limit = Bounds { position: Qty(100_000_000), ..bounds(Side::Buy) };
-        assert_eq!(size(&fixed, &instrument, &at_limit), Err(NoSize::Inventory));
-        assert_eq!(size(&fixed, &instrument, &Bounds { position: Qty(99_999_900), ..at_limit }), Err(NoSize::Inventory));
-        assert_eq!(size(&fixed, &instrument, &Bounds { side: Side::Sell, ..at_limit }), Ok(Qty(10_000_000)), "reducing is allowed");
-        let poor = Bounds { quote_available: Money::from_scaled(4, 0), ..bounds(Side::Buy) };
+        let long = |side: Side, position: i64| Bounds { room: inventory_room(side, Qty(position), Qty(100_000_000)), ..bounds(side) };
+        assert_eq!(size(&fixed, &instrument, &long(Side::Buy, 100_000_000)), Err(NoSize::Inventory));
+        assert_eq!(size(&fixed, &instrument, &long(Side::Buy, 99_999_900)), Err(NoSize::Inventory));
+        assert_eq!(size(&fixed, &instrument, &long(Side::Sell, 100_000_000)), Ok(Qty(10_000_000)), "reducing is allowed");
+        let poor = Bounds { available: Money::from_scaled(4, 0), ..bounds(Side::Buy) };
         assert_eq!(size(&fixed, &instrument, &poor), Err(NoSize::Balance));
-        let empty = Bounds { base_available: Money::ZERO, ..bounds(Side::Sell) };
+        let empty = Bounds { available: Money::ZERO, ..bounds(Side::Sell) };
         assert_eq!(size(&fixed, &instrument, &empty), Err(NoSize::Balance));
         assert_eq!(size(&Sizing::Fixed(Qty(999)), &instrument, &bounds(Side::Buy)), Err(NoSize::BelowMinimumQty));
         assert_eq!(size(&Sizing::Fixed(Qty(9_000)), &instrument, &bounds(Side::Buy)), Err(NoSize::BelowMinimumNotional));
@@ -255,22 +338,123 @@ mod tests {
     #[test]
     fn buying_keeps_the_fee_free() {
         let instrument = btc_usdt();
-        let bounds = Bounds { quote_available: Money::from_scaled(50_000, 0), fee_ppm: 1_000, ..bounds(Side::Buy) };
+        let bounds = Bounds { available: Money::from_scaled(50_000, 0), fee_ppm: 1_000, ..bounds(Side::Buy) };
         // 50,000 / 1.001 / 50,000 = 0.99900099 BTC.
         assert_eq!(size(&Sizing::Fixed(Qty(100_000_000)), &instrument, &bounds), Ok(Qty(99_900_000)));
     }
 
+    /// Small numbers, large ones, and those at the edges.
+    fn amount() -> impl Strategy<Value = i64> {
+        let edge = prop_oneof![Just(0), Just(VALUE_MAX), Just(i64::MAX), Just(i64::MIN), Just(i64::from(u32::MAX))];
+        let near = (edge, -2_i64..=2).prop_map(|(edge, by)| edge.saturating_add(by));
+        prop_oneof![0_i64..20, 1_i64..10_000_000_000, (any::<i64>(), 0_u32..63).prop_map(|(n, by)| n >> by), near]
+    }
+
+    /// As [`amount`], of money.
+    fn money() -> impl Strategy<Value = Money> {
+        let scaled = (0_i64..10_000_000, 0_u8..=18).prop_map(|(n, scale)| Money::from_scaled(n, scale));
+        prop_oneof![3 => scaled, 1 => (any::<i128>(), 0_u32..127).prop_map(|(n, by)| Money(n >> by))]
+    }
+
+    fn sizing() -> impl Strategy<Value = Sizing> {
+        prop_oneof![
+            amount().prop_map(|qty| Sizing::Fixed(Qty(qty))),
+            money().prop_map(Sizing::Notional),
+            (money(), amount()).prop_map(|(risk, max)| Sizing::VolatilityScaled { risk, qty_max: Qty(max) }),
+        ]
+    }
+
+    prop_compose! {
+        /// Any rules, mostly such as exist.
+        fn rules()(
+            price_scale in 0_u8..=9, qty_scale in 0_u8..=9, lot in prop_oneof![Just(1), 1_i64..100_000, 1_i64..=VALUE_MAX],
+            qty_min in prop_oneof![0_i64..100_000, 0..=VALUE_MAX], qty_max in prop_oneof![Just(i64::MAX), 0_i64..i64::MAX], least in money(),
+        ) -> Instrument {
+            Instrument {
+                lot: Qty(lot), qty_min: Qty(qty_min), qty_max: Qty(qty_max), notional_min: least,
+                ..Instrument::new(VenueId(0), "BTCUSDT", [AssetId(0), AssetId(1)], [price_scale, qty_scale])
+            }
+        }
+    }
+
+    prop_compose! {
+        fn any_bounds()(
+            buy in any::<bool>(), price in amount(), room in amount(), available in money(), fee_ppm in prop_oneof![-1_000_i32..40_000, any::<i32>()],
+            volatility in prop_oneof![Just(0.0), 0.0..0.1_f64, any::<f64>()],
+        ) -> Bounds {
+            Bounds {
+                side: if buy { Side::Buy } else { Side::Sell }, price: Price(price),
+                room: Qty(room), available, fee_ppm, volatility,
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_sized_at_once() {
+        let instrument = btc_usdt();
+        for side in [Side::Buy, Side::Sell] {
+            for sizing in [
+                Sizing::Fixed(Qty(1_234_567)),
+                Sizing::Notional(Money::from_scaled(1_000, 0)),
+                Sizing::VolatilityScaled { risk: Money::from_scaled(10, 0), qty_max: Qty(50_000_000) },
+            ] {
+                let sized = Sizer::new(sizing, &instrument).size_at_once(&instrument, &bounds(side));
+                assert_eq!(sized, size(&sizing, &instrument, &bounds(side)).ok());
+                assert!(sized.is_some(), "{sizing:?}");
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn sized_at_once_is_sized_step_by_step(sizing in sizing(), instrument in rules(), bounds in any_bounds()) {
+            let sizer = Sizer::new(sizing, &instrument);
+            let plain = size(&sizing, &instrument, &bounds).ok();
+            let quick = sizer.size_at_once(&instrument, &bounds);
+            prop_assert!(quick.is_none() || quick == plain, "{:?}, not {:?}", quick, plain);
+            prop_assert_eq!(sizer.size(&instrument, &bounds), plain);
+        }
+
+        #[test]
+        fn room_is_what_is_left_in_the_direction_of_the_side(buy in any::<bool>(), position in amount(), position_max in amount()) {
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let room = i128::from(position_max) - i128::from(position) * i128::from(side.sign());
+            let room = room.clamp(0, i128::from(i64::MAX)) as i64;
+            prop_assert_eq!(inventory_room(side, Qty(position), Qty(position_max)), Qty(room));
+        }
+
+        /// On the edge of what the account pays for, and of what the instrument takes.
+        #[test]
+        fn what_is_taken_at_once_is_allowed_and_paid_for(
+            instrument in rules(), bounds in any_bounds(), lots in 1_i64..100_000, near in -2_i128..=2, qty_near in -1_i64..=1,
+        ) {
+            let qty = Qty(instrument.lot.0.saturating_mul(lots));
+            let notional = crate::position::checked_notional(&instrument, bounds.price, qty).map_or(0, |n| n.0);
+            let fee = notional.saturating_mul(i128::from(bounds.fee_ppm.clamp(0, 1_000_000))) / 1_000_000;
+            let sells = Money::from_qty(qty, instrument.qty_scale).0;
+            let spent = if bounds.side == Side::Buy { notional.saturating_add(fee) } else { sells };
+            let on_edge = Money(spent.saturating_add(near));
+            let edged = Instrument { qty_min: Qty(qty.0.saturating_add(qty_near)), notional_min: Money(notional), ..instrument.clone() };
+            for (instrument, available) in [(&instrument, on_edge), (&edged, bounds.available), (&edged, on_edge), (&instrument, bounds.available)] {
+                let bounds = Bounds { available, ..bounds };
+                let taken = Units::of(instrument).takes(instrument, bounds.side, bounds.price, qty, available, bounds.fee_ppm);
+                if taken {
+                    prop_assert_eq!(check_minimum(instrument, bounds.price, qty.0), Ok(qty));
+                    prop_assert!(affordable(instrument, &bounds) >= qty);
+                }
+            }
+        }
+
         #[test]
         fn what_is_affordable_of_a_quantity_is_the_smaller_of_both(
             buy in any::<bool>(), price in 1..=VALUE_MAX, wanted in prop_oneof![1..=VALUE_MAX, any::<i64>()], near in -2i64..=2,
-            quote in prop_oneof![any::<i128>(), (0i64..i64::MAX).prop_map(i128::from)], fee_ppm in -1_000i32..1_000_000,
-            base in prop_oneof![any::<i128>(), (0i64..i64::MAX).prop_map(i128::from)],
+            available in prop_oneof![any::<i128>(), (0i64..i64::MAX).prop_map(i128::from)], fee_ppm in -1_000i32..1_000_000,
         ) {
             let instrument = btc_usdt();
             let bounds = Bounds {
-                price: Price(price), base_available: Money(base), quote_available: Money(quote), fee_ppm,
-                ..self::bounds(if buy { Side::Buy } else { Side::Sell })
+                price: Price(price), available: Money(available), fee_ppm, ..self::bounds(if buy { Side::Buy } else { Side::Sell })
             };
             let most = affordable(&instrument, &bounds);
             for wanted in [wanted, most.0 + near] {
@@ -281,13 +465,13 @@ mod tests {
         #[test]
         fn a_size_keeps_every_bound(
             buy in any::<bool>(), price in 1..=VALUE_MAX, wanted in any::<i64>(), position in -VALUE_MAX..=VALUE_MAX,
-            position_max in 0..=VALUE_MAX, base in any::<i64>(), quote in any::<i64>(), fee_ppm in -1_000i32..100_000,
+            position_max in 0..=VALUE_MAX, available in any::<i64>(), fee_ppm in -1_000i32..100_000,
         ) {
             let instrument = btc_usdt();
+            let side = if buy { Side::Buy } else { Side::Sell };
             let bounds = Bounds {
-                side: if buy { Side::Buy } else { Side::Sell },
-                price: Price(price), position: Qty(position), position_max: Qty(position_max),
-                base_available: Money::from_scaled(base, 8), quote_available: Money::from_scaled(quote, 2), fee_ppm, volatility: 0.0,
+                side, price: Price(price), room: inventory_room(side, Qty(position), Qty(position_max)),
+                available: Money::from_scaled(available, if buy { 2 } else { 8 }), fee_ppm, volatility: 0.0,
             };
             if let Ok(qty) = size(&Sizing::Fixed(Qty(wanted)), &instrument, &bounds) {
                 prop_assert!(qty.0 > 0 && qty.0 <= wanted && qty.0 % instrument.lot.0 == 0 && qty <= instrument.qty_max);
@@ -297,9 +481,9 @@ mod tests {
                 match bounds.side {
                     Side::Buy => {
                         let with_fee = notional.0 / 1_000 * (1_000_000 + i128::from(fee_ppm.max(0))) / 1_000;
-                        prop_assert!(with_fee <= bounds.quote_available.0);
+                        prop_assert!(with_fee <= bounds.available.0);
                     }
-                    Side::Sell => prop_assert!(Money::from_qty(qty, 8) <= bounds.base_available),
+                    Side::Sell => prop_assert!(Money::from_qty(qty, 8) <= bounds.available),
                 }
             }
         }

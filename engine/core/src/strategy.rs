@@ -253,6 +253,15 @@ impl<'a> Context<'a> {
         self.desk.order(order).filter(|o| o.strategy == self.strategy)
     }
 
+    /// As [`Context::order`], for an order that is likely to be the best of ours on its side: then it need not be searched.
+    #[inline]
+    pub fn order_near_best(&self, order: OrderId, instrument: InstrumentId, side: Side) -> Option<&Order> {
+        match self.desk.orders().most_aggressive(instrument, side) {
+            Some(best) if best.id == order => Some(best).filter(|o| o.strategy == self.strategy),
+            _ => self.order(order),
+        }
+    }
+
     /// This strategy's orders that are not final, oldest first. Cost is the number of them.
     #[inline]
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
@@ -264,6 +273,12 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn own_best(&self, instrument: InstrumentId, side: Side) -> Option<Price> {
         self.desk.orders().most_aggressive_price(instrument, side)
+    }
+
+    /// True if an order at `price` could trade with one of our own: see [`Context::own_best`] of the opposite side.
+    #[inline]
+    pub fn crosses_own(&self, instrument: InstrumentId, side: Side, price: Price) -> bool {
+        self.desk.orders().crosses(instrument, side, price)
     }
 
     /// What risk would say to an order now. Nothing is sent and nothing counted.

@@ -202,7 +202,8 @@ impl Ladder {
     /// Takes all levels away. `loading`: the next ones come best first.
     pub fn clear(&mut self, loading: bool) {
         let mut at = 0;
-        while let Some(offset) = self.above(at) {
+        for _ in self.far.len()..self.len() {
+            let Some(offset) = self.above(at) else { break };
             self.slots.quantities[slot(self.low + offset as i64)] = 0;
             at = offset + 1;
         }
@@ -378,7 +379,8 @@ impl Ladder {
     /// Levels below `low` go to the array; the window begins there.
     fn drain_below(&mut self, low: i64) {
         let mut at = 0;
-        while let Some(offset) = self.above(at) {
+        for _ in self.far.len()..self.len() {
+            let Some(offset) = self.above(at) else { break };
             let key = self.low + offset as i64;
             if key >= low {
                 break;
@@ -561,24 +563,24 @@ impl Ladder {
 
     /// Offset in the window of the worst level that is at `offset` or better.
     fn above(&self, offset: usize) -> Option<usize> {
-        let mut at = offset / 64;
-        let mut mask = u64::MAX << (offset % 64);
-        while at < WORDS {
-            let bits = self.word(at) & mask;
-            if bits != 0 {
-                return Some(at * 64 + lowest(bits));
-            }
-            (at, mask) = (at + 1, u64::MAX);
+        let at = offset / 64;
+        let bits = if at < WORDS { self.word(at) & (u64::MAX << (offset % 64)) } else { return None };
+        if bits != 0 {
+            return Some(at * 64 + lowest(bits));
         }
-        None
+        // The words that follow: up to the ring's end, and from its beginning.
+        let (start, used) = (slot(self.low) / 64, &self.slots.used[..]);
+        let from = start + at + 1;
+        let (ahead, wrapped) = if from < WORDS { (&used[from..], &used[..start]) } else { (&used[from - WORDS..start], &used[..0]) };
+        let next = first_set(ahead).or_else(|| first_set(wrapped).map(|next| ahead.len() + next))?;
+        Some((at + 1 + next) * 64 + lowest(self.word(at + 1 + next)))
     }
 
     /// A walk over all levels, best first.
     #[inline]
     pub fn walk(&self) -> Walk<'_> {
         // While loading, the array is in the other order; nobody walks then.
-        let offset = if self.best_qty == 0 { 0 } else { (self.best_key() - self.low) as usize + 1 };
-        Walk { ladder: self, offset, left: self.len() }
+        Walk { ladder: self, offset: 0, left: self.len() }
     }
 }
 
@@ -593,6 +595,16 @@ const fn highest(bits: u64) -> usize {
     63 - bits.leading_zeros() as usize
 }
 
+/// The first word that is not zero. Most are, so several are looked at together.
+fn first_set(words: &[u64]) -> Option<usize> {
+    const TOGETHER: usize = 8;
+    let (chunks, rest) = words.as_chunks::<TOGETHER>();
+    let any = |words: &[u64; TOGETHER]| words.iter().fold(0, |any, word| any | word) != 0;
+    let at = chunks.iter().position(any).unwrap_or(words.len() / TOGETHER) * TOGETHER;
+    let words = chunks.get(at / TOGETHER).map_or(rest, |chunk| &chunk[..]);
+    words.iter().position(|&word| word != 0).map(|next| at + next)
+}
+
 #[inline]
 const fn lowest(bits: u64) -> usize {
     bits.trailing_zeros() as usize
@@ -602,7 +614,7 @@ const fn lowest(bits: u64) -> usize {
 #[derive(Clone, Debug)]
 pub(super) struct Walk<'a> {
     ladder: &'a Ladder,
-    /// Levels of the window at this offset and better were given out.
+    /// Levels of the window at this offset and better were given out. Unknown before the second one: the best is at hand.
     offset: usize,
     /// Levels not given out.
     left: usize,
@@ -640,9 +652,25 @@ impl Iterator for Walk<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Level> {
+        let ladder = self.ladder;
+        if self.left == ladder.len() && self.left > 0 {
+            self.left -= 1;
+            return Some(Level { price: Price(ladder.best.wrapping_mul(ladder.sign())), qty: Qty(ladder.best_qty) });
+        }
+        self.next_worse()
+    }
+}
+
+impl Walk<'_> {
+    /// As [`Walk::next`], after the best.
+    #[inline(never)]
+    fn next_worse(&mut self) -> Option<Level> {
         let left = self.left.checked_sub(1)?;
         self.left = left;
         let ladder = self.ladder;
+        if left + 2 == ladder.len() {
+            self.offset = (ladder.best_key() - ladder.low) as usize;
+        }
         if left >= ladder.far.len()
             && let Some(offset) = ladder.below(self.offset)
         {
@@ -665,6 +693,14 @@ mod tests {
 
     fn side_of(ladder: &Ladder) -> Side {
         if ladder.sign > 0 { Side::Buy } else { Side::Sell }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_set_is_found_wherever_it_is(set in proptest::collection::vec(0_usize..80, 0..4), len in 0_usize..=80) {
+            let words: Vec<u64> = (0..len).map(|at| u64::from(set.contains(&at)) << (at % 64)).collect();
+            prop_assert_eq!(first_set(&words), words.iter().position(|&word| word != 0));
+        }
     }
 
     /// Every part against the others.

@@ -17,12 +17,12 @@
 //! that pays best, with growing pauses as long as nothing fills; nothing new is opened before that. A late fill that turns up
 //! after all changes the position, and is hedged in its turn.
 
-use crate::book::Book;
+use crate::book::{Book, Level};
 use crate::event::{Side, VALUE_MAX};
 use crate::fixed::{Money, POW10, Price, Qty};
 use crate::ids::{AssetId, InstrumentId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
-use crate::sizing::{Bounds, affordable, affordable_of, check_minimum};
+use crate::sizing::{Bounds, Units, affordable, affordable_of, check_minimum};
 use crate::state_hash::StateHasher;
 use crate::strategies::rate_backoff::RateBackoff;
 use crate::strategy::{BookState, Context, Fill, NewOrder, OrderUpdate, Strategy};
@@ -82,16 +82,64 @@ const MEMBERS_MAX: usize = 32;
 struct Member {
     instrument: InstrumentId,
     venue: VenueId,
+    base: AssetId,
     quote: AssetId,
+    fee_ppm: i32,
     qty_scale: u8,
+    units: Units,
     /// Quote units of one price unit.
     unit: f64,
     /// What a buyer pays for each unit of price, fee included.
     pays: f64,
     /// What a seller gets.
     gets: f64,
+    /// What a buyer has to get elsewhere for one price unit, in the quote asset: `unit * pays` with the minimum edge.
+    cost: f64,
+    /// What a seller gets for one price unit, in the quote asset: `unit * gets`.
+    proceeds: f64,
+    /// Largest quantity of one attempt, rounded down to a unit of quantity and up to one.
+    qty_max: i64,
+    qty_enough: i64,
     /// Holds back openings, not hedges.
     backoff: RateBackoff,
+}
+
+/// What the minimum edge multiplies a cost with.
+fn edge(parameters: &ArbitrageParameters) -> f64 {
+    1.0 + parameters.edge_min_ppm as f64 / MILLION
+}
+
+impl Member {
+    /// True only if an order of `qty`, which is on lot, is paid for and large enough. See [`Units::takes`].
+    #[inline(always)]
+    fn takes(&self, ctx: &Context<'_>, instrument: &Instrument, side: Side, price: Price, qty: Qty) -> bool {
+        let available = ctx.available(self.venue, if side == Side::Buy { self.quote } else { self.base });
+        self.units.takes(instrument, side, price, qty, available, self.fee_ppm)
+    }
+
+    fn new(id: InstrumentId, instrument: &Instrument, parameters: &ArbitrageParameters) -> Member {
+        let fee = f64::from(instrument.taker_fee_ppm) / MILLION;
+        let (unit, pays, gets) = (1.0 / POW10[usize::from(instrument.price_scale)] as f64, 1.0 + fee, 1.0 - fee);
+        let qty_max = parameters.qty_max.to_scaled(instrument.qty_scale).min(VALUE_MAX);
+        let exact = Money::from_qty(Qty(qty_max), instrument.qty_scale) == parameters.qty_max;
+        Member {
+            instrument: id,
+            venue: instrument.venue,
+            base: instrument.base,
+            quote: instrument.quote,
+            fee_ppm: instrument.taker_fee_ppm,
+            qty_scale: instrument.qty_scale,
+            units: Units::of(instrument),
+            unit,
+            pays,
+            gets,
+            cost: unit * pays * edge(parameters),
+            proceeds: unit * gets,
+            qty_max,
+            qty_enough: qty_max + i64::from(!exact),
+            backoff: RateBackoff::default(),
+        }
+    }
 }
 
 /// All instruments of one base asset.
@@ -116,6 +164,8 @@ enum Hedge {
 /// See the module header.
 pub struct Arbitrage {
     parameters: ArbitrageParameters,
+    /// What the minimum edge multiplies a cost with.
+    edge: f64,
     groups: Vec<Group>,
     /// By instrument id: group and place in it.
     place_of: Vec<Option<(u16, u16)>>,
@@ -151,23 +201,14 @@ impl Arbitrage {
                 return Err(format!("{} is listed twice, or with more than {MEMBERS_MAX} others", instrument.symbol));
             }
             place_of[id.index()] = Some((at as u16, members.len() as u16));
-            let fee = f64::from(instrument.taker_fee_ppm) / MILLION;
-            members.push(Member {
-                instrument: id,
-                venue: instrument.venue,
-                quote: instrument.quote,
-                qty_scale: instrument.qty_scale,
-                unit: 1.0 / POW10[usize::from(instrument.price_scale)] as f64,
-                pays: 1.0 + fee,
-                gets: 1.0 - fee,
-                backoff: RateBackoff::default(),
-            });
+            members.push(Member::new(id, instrument, p));
         }
         if let Some((_, group)) = groups.iter().find(|(_, g)| g.members.len() < 2) {
             let alone = instruments.get(group.members[0].instrument).map_or("?", |i| i.symbol.as_str());
             return Err(format!("{alone} has no other instrument of the same base asset to trade against"));
         }
-        Ok(Arbitrage { parameters, groups: groups.into_iter().map(|(_, g)| g).collect(), place_of })
+        let edge = edge(&parameters);
+        Ok(Arbitrage { parameters, edge, groups: groups.into_iter().map(|(_, g)| g).collect(), place_of })
     }
 
     /// Does what a group needs: hedge first, then look for a chance, of `changed` with the others or (`None`) of all.
@@ -187,9 +228,29 @@ impl Arbitrage {
             return;
         }
         let Some(changed) = changed else { return };
-        for other in 0..self.groups[group].members.len() {
-            let tried = other != changed && (self.attempt(ctx, group, changed, other) || self.attempt(ctx, group, other, changed));
-            if tried {
+        self.look_around(ctx, group, changed);
+    }
+
+    /// Compares a book that changed with every other of its group. Nearly always the best levels do not pay, and that is all
+    /// there is to do.
+    #[inline]
+    fn look_around(&mut self, ctx: &mut Context<'_>, group: usize, changed: usize) {
+        let members = &self.groups[group].members;
+        let Some(book) = ctx.book(members[changed].instrument) else { return };
+        let (bid, ask) = (book.bid(), book.ask());
+        for other in 0..members.len() {
+            let members = &self.groups[group].members;
+            let (this, that) = (&members[changed], &members[other]);
+            let Some(book) = ctx.book(that.instrument).filter(|_| other != changed) else { continue };
+            let pays = |buy: &Member, sell: &Member, ask: Option<Level>, bid: Option<Level>| {
+                let (Some(ask), Some(bid)) = (ask, bid) else { return false };
+                self.terms(ctx, buy, sell).is_some_and(|terms| terms.pay(ask.price, bid.price))
+            };
+            let (buying, selling) = (pays(this, that, ask, book.bid()), pays(that, this, book.ask(), bid));
+            if buying && self.attempt_pair(ctx, group, changed, other) {
+                return;
+            }
+            if selling && self.attempt_pair(ctx, group, other, changed) {
                 return;
             }
         }
@@ -199,16 +260,11 @@ impl Arbitrage {
     /// `None` while a rate is unknown.
     #[inline]
     fn terms(&self, ctx: &Context<'_>, a: &Member, b: &Member) -> Option<Terms> {
-        let cost = a.unit * a.pays * Self::rate(ctx, a, b)? * (1.0 + self.parameters.edge_min_ppm as f64 / MILLION);
-        Some(Terms { cost, proceeds: b.unit * b.gets * Self::rate(ctx, b, a)? })
-    }
-
-    /// Whether the best levels of both books pay. Nearly always they do not, and that is all there is to do.
-    #[inline]
-    fn pays_at_the_top(&self, ctx: &Context<'_>, a: &Member, b: &Member) -> bool {
-        let (Some(book_a), Some(book_b)) = (ctx.book(a.instrument), ctx.book(b.instrument)) else { return false };
-        let (Some(ask), Some(bid)) = (book_a.ask(), book_b.bid()) else { return false };
-        self.terms(ctx, a, b).is_some_and(|terms| terms.pay(ask.price, bid.price))
+        if a.quote == b.quote {
+            return Some(Terms { cost: a.cost, proceeds: b.proceeds });
+        }
+        let (rate_a, rate_b) = (Self::rate(ctx, a, b)?, Self::rate(ctx, b, a)?);
+        Some(Terms { cost: a.unit * a.pays * rate_a * self.edge, proceeds: b.proceeds * rate_b })
     }
 
     /// Value of one unit of a member's quote asset, for comparison with another's.
@@ -220,37 +276,44 @@ impl Arbitrage {
     /// A book that may be traded on.
     #[inline]
     fn fresh_book<'c>(&self, ctx: &'c Context<'_>, member: &Member, age_max_ns: u64) -> Option<&'c Book> {
+        let book = ctx.book(member.instrument)?;
         let tradable = ctx.order_entry_up(member.venue) && ctx.book_state(member.instrument) == BookState::Valid;
-        ctx.book(member.instrument).filter(|book| tradable && book.age_ns(ctx.now_ns()) <= age_max_ns)
+        (tradable && book.age_ns(ctx.now_ns()) <= age_max_ns).then_some(book)
     }
 
     /// Buys on one member and sells on another, if that pays. True if orders were asked for.
-    #[inline]
-    fn attempt(&mut self, ctx: &mut Context<'_>, group: usize, buy: usize, sell: usize) -> bool {
-        let members = &self.groups[group].members;
-        self.pays_at_the_top(ctx, &members[buy], &members[sell]) && self.attempt_pair(ctx, group, buy, sell)
-    }
-
     #[inline(never)]
     fn attempt_pair(&mut self, ctx: &mut Context<'_>, group: usize, buy: usize, sell: usize) -> bool {
-        let (a, b) = (self.groups[group].members[buy], self.groups[group].members[sell]);
+        let members = &self.groups[group].members;
+        let (a, b) = (&members[buy], &members[sell]);
         // One leg alone would get through.
         if a.backoff.is_pausing(ctx.now_ns()) || b.backoff.is_pausing(ctx.now_ns()) {
             return false;
         }
-        let Some(found) = self.find(ctx, &a, &b) else { return false };
-        let p = &self.parameters;
-        let (Some(ia), Some(ib)) = (ctx.instrument(a.instrument), ctx.instrument(b.instrument)) else { return false };
-        let buy_price = limit(ctx, a.instrument, ia, Side::Buy, found.ask, p.slippage_ppm);
-        let sell_price = limit(ctx, b.instrument, ib, Side::Sell, found.bid, p.slippage_ppm);
-        let (Some(buy_price), Some(sell_price)) = (buy_price, sell_price) else { return false };
-        let buying = (ia, bounds(ctx, ia, Side::Buy, buy_price));
-        let selling = (ib, bounds(ctx, ib, Side::Sell, sell_price));
-        let Some((buy_qty, sell_qty)) = affordable_pair(&buying, &selling, Money(found.qty).min(p.qty_max)) else { return false };
-        let enough = |i: &Instrument, price: Price, qty: Qty| check_minimum(i, price, qty.0) == Ok(qty);
-        if !enough(ia, buy_price, buy_qty) || !enough(ib, sell_price, sell_qty) {
-            return false;
+        let Some((first, second)) = self.legs(ctx, a, b) else { return false };
+        // Both or neither: one leg alone is a position. Should the second be refused all the same (the first took the last of a
+        // budget), the first one's fill is hedged.
+        let asked = ctx.place_both(first, second);
+        if asked {
+            self.groups[group].next_attempt_ns = ctx.now_ns().saturating_add(self.parameters.cooldown_ns);
         }
+        asked
+    }
+
+    /// The orders that buy on `a` and sell on `b`.
+    #[inline]
+    fn legs(&self, ctx: &Context<'_>, a: &Member, b: &Member) -> Option<(NewOrder, NewOrder)> {
+        let found = self.find(ctx, a, b)?;
+        let (ia, ib) = (ctx.instrument(a.instrument)?, ctx.instrument(b.instrument)?);
+        let buy_price = limit(ia, Side::Buy, found.ask, self.parameters.slippage_ppm, found.own_ask)?;
+        let sell_price = limit(ib, Side::Sell, found.bid, self.parameters.slippage_ppm, found.own_bid)?;
+        let lots = [ia.lot.0.saturating_mul(found.steps[0]), ib.lot.0.saturating_mul(found.steps[1])];
+        let both = common_qty(lots, found.steps, found.amount)
+            .filter(|both| a.takes(ctx, ia, Side::Buy, buy_price, both[0]) && b.takes(ctx, ib, Side::Sell, sell_price, both[1]));
+        let pair = match both {
+            Some(both) => both,
+            None => affordable_pair(ctx, [(ia, buy_price), (ib, sell_price)], lots, found.steps, found.amount)?,
+        };
         let leg = |member: &Member, side: Side, price: Price, qty: Qty| NewOrder {
             instrument: member.instrument,
             side,
@@ -259,14 +322,7 @@ impl Arbitrage {
             post_only: false,
             ioc: true,
         };
-        let (first, second) = (leg(&a, Side::Buy, buy_price, buy_qty), leg(&b, Side::Sell, sell_price, sell_qty));
-        // Both or neither: one leg alone is a position. Should the second be refused all the same (the first took the last of a
-        // budget), the first one's fill is hedged.
-        let asked = ctx.place_both(first, second);
-        if asked {
-            self.groups[group].next_attempt_ns = ctx.now_ns().saturating_add(p.cooldown_ns);
-        }
-        asked
+        Some((leg(a, Side::Buy, buy_price, pair[0]), leg(b, Side::Sell, sell_price, pair[1])))
     }
 
     /// How much can be bought on `a` and sold on `b` at a profit, and down to which levels.
@@ -276,44 +332,59 @@ impl Arbitrage {
         let (book_a, book_b) = (self.fresh_book(ctx, a, p.age_max_ns)?, self.fresh_book(ctx, b, p.age_max_ns)?);
         let terms = self.terms(ctx, a, b)?;
         // Our own orders are no liquidity: going as far as them would trade with ourselves.
-        let own_ask = ctx.own_best(a.instrument, Side::Sell).unwrap_or(Price::MAX);
-        let own_bid = ctx.own_best(b.instrument, Side::Buy).unwrap_or(Price::ZERO);
-        let pays = |ask: Price, bid: Price| terms.pay(ask, bid) && ask < own_ask && bid > own_bid;
+        let (own_ask, own_bid) = (ctx.own_best(a.instrument, Side::Sell), ctx.own_best(b.instrument, Side::Buy));
+        let (ask_end, bid_end) = (own_ask.unwrap_or(Price::MAX), own_bid.unwrap_or(Price::ZERO));
+        let pays = |ask: Price, bid: Price| terms.pay(ask, bid) & (ask < ask_end) & (bid > bid_end);
         let (ask, bid) = (book_a.ask()?, book_b.bid()?);
         if !pays(ask.price, bid.price) {
             return None;
         }
+        let steps = [a, b].map(|member| POW10[usize::from(a.qty_scale.max(b.qty_scale) - member.qty_scale)]);
+        let finer = if steps[0] == 1 { a } else { b };
         let (mut asks, mut bids) = (book_a.levels(Side::Sell), book_b.levels(Side::Buy));
         let (mut ask, mut bid) = (asks.next()?, bids.next()?);
-        let mut found = Found { qty: 0, ask: ask.price, bid: bid.price };
-        let mut ask_left = Money::from_qty(ask.qty, a.qty_scale).0;
-        let mut bid_left = Money::from_qty(bid.qty, b.qty_scale).0;
+        // An amount too large for 64 bits is more than is ever taken.
+        let (mut ask_left, mut bid_left) = (ask.qty.0.saturating_mul(steps[0]), bid.qty.0.saturating_mul(steps[1]));
+        let (mut amount, mut worst) = (0_i64, [ask.price, bid.price]);
         for _ in 0..LEVELS_MAX {
-            if !pays(ask.price, bid.price) || found.qty >= p.qty_max.0 {
+            if amount >= finer.qty_enough || !pays(ask.price, bid.price) {
                 break;
             }
             let take = ask_left.min(bid_left);
-            found = Found { qty: found.qty + take, ask: ask.price, bid: bid.price };
+            (amount, worst) = (amount.saturating_add(take), [ask.price, bid.price]);
             ask_left -= take;
             bid_left -= take;
             if ask_left == 0 {
                 let Some(next) = asks.next() else { break };
                 ask = next;
-                ask_left = Money::from_qty(ask.qty, a.qty_scale).0;
+                ask_left = ask.qty.0.saturating_mul(steps[0]);
             }
             if bid_left == 0 {
                 let Some(next) = bids.next() else { break };
                 bid = next;
-                bid_left = Money::from_qty(bid.qty, b.qty_scale).0;
+                bid_left = bid.qty.0.saturating_mul(steps[1]);
             }
         }
-        Some(found)
+        let [ask, bid] = worst;
+        Some(Found { amount: amount.min(finer.qty_max), steps, ask, bid, own_ask, own_bid })
     }
 
     /// Trades the group's position away, if it has one.
+    #[inline]
     fn hedge(&mut self, ctx: &mut Context<'_>, group: usize) -> Hedge {
+        let state = &mut self.groups[group];
+        let any = state.members.iter().fold(0, |any, member| any | ctx.position(member.instrument).map_or(0, |p| p.qty.0));
+        if any == 0 {
+            state.failures = 0;
+            return Hedge::Flat;
+        }
+        self.hedge_position(ctx, group)
+    }
+
+    #[inline(never)]
+    fn hedge_position(&mut self, ctx: &mut Context<'_>, group: usize) -> Hedge {
         let now_ns = ctx.now_ns();
-        let position = |m: &Member| Money::from_qty(ctx.position(m.instrument).map_or(Qty::ZERO, |p| p.qty), m.qty_scale);
+        let position = |m: &Member| ctx.position(m.instrument).map_or(Money::ZERO, |p| Money::from_qty(p.qty, m.qty_scale));
         let net: Money = self.groups[group].members.iter().map(position).sum();
         if net.abs() <= self.parameters.imbalance_max {
             self.groups[group].failures = 0;
@@ -358,7 +429,8 @@ impl Arbitrage {
         let book = self.fresh_book(ctx, member, u64::MAX)?;
         let instrument = ctx.instrument(member.instrument)?;
         let level = book.best(side.opposite())?;
-        let price = limit(ctx, member.instrument, instrument, side, level.price, self.parameters.hedge_slippage_ppm)?;
+        let own = ctx.own_best(member.instrument, side.opposite());
+        let price = limit(instrument, side, level.price, self.parameters.hedge_slippage_ppm, own)?;
         let wanted = Qty(amount.to_scaled(instrument.qty_scale));
         let qty = affordable_of(instrument, &bounds(ctx, instrument, side, price), wanted);
         let qty = check_minimum(instrument, price, qty.0).ok()?;
@@ -397,34 +469,44 @@ impl Terms {
 /// A chance.
 #[derive(Clone, Copy, Debug)]
 struct Found {
-    /// Base amount, at [`Money::SCALE`].
-    qty: i128,
+    /// Base amount, in units of the finer quantity of both.
+    amount: i64,
+    /// Such units of one unit of each quantity: of the one bought, of the one sold.
+    steps: [i64; 2],
     /// Worst ask taken.
     ask: Price,
     /// Worst bid taken.
     bid: Price,
+    /// Our own best on these sides.
+    own_ask: Option<Price>,
+    own_bid: Option<Price>,
 }
 
-/// So many millionths of a price, rounded down: whole millions and the rest apart, so that 64 bits do.
+/// So many millionths of a price, rounded down: where 64 bits do not hold the product, whole millions and the rest apart.
 #[inline]
 const fn share(price: Price, ppm: i64) -> i64 {
-    price.0 / 1_000_000 * ppm + price.0 % 1_000_000 * ppm / 1_000_000
+    match price.0.checked_mul(ppm) {
+        Some(product) => product / 1_000_000,
+        None => price.0 / 1_000_000 * ppm + price.0 % 1_000_000 * ppm / 1_000_000,
+    }
 }
 
 /// Limit of an order that takes down to `level`: moved by `ppm` to the taker's disadvantage and put on tick, but short of our
-/// own orders; `None` if these are in the way at `level` already.
-#[inline]
-fn limit(ctx: &Context<'_>, id: InstrumentId, instrument: &Instrument, side: Side, level: Price, ppm: i64) -> Option<Price> {
+/// own best on that side; `None` if this is in the way at `level` already.
+#[inline(always)]
+fn limit(instrument: &Instrument, side: Side, level: Price, ppm: i64, own: Option<Price>) -> Option<Price> {
     let by = share(level, ppm);
-    let own = ctx.own_best(id, side.opposite());
     let price = match side {
         Side::Buy => {
-            let moved = instrument.floor_to_tick(Price(level.0 + by)).max(instrument.ceil_to_tick(level));
-            own.map_or(moved, |own| moved.min(instrument.floor_to_tick(Price(own.0 - 1))))
+            let moved = instrument.floor_to_tick(Price(level.0 + by));
+            // No tick lies between.
+            let moved = if moved >= level { moved } else { instrument.ceil_to_tick(level) };
+            own.filter(|&own| moved >= own).map_or(moved, |own| instrument.floor_to_tick(Price(own.0 - 1)))
         }
         Side::Sell => {
-            let moved = instrument.ceil_to_tick(Price(level.0 - by)).min(instrument.floor_to_tick(level));
-            own.map_or(moved, |own| moved.max(instrument.ceil_to_tick(Price(own.0 + 1))))
+            let moved = instrument.ceil_to_tick(Price(level.0 - by));
+            let moved = if moved <= level { moved } else { instrument.floor_to_tick(level) };
+            own.filter(|&own| moved <= own).map_or(moved, |own| instrument.ceil_to_tick(Price(own.0 + 1)))
         }
     };
     let reaches = (price.0 - level.0) * side.sign() >= 0;
@@ -436,44 +518,60 @@ fn limit(ctx: &Context<'_>, id: InstrumentId, instrument: &Instrument, side: Sid
 fn bounds(ctx: &Context<'_>, instrument: &Instrument, side: Side, price: Price) -> Bounds {
     let spent = if side == Side::Buy { instrument.quote } else { instrument.base };
     let available = ctx.available(instrument.venue, spent);
-    Bounds {
-        side,
-        price,
-        position: Qty::ZERO,
-        position_max: Qty(VALUE_MAX),
-        base_available: available,
-        quote_available: available,
-        fee_ppm: instrument.taker_fee_ppm,
-        volatility: 0.0,
-    }
+    Bounds { side, price, room: Qty(VALUE_MAX), available, fee_ppm: instrument.taker_fee_ppm, volatility: 0.0 }
 }
 
-/// The largest amount up to `wanted` that both accounts pay for and that is on lot on both instruments, in the units of each.
-#[inline]
-fn affordable_pair(buy: &(&Instrument, Bounds), sell: &(&Instrument, Bounds), wanted: Money) -> Option<(Qty, Qty)> {
-    let pays = |(instrument, bounds): &(&Instrument, Bounds), qty: Qty| affordable_of(instrument, bounds, qty) == qty;
-    let unbounded = common_qty(buy.0, sell.0, wanted).filter(|(bought, sold)| pays(buy, *bought) && pays(sell, *sold));
-    if unbounded.is_some() {
-        return unbounded;
-    }
-    let can = |(instrument, bounds): &(&Instrument, Bounds)| Money::from_qty(affordable(instrument, bounds), instrument.qty_scale);
-    common_qty(buy.0, sell.0, wanted.min(can(buy)).min(can(sell)))
+/// The largest quantities up to `amount` that both accounts pay for and that are on lot on both instruments; `None` if one of
+/// these takes none as small. Bought and sold, at their limits, as everything here: lots and amount in units of the finer
+/// quantity, `steps` of which make a unit of each.
+#[cold]
+#[inline(never)]
+fn affordable_pair(
+    ctx: &Context<'_>,
+    [buy, sell]: [(&Instrument, Price); 2],
+    lots: [i64; 2],
+    steps: [i64; 2],
+    amount: i64,
+) -> Option<[Qty; 2]> {
+    let bounds = [bounds(ctx, buy.0, Side::Buy, buy.1), bounds(ctx, sell.0, Side::Sell, sell.1)];
+    affordable_within([(buy.0, &bounds[0]), (sell.0, &bounds[1])], lots, steps, amount)
 }
 
-/// The largest amount up to `wanted` that is on lot on both instruments, in the units of each.
+/// See [`affordable_pair`].
+fn affordable_within(legs: [(&Instrument, &Bounds); 2], lots: [i64; 2], steps: [i64; 2], amount: i64) -> Option<[Qty; 2]> {
+    let [buy, sell] = legs;
+    let pays = |(instrument, bounds): (&Instrument, &Bounds), qty: Qty| affordable_of(instrument, bounds, qty) == qty;
+    let unbounded = common_qty(lots, steps, amount).filter(|[bought, sold]| pays(buy, *bought) && pays(sell, *sold));
+    let pair = unbounded.or_else(|| {
+        let can = |(instrument, bounds): (&Instrument, &Bounds), step: i64| affordable(instrument, bounds).0.saturating_mul(step);
+        common_qty(lots, steps, amount.min(can(buy, steps[0])).min(can(sell, steps[1])))
+    })?;
+    let enough = |(instrument, bounds): (&Instrument, &Bounds), qty: Qty| check_minimum(instrument, bounds.price, qty.0) == Ok(qty);
+    (enough(buy, pair[0]) && enough(sell, pair[1])).then_some(pair)
+}
+
+/// The largest quantities up to `amount` that are on lot on both instruments. See [`affordable_pair`].
 #[inline]
-fn common_qty(a: &Instrument, b: &Instrument, wanted: Money) -> Option<(Qty, Qty)> {
-    let on_lot = |i: &Instrument, amount: Money| i.floor_to_lot(Qty(amount.to_scaled(i.qty_scale).clamp(0, VALUE_MAX)));
-    let mut amount = wanted;
-    // One lot is nearly always a multiple of the other: two rounds settle it.
+fn common_qty(lots: [i64; 2], steps: [i64; 2], amount: i64) -> Option<[Qty; 2]> {
+    let (finer, coarser) = (lots[0].min(lots[1]) as u64, lots[0].max(lots[1]) as u64);
+    let amount = amount.max(0) as u64;
+    // One lot is nearly always a multiple of the other.
+    let multiple = finer == coarser || coarser.is_multiple_of(finer);
+    let common = if multiple { amount - amount % coarser } else { settle(lots, amount)? };
+    let units = |step: i64| Qty(if step == 1 { common as i64 } else { (common / step as u64) as i64 });
+    (common > 0).then(|| steps.map(units))
+}
+
+/// As [`common_qty`], where neither lot is a multiple of the other: rounded to each in turn, up to four times.
+#[cold]
+fn settle(lots: [i64; 2], mut amount: u64) -> Option<u64> {
+    let lots = lots.map(|lot| lot as u64);
     for _ in 0..4 {
-        let qty_a = on_lot(a, amount);
-        let qty_b = on_lot(b, Money::from_qty(qty_a, a.qty_scale));
-        let settled = Money::from_qty(qty_b, b.qty_scale);
-        if settled == Money::from_qty(qty_a, a.qty_scale) {
-            return (qty_a.0 > 0).then_some((qty_a, qty_b));
+        let first = amount - amount % lots[0];
+        amount = first - first % lots[1];
+        if amount == first {
+            return Some(amount);
         }
-        amount = settled;
     }
     None
 }
@@ -548,37 +646,115 @@ mod tests {
         Bounds {
             side,
             price: Price(price),
-            position: Qty::ZERO,
-            position_max: Qty(VALUE_MAX),
-            base_available: available,
-            quote_available: available,
+            room: Qty(VALUE_MAX),
+            available,
             fee_ppm: if side == Side::Buy { 1_000 } else { 0 },
             volatility: 0.0,
         }
     }
 
+    /// As [`common_qty`], in amounts of the base asset.
+    fn plain_common(a: &Instrument, b: &Instrument, wanted: Money) -> Option<[Qty; 2]> {
+        let on_lot = |i: &Instrument, amount: Money| {
+            let units = amount.to_scaled(i.qty_scale).clamp(0, VALUE_MAX);
+            Qty(units / i.lot.0 * i.lot.0)
+        };
+        let mut amount = wanted;
+        for _ in 0..4 {
+            let qty_a = on_lot(a, amount);
+            let qty_b = on_lot(b, Money::from_qty(qty_a, a.qty_scale));
+            let settled = Money::from_qty(qty_b, b.qty_scale);
+            if settled == Money::from_qty(qty_a, a.qty_scale) {
+                return (qty_a.0 > 0).then_some([qty_a, qty_b]);
+            }
+            amount = settled;
+        }
+        None
+    }
+
+    /// As [`affordable_within`], in amounts of the base asset.
+    fn plain_pair(buy: (&Instrument, &Bounds), sell: (&Instrument, &Bounds), wanted: Money) -> Option<[Qty; 2]> {
+        let pays = |(i, bounds): (&Instrument, &Bounds), qty: Qty| affordable_of(i, bounds, qty) == qty;
+        let can = |(i, bounds): (&Instrument, &Bounds)| Money::from_qty(affordable(i, bounds), i.qty_scale);
+        let unbounded = plain_common(buy.0, sell.0, wanted).filter(|[bought, sold]| pays(buy, *bought) && pays(sell, *sold));
+        let pair = unbounded.or_else(|| plain_common(buy.0, sell.0, wanted.min(can(buy)).min(can(sell))))?;
+        let enough = |(i, bounds): (&Instrument, &Bounds), qty: Qty| check_minimum(i, bounds.price, qty.0) == Ok(qty);
+        (enough(buy, pair[0]) && enough(sell, pair[1])).then_some(pair)
+    }
+
+    /// As [`limit`], by the larger and the smaller of what bounds it.
+    fn plain_limit(instrument: &Instrument, side: Side, level: Price, ppm: i64, own: Option<Price>) -> Option<Price> {
+        let tick = instrument.tick.0;
+        let by = (i128::from(level.0) * i128::from(ppm) / 1_000_000) as i64;
+        let floor = |price: i64| price.div_euclid(tick) * tick;
+        let ceil = |price: i64| -(-price).div_euclid(tick) * tick;
+        let price = match side {
+            Side::Buy => floor(level.0 + by).max(ceil(level.0)).min(own.map_or(i64::MAX, |own| floor(own.0 - 1))),
+            Side::Sell => ceil(level.0 - by).min(floor(level.0)).max(own.map_or(i64::MIN, |own| ceil(own.0 + 1))),
+        };
+        let reaches = if side == Side::Buy { price >= level.0 } else { price <= level.0 };
+        (reaches && (1..=VALUE_MAX).contains(&price)).then_some(Price(price))
+    }
+
+    #[test]
+    fn the_largest_attempt_is_rounded_both_ways() {
+        for (qty_max, down, up) in [(150_000_000, 150, 150), (150_000_001, 150, 151), (1, 0, 1)] {
+            let parameters = ArbitrageParameters { qty_max: Money::from_scaled(qty_max, 8), ..ArbitrageParameters::default() };
+            let member = Member::new(InstrumentId(0), &instrument([2, 2], 1, 0), &parameters);
+            assert_eq!((member.qty_max, member.qty_enough), (down, up));
+        }
+    }
+
     proptest! {
-        /// Never less than by bounding first and rounding to lots then, which takes divisions; and the accounts pay for it.
+        #![proptest_config(ProptestConfig::with_cases(2_048))]
+
+        /// In units of the finer quantity it is as in amounts of the base asset; never less than by bounding first and rounding to
+        /// lots then; and the accounts pay for it.
         #[test]
         fn a_pair_is_the_largest_that_both_accounts_pay_for(
-            lot in 1_i64..2_000, multiple in 1_i64..30, odd in 0_i64..2, prices in (1_i64..10_000_000, 1_i64..10_000_000),
-            wanted in 0_i128..10_i128.pow(19), quote in 0_i128..10_i128.pow(24), base in 0_i128..10_i128.pow(19),
+            lot in 1_i64..2_000, multiple in 1_i64..30, odd in 0_i64..2, scales in (0_u8..=9, 0_u8..=9), turned in any::<bool>(),
+            prices in (1_i64..10_000_000, 1_i64..10_000_000), least in (0_i64..10_000, 0_i64..10_000),
+            wanted in prop_oneof![0_i64..1_000_000_000, 0_i64..=VALUE_MAX],
+            quote in prop_oneof![0_i128..10_i128.pow(24), any::<i128>()], base in prop_oneof![0_i128..10_i128.pow(19), any::<i128>()],
         ) {
+            let scale = scales.0.max(scales.1);
+            let steps = [scales.0, scales.1].map(|own| POW10[usize::from(scale - own)]);
             // A lot here is `multiple` lots there, but for the odd ones.
-            let (buy, sell) = (instrument([2, 8], lot * multiple * 100 + odd, 1_000), instrument([1, 6], lot, 0));
+            let lots = [lot * multiple * if odd == 0 { steps[1] } else { 1 } + odd, lot * if odd == 0 { steps[0] } else { 1 }];
+            let lots = if turned { [lots[1], lots[0]] } else { lots };
+            let scales = if turned { [scales.1, scales.0] } else { [scales.0, scales.1] };
+            let steps = if turned { [steps[1], steps[0]] } else { steps };
+            let (buy, sell) = (instrument([2, scales[0]], lots[0], 1_000), instrument([1, scales[1]], lots[1], 0));
+            let (buy, sell) = (Instrument { qty_min: Qty(least.0), ..buy }, Instrument { qty_min: Qty(least.1), ..sell });
             let (buying, selling) = (bounds(Side::Buy, prices.0, quote), bounds(Side::Sell, prices.1, base));
+            let amount = Money::from_scaled(wanted, scale);
+            let on_scale = [lots[0].saturating_mul(steps[0]), lots[1].saturating_mul(steps[1])];
+            prop_assert_eq!(common_qty(on_scale, steps, wanted), plain_common(&buy, &sell, amount));
+            let pair = affordable_within([(&buy, &buying), (&sell, &selling)], on_scale, steps, wanted);
+            prop_assert_eq!(pair, plain_pair((&buy, &buying), (&sell, &selling), amount));
             let can = |i: &Instrument, bounds: &Bounds| Money::from_qty(affordable(i, bounds), i.qty_scale);
-            let bounded = Money(wanted).min(can(&buy, &buying)).min(can(&sell, &selling));
-            let plain = common_qty(&buy, &sell, bounded);
-            let pair = affordable_pair(&(&buy, buying), &(&sell, selling), Money(wanted));
-            if odd == 0 {
-                prop_assert_eq!(pair, plain);
+            let bounded = amount.min(can(&buy, &buying)).min(can(&sell, &selling));
+            if least == (0, 0) {
+                prop_assert!(pair >= plain_common(&buy, &sell, bounded));
             }
-            prop_assert!(pair >= plain);
-            if let Some((bought, sold)) = pair {
-                prop_assert_eq!(Money::from_qty(bought, 8), Money::from_qty(sold, 6));
-                prop_assert!(Money::from_qty(bought, 8) <= bounded);
+            if let Some([bought, sold]) = pair {
+                prop_assert_eq!(Money::from_qty(bought, scales[0]), Money::from_qty(sold, scales[1]));
+                prop_assert!(Money::from_qty(bought, scales[0]) <= bounded);
                 prop_assert_eq!((buy.floor_to_lot(bought), sell.floor_to_lot(sold)), (bought, sold));
+            }
+        }
+
+        #[test]
+        fn a_limit_is_the_plain_one(
+            buy in any::<bool>(), tick in prop_oneof![1_i64..1_000, 1..=VALUE_MAX], ppm in prop_oneof![Just(0), 0_i64..1_000_000],
+            level in prop_oneof![1_i64..10_000_000, 1..=VALUE_MAX], away in prop_oneof![-2_000_i64..2_000, any::<i64>()],
+        ) {
+            let instrument = Instrument { tick: Price(tick), ..instrument([2, 8], 1, 0) };
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let near = |price: i64| Price(price.saturating_add(away).clamp(1, VALUE_MAX));
+            let unbounded = plain_limit(&instrument, side, Price(level), ppm, None).map_or(level, |price| price.0);
+            for own in [None, Some(near(level)), Some(near(unbounded)), Some(Price(unbounded))] {
+                prop_assert_eq!(limit(&instrument, side, Price(level), ppm, own), plain_limit(&instrument, side, Price(level), ppm, own));
             }
         }
 
