@@ -37,12 +37,13 @@ fn an_order_is_recorded_sent_and_framed_before_the_next_message_is_read() {
             "message bid 1000000 1000100",
             "send 1 order_entry send_new 2 1000100",
             "transmit 1",
+            "kick",
             "message bid 1000100 1000200",
             "send 1 order_entry send_new 3 1000200",
             "transmit 1",
             "kick",
         ],
-        "one kick for the whole pass"
+        "an order waits for nothing; what is written besides it shares one kick"
     );
     let recorded = stage.drain();
     let sent = recorded.iter().position(|e| e.event_kind() == Some(EventKind::SendNew)).expect("recorded");

@@ -290,6 +290,21 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         self.cursor = 0;
     }
 
+    /// Makes frames of what was written to urgent sockets, and of nothing else: acknowledgements and other traffic are left
+    /// for [`Stack::transmit`], which is called afterwards. Returns how many frames were committed.
+    #[inline]
+    pub fn transmit_urgent(&mut self, now_ns: u64) -> usize {
+        self.advance(now_ns);
+        self.transmit_written_urgent();
+        std::mem::take(&mut self.committed)
+    }
+
+    /// False if the port has no free frame.
+    #[inline]
+    fn transmit_written_urgent(&mut self) -> bool {
+        (0..self.written.words.len()).all(|word| self.transmit_set(word, self.written.words[word] & self.urgent.words[word]))
+    }
+
     /// Makes frames of everything that was written, urgent sockets first, and then of the acknowledgements
     /// that are due; returns how many frames were committed since the last call.
     ///
@@ -298,10 +313,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     #[inline]
     pub fn transmit(&mut self, now_ns: u64) -> usize {
         self.advance(now_ns);
-        let mut room = true;
-        for word in 0..self.written.words.len() {
-            room = room && self.transmit_set(word, self.written.words[word] & self.urgent.words[word]);
-        }
+        let mut room = self.transmit_written_urgent();
         for word in 0..self.written.words.len() {
             room = room && self.transmit_set(word, self.written.words[word]);
         }

@@ -263,6 +263,35 @@ fn urgent_sockets_leave_first() {
 }
 
 #[test]
+fn what_is_urgent_leaves_without_what_is_not() {
+    let tcp = TcpConfig { ack_delay: 0, ..stack_config().tcp };
+    let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], tcp, ..stack_config() };
+    let mut script = crate::link::Script::new(&config);
+    script.pass();
+    let (feed, feed_syn) = script.open();
+    let (orders, _) = script.open();
+    script.pass();
+    script.stack.set_priority(orders);
+    let next = feed_syn.sequence.wrapping_add(1);
+    frames::send(&mut script.far, &frames::tcp(feed_syn.port, TcpControl::Psh, 1001, Some(next), b"tick"), 0);
+    assert_eq!((script.stack.receive(0), script.stack.ingress_next(0), script.stack.ingress_next(0)), (1, Some(Some(feed)), None));
+    script.stack.read(feed, |bytes| (bytes.len(), ()));
+    assert_eq!(script.stack.transmit_urgent(0), 0, "an acknowledgement is due, and is not urgent");
+    script.stack.write(feed, 4, |room| (4, room.copy_from_slice(b"chat"))).expect("room");
+    script.stack.write(orders, 5, |room| (5, room.copy_from_slice(b"order"))).expect("room");
+    assert_eq!(script.stack.transmit_urgent(0), 1);
+    script.stack.flush(0).expect("flush");
+    let seen = |script: &mut crate::link::Script| -> Vec<(Vec<u8>, Option<u32>)> {
+        let frames = frames::receive(&mut script.far, 0);
+        frames.iter().filter_map(|frame| frames::read_tcp(frame)).map(|seen| (seen.payload.to_vec(), seen.acknowledgement)).collect()
+    };
+    assert_eq!(seen(&mut script).into_iter().map(|seen| seen.0).collect::<Vec<_>>(), [b"order"]);
+    assert_eq!((script.stack.transmit_urgent(0), script.stack.transmit(0)), (0, 1));
+    script.stack.flush(0).expect("flush");
+    assert_eq!(seen(&mut script), [(b"chat".to_vec(), Some(1005))], "the acknowledgement rides along");
+}
+
+#[test]
 fn within_a_burst_only_what_was_written_leaves() {
     let tcp = TcpConfig { ack_delay: 0, ..stack_config().tcp };
     let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], tcp, ..stack_config() };

@@ -88,6 +88,11 @@ impl Network for WireNetwork {
     }
 
     #[inline]
+    fn transmit_urgent(&mut self, now_ns: u64) -> usize {
+        self.transmit(now_ns)
+    }
+
+    #[inline]
     fn transmit(&mut self, _: u64) -> usize {
         std::mem::take(&mut self.0.borrow_mut().written)
     }

@@ -22,6 +22,10 @@ impl<P: Port> Network for Stack<P> {
         Stack::ingress_next(self, now_ns)
     }
     #[inline]
+    fn transmit_urgent(&mut self, now_ns: u64) -> usize {
+        Stack::transmit_urgent(self, now_ns)
+    }
+    #[inline]
     fn transmit(&mut self, now_ns: u64) -> usize {
         Stack::transmit(self, now_ns)
     }

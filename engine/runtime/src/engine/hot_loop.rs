@@ -8,8 +8,8 @@
 //!    orders that this causes are encoded, sealed and put into frames before the next message is read;
 //! 3. what codecs want sent besides orders follows;
 //! 4. if no frame came (or it is overdue): time. Timers, commands, results of the cold plane;
-//! 5. whatever else was written becomes frames, and one kick makes the NIC see them all. If an order is
-//!    ready while frames of the burst still wait to be worked off, its kick comes at once.
+//! 5. whatever else was written becomes frames, and one kick makes the NIC see them all. The kick of a
+//!    message's orders comes at once: neither acknowledgements nor other messages come before it.
 //!
 //! Nothing here allocates, locks, sleeps, or makes a system call but the port's. Every loop has a bound.
 
@@ -515,9 +515,8 @@ where
             });
         }
         self.lately.ordered_ns = last_ready_ns;
-        if self.frames_left > 0 {
-            self.kick(clock);
-        }
+        self.dirty = true;
+        self.kick(clock);
         sent
     }
 
@@ -558,7 +557,10 @@ where
         if put.messages > 0 {
             // Its frame is made at once: an order does not wait for the one behind it.
             let sealed_ns = clock.now_ns();
-            self.committed += network.transmit(sealed_ns);
+            self.committed += match network.transmit_urgent(sealed_ns) {
+                0 => network.transmit(sealed_ns), // Its socket is not marked yet.
+                committed => committed,
+            };
             if first {
                 (sent.first, sent.first_sealed_ns, sent.first_ready_ns) = (command.kind, sealed_ns, clock.now_ns());
             }

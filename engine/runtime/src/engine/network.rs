@@ -18,6 +18,9 @@ pub trait Network {
     /// data, or a new state, for that socket.
     fn ingress_next(&mut self, now_ns: u64) -> Option<Option<SocketId>>;
 
+    /// Builds frames for what was written to marked sockets, and for nothing else; how many were committed.
+    fn transmit_urgent(&mut self, now_ns: u64) -> usize;
+
     /// Builds frames for everything written, those of marked sockets first; how many were committed.
     fn transmit(&mut self, now_ns: u64) -> usize;
 

@@ -180,7 +180,8 @@ pub struct ScriptedNetwork {
     /// Bursts to come.
     pub bursts: Rc<RefCell<VecDeque<Vec<u16>>>>,
     burst: VecDeque<u16>,
-    written: Rc<RefCell<usize>>,
+    /// What was sent over order entry, and over others, and is not in frames yet.
+    written: Rc<RefCell<[usize; 2]>>,
     /// The next flush fails.
     pub gone: Rc<RefCell<bool>>,
 }
@@ -199,10 +200,17 @@ impl Network for ScriptedNetwork {
         note(&self.diary, format!("frame {index}"));
         Some(Some(socket(index)))
     }
-    fn transmit(&mut self, _: u64) -> usize {
-        let count = std::mem::take(&mut *self.written.borrow_mut());
+    fn transmit_urgent(&mut self, _: u64) -> usize {
+        let count = std::mem::take(&mut self.written.borrow_mut()[0]);
         if count > 0 {
             note(&self.diary, format!("transmit {count}"));
+        }
+        count
+    }
+    fn transmit(&mut self, _: u64) -> usize {
+        let count = std::mem::take(&mut *self.written.borrow_mut()).iter().sum();
+        if count > 0 {
+            note(&self.diary, format!("transmit all {count}"));
         }
         count
     }
@@ -236,7 +244,8 @@ pub struct ScriptedChannel {
     socket: SocketId,
     role: Role,
     happenings: Rc<RefCell<VecDeque<Happening>>>,
-    written: Rc<RefCell<usize>>,
+    /// What was sent over order entry, and over others, and is not in frames yet.
+    written: Rc<RefCell<[usize; 2]>>,
     /// Takes no message while true.
     full: Rc<RefCell<bool>>,
     open: bool,
@@ -277,7 +286,7 @@ impl Channel<ScriptedNetwork> for ScriptedChannel {
         if purpose == Purpose::Rehearse {
             return Ok(());
         }
-        *self.written.borrow_mut() += 1;
+        self.written.borrow_mut()[usize::from(self.role != Role::OrderEntry)] += 1;
         note(&self.diary, format!("send {} {} {}", self.socket.index, self.role.as_str(), String::from_utf8_lossy(message)));
         Ok(())
     }
@@ -511,7 +520,7 @@ impl Stage {
         rehearsal: Option<Box<Rehearsal>>,
     ) -> Stage {
         let diary = Diary::default();
-        let written = Rc::new(RefCell::new(0));
+        let written = Rc::new(RefCell::new([0; 2]));
         let (mut parts, mut ends) = (Vec::new(), Vec::new());
         for id in 0..venues {
             let (task_producer, tasks) = spsc::ring(256);
