@@ -299,8 +299,11 @@ impl Producer {
         }
         // SAFETY: the slot lies in the mapping, as in `Memory::slot`. It is free: the consumer has released it (its tail
         // acquired in `free`, now or earlier), and this is the only producer.
-        let slots = unsafe { self.base.add(HEADER_LEN) }.cast::<Event>();
-        unsafe { slots.add((self.head & self.mask) as usize).write(*event) };
+        let slots = unsafe {
+            let slots = self.base.add(HEADER_LEN).cast::<Event>();
+            slots.add((self.head & self.mask) as usize).write(*event);
+            slots
+        };
         prefetch_to_write(slots.wrapping_add((self.head.wrapping_add(ASKED_AHEAD) & self.mask) as usize).cast());
         self.head = self.head.wrapping_add(1);
         // SAFETY: as in `Memory::word`.
