@@ -4,24 +4,55 @@
 //! wide and unfolded, so that parts may be summed at different times and added; the last step is [`fold`].
 //! Every part but the last must have an even length.
 
+#![allow(unsafe_code, reason = "a function for a processor that has AVX2 may be called once that is known")]
+
+/// Fewer bytes are summed as quickly without AVX2.
+#[cfg(target_arch = "x86_64")]
+const LONG: usize = 64;
+
 /// The sum of the bytes as 16-bit words; a last odd byte is followed by zero.
 #[inline]
 pub(super) fn sum(bytes: &[u8]) -> u64 {
-    let mut total = 0_u64;
-    let (lines, rest) = bytes.as_chunks::<32>();
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() >= LONG && is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function is compiled for.
+        return unsafe { sum_avx2(bytes) };
+    }
+    sum_of_words(bytes)
+}
+
+/// The same code, compiled for a processor that widens four words at a time while it loads them: a third of the instructions.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_avx2(bytes: &[u8]) -> u64 {
+    sum_of_words(bytes)
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the loop that compilers make four lanes of, however little else they inline")]
+fn sum_of_words(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<4>();
+    let (lines, words) = words.as_chunks::<8>();
+    // 32-bit words cannot overflow 64 bits within any packet; the carries are folded in at the end.
+    let mut lanes = [0_u64; 8];
     for line in lines {
-        let (words, _) = line.as_chunks::<4>();
-        // 32-bit words cannot overflow 64 bits within any packet; the carries are folded in at the end.
-        total += words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
+        for at in 0..8 {
+            lanes[at] = lanes[at].wrapping_add(u64::from(u32::from_ne_bytes(line[at])));
+        }
     }
-    let (words, rest) = rest.as_chunks::<2>();
+    let mut total = 0_u64;
+    for lane in lanes {
+        total = total.wrapping_add(lane);
+    }
     for word in words {
-        total += u64::from(u16::from_ne_bytes(*word));
+        total = total.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
     }
-    if let [last] = rest {
-        total += u64::from(u16::from_ne_bytes([*last, 0]));
-    }
-    total
+    total.wrapping_add(match *rest {
+        [a, b, c] => u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0])),
+        [a, b] => u64::from(u16::from_ne_bytes([a, b])),
+        [a] => u64::from(u16::from_ne_bytes([a, 0])),
+        _ => 0,
+    })
 }
 
 /// A 16-bit number of a header, as [`sum`] would have counted it.
@@ -91,6 +122,7 @@ mod tests {
         fn any_bytes_in_any_pieces_give_the_sum_of_the_rfc(bytes in proptest::collection::vec(any::<u8>(), 0..2000), cut in 0..1000_usize) {
             let want = slow(&bytes).to_be_bytes();
             prop_assert_eq!(field(sum(&bytes)), want);
+            prop_assert_eq!(field(sum_of_words(&bytes)), want, "on any processor");
             let cut = (cut * 2).min(bytes.len() / 2 * 2);
             prop_assert_eq!(field(sum(&bytes[..cut]) + sum(&bytes[cut..])), want);
         }

@@ -149,27 +149,24 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         let bytes = self.port.frame(frame);
         let packet = &bytes[ETHERNET_HEADER..][..ip.total_len];
         let tcp = &packet[ip.header_len..];
-        let Some(segment) = Segment::parse(tcp) else {
-            if tcp.len() < wire::TCP_HEADER {
-                self.statistics.truncated += 1;
-            } else {
-                self.statistics.malformed += 1;
-            }
+        let Some(header) = tcp.first_chunk::<{ wire::TCP_HEADER }>() else {
+            self.statistics.truncated += 1;
             return None;
         };
+        let header_len = usize::from(header[12] >> 4) * 4;
+        if header_len < wire::TCP_HEADER || header_len > tcp.len() {
+            self.statistics.malformed += 1;
+            return None;
+        }
         if !tcp_checksum_is_right(packet, ip.header_len) {
             self.statistics.bad_checksum += 1;
             return None;
         }
-        let peer = SocketAddrV4::new(ip.source, segment.source_port);
-        let index = match self.ports.owner(segment.destination_port) {
+        let peer = SocketAddrV4::new(ip.source, u16::from_be_bytes([header[0], header[1]]));
+        let index = match self.ports.owner(u16::from_be_bytes([header[2], header[3]])) {
             Some(Owner::Slot(index)) if self.slots[index].remote == peer && !self.slots[index].tcp.is_over() => index,
             _ => {
-                self.statistics.no_socket += 1;
-                if let Some(reset) = Reset::answer(&segment, ip.source, ip.destination) {
-                    let source_mac: [u8; 6] = [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]];
-                    self.send_reset(reset, source_mac);
-                }
+                self.refuse(frame, ip);
                 return None;
             }
         };
@@ -179,7 +176,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             tcp_at,
             end: ETHERNET_HEADER + ip.total_len,
             #[cfg(feature = "smoltcp-tcp")]
-            segment,
+            segment: Segment::parse(tcp)?,
         };
         let around = Around {
             statistics: &mut self.statistics,
@@ -196,6 +193,18 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         self.reading = index;
         self.fed.set(index);
         (slot.life == Life::Held).then(|| self.id(index))
+    }
+
+    /// A segment that belongs to no socket.
+    #[cold]
+    fn refuse(&mut self, frame: RxFrame, ip: Ipv4) {
+        self.statistics.no_socket += 1;
+        let bytes = self.port.frame(frame);
+        let source_mac: [u8; 6] = [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]];
+        let segment = Segment::parse(&bytes[ETHERNET_HEADER..][ip.header_len..ip.total_len]);
+        if let Some(reset) = segment.and_then(|segment| Reset::answer(&segment, ip.source, ip.destination)) {
+            self.send_reset(reset, source_mac);
+        }
     }
 
     #[cold]

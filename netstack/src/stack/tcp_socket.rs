@@ -248,7 +248,7 @@ impl TcpSocket for OwnTcp {
         }
         self.give_back(port);
         turn.resent = self.connection.retransmissions() - resent;
-        self.wake_ns = self.connection.timers_due_ns();
+        self.wake_ns = self.connection.wakes_ns();
         turn
     }
 

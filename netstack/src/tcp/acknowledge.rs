@@ -32,6 +32,22 @@ struct Delivery {
 }
 
 impl Connection {
+    /// Takes the acknowledgement of a segment with data, whose header was predicted, if it can say nothing new but of the window,
+    /// as most do: nothing is under way, nor did anything go into a closed window. Else false, and nothing is done.
+    #[inline]
+    pub(super) fn on_no_news(&mut self, segment: &TcpRepr<'_>, ack: u32) -> bool {
+        let open = self.snd.wnd > 0 && segment.window_len > 0 && self.persists == 0 && !self.probed;
+        if ack != self.snd.una || self.send.sent() > 0 || !open || self.rack.probe_end.is_some() || segment.payload.is_empty() {
+            return false;
+        }
+        debug_assert!(
+            [self.timers.retransmit, self.timers.probe, self.timers.reorder] == [NEVER; 3] && !self.wanted.lost && !self.wanted.tail_probe,
+            "what waits for an acknowledgement waits for something"
+        );
+        self.take_window(segment, ack);
+        true
+    }
+
     /// The acknowledgement of a segment whose acknowledgement number was found acceptable.
     pub(super) fn on_acknowledgement(&mut self, now_ns: u64, segment: &TcpRepr<'_>) {
         let Some(ack) = segment.ack_number.map(|ack| ack.0 as u32) else { return };
@@ -110,7 +126,8 @@ impl Connection {
         }
     }
 
-    fn take_window(&mut self, segment: &TcpRepr<'_>, ack: u32) {
+    #[inline]
+    pub(super) fn take_window(&mut self, segment: &TcpRepr<'_>, ack: u32) {
         let sequence = segment.seq_number.0 as u32;
         let newer = before(self.snd.wl1, sequence) || (self.snd.wl1 == sequence && at_or_before(self.snd.wl2, ack));
         if newer && segment.control != TcpControl::Syn {
@@ -377,6 +394,113 @@ impl Connection {
             State::Closing => self.wait_out(now_ns),
             State::LastAck => self.end(CloseReason::Closed),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::TcpConfig;
+    use super::*;
+    use proptest::prelude::*;
+    use smoltcp::wire::{TcpSeqNumber, TcpTimestampRepr};
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    const PEER_ISN: u32 = 7000;
+
+    fn segment(connection: &Connection, control: TcpControl, ack: u32, window_len: u16, payload: &[u8]) -> TcpRepr<'static> {
+        let syn = control == TcpControl::Syn;
+        TcpRepr {
+            src_port: 443,
+            dst_port: 30_000,
+            control,
+            seq_number: TcpSeqNumber(if syn { PEER_ISN } else { connection.receive.next() } as i32),
+            ack_number: Some(TcpSeqNumber(ack as i32)),
+            window_len,
+            window_scale: syn.then_some(0),
+            max_seg_size: syn.then_some(1460),
+            sack_permitted: syn,
+            sack_ranges: [None; 3],
+            timestamp: Some(TcpTimestampRepr::new(1, 1)),
+            payload: &[9; 400][..payload.len()],
+        }
+    }
+
+    /// All that an acknowledgement may change.
+    fn state(connection: &Connection) -> String {
+        let Connection { snd, rcv, owed, rtt, rack, congestion, recovery, undo, duplicate_acks, timeouts, timers, wanted, .. } = connection;
+        let rest = (connection.probed, connection.persists, connection.progress_ns, connection.send.sent(), connection.send.held());
+        format!(
+            "{snd:?} {rcv:?} {owed:?} {rtt:?} {rack:?} {congestion:?} {recovery:?} {undo:?} {duplicate_acks} {timeouts} {timers:?} {wanted:?} \
+             {rest:?} {:?}",
+            connection.statistics
+        )
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Write(usize),
+        Send,
+        /// The peer acknowledges so much of what is under way, with this window, and sends so many bytes.
+        Hear(u32, u16, usize),
+        Wait(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let window = prop_oneof![3 => Just(60_000_u16), 1 => 0_u16..900];
+        let step = prop_oneof![
+            (1usize..900).prop_map(Step::Write),
+            Just(Step::Send),
+            (prop_oneof![Just(u32::MAX), 0_u32..900], window, 0usize..400).prop_map(|(part, window, len)| Step::Hear(part, window, len)),
+            prop_oneof![0_u64..2_000_000, Just(3_000_000_000)].prop_map(Step::Wait),
+        ];
+        proptest::collection::vec(step, 1..40)
+    }
+
+    fn run(steps: &[Step]) -> (Connection, u64) {
+        let mut now_ns = 1_000_000_000;
+        let mut connection = Connection::new(&TcpConfig::default());
+        let address = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        connection.connect(address(30_000), address(443), 100, now_ns);
+        let _ = connection.next_segment(now_ns);
+        let answer = segment(&connection, TcpControl::Syn, 101, 60_000, &[]);
+        let _ = connection.on_segment(now_ns, &answer);
+        for step in steps {
+            match *step {
+                Step::Write(len) => {
+                    let _ = connection.write(now_ns, len, |room| (room.len(), ()));
+                }
+                Step::Send => while connection.next_segment(now_ns).is_some() {},
+                Step::Hear(part, window, len) => {
+                    let ack = connection.snd.una.wrapping_add(part.min(connection.snd.nxt.wrapping_sub(connection.snd.una)));
+                    let heard = segment(&connection, TcpControl::Psh, ack, window, &[0; 400][..len]);
+                    let _ = connection.on_segment(now_ns, &heard);
+                    connection.receive.consume(usize::MAX);
+                }
+                Step::Wait(ns) => now_ns += ns,
+            }
+        }
+        (connection, now_ns)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_news_change_nothing_that_an_acknowledgement_would(steps in steps(), window in prop_oneof![Just(0_u16), 1_u16..900, Just(60_000)]) {
+            let ((mut quick, now_ns), (mut plain, _)) = (run(&steps), run(&steps));
+            prop_assume!(quick.state == State::Established && quick.recovery == Recovery::None);
+            let una = quick.snd.una;
+            let heard = segment(&quick, TcpControl::Psh, una, window, &[0; 100]);
+            let before = state(&quick);
+            if quick.on_no_news(&heard, una) {
+                plain.on_acknowledgement(now_ns, &heard);
+                prop_assert_eq!(state(&quick), state(&plain));
+            } else {
+                prop_assert_eq!(state(&quick), before);
+                let idle = quick.send.is_empty() && quick.persists == 0 && !quick.probed && quick.rack.probe_end.is_none();
+                prop_assert!(!(idle && quick.snd.wnd > 0 && window > 0), "the usual case is taken");
+            }
         }
     }
 }

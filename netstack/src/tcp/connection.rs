@@ -543,7 +543,13 @@ impl Connection {
     /// The same, once [`Connection::next_segment`] has said that there is nothing to send.
     #[inline]
     pub fn timers_due_ns(&self) -> u64 {
-        self.timers.first().min(self.owed.at).min(self.times_out_ns())
+        self.wakes_ns().min(self.times_out_ns())
+    }
+
+    /// The same, [`Connection::times_out_ns`] aside.
+    #[inline]
+    pub fn wakes_ns(&self) -> u64 {
+        self.timers.first().min(self.owed.at)
     }
 
     /// When the connection is given up if the peer acknowledges nothing (RFC 9293 section 3.8.3).

@@ -89,8 +89,28 @@ impl Connection {
         self.statistics.predicted += 1;
         self.hear(now_ns);
         self.note_stamp(segment, now_ns);
-        self.on_acknowledgement(now_ns, segment);
-        if segment.payload.is_empty() { TAKEN } else { self.on_payload(now_ns, segment) }
+        if !segment.ack_number.is_some_and(|ack| self.on_no_news(segment, ack.0 as u32)) {
+            self.on_acknowledgement(now_ns, segment);
+        }
+        let len = segment.payload.len();
+        if !self.receive.lend_next(len as u32) {
+            return if len == 0 { TAKEN } else { self.on_payload(now_ns, segment) };
+        }
+        self.statistics.bytes_in += len as u64;
+        self.owe(now_ns, len as u32);
+        Taken { fresh: 0..len, verdict: Verdict::Taken }
+    }
+
+    /// Bytes came in order that are to be acknowledged: every second full segment at once, the rest a little later
+    /// (RFC 9293 section 3.8.6.3).
+    #[inline]
+    fn owe(&mut self, now_ns: u64, bytes: u32) {
+        self.owed.bytes += bytes;
+        if self.owed.bytes >= 2 * self.snd.mss {
+            self.owed.now = true;
+        } else if self.owed.at == NEVER {
+            self.owed.at = now_ns.saturating_add(self.config.ack_delay);
+        }
     }
 
     fn hear(&mut self, now_ns: u64) {
@@ -346,7 +366,6 @@ impl Connection {
         }
     }
 
-    #[inline]
     fn on_payload(&mut self, now_ns: u64, segment: &TcpRepr<'_>) -> Taken {
         let (sequence, before_next) = (sequence_of(segment), self.receive.next());
         let had_hole = self.receive.has_hole();
@@ -355,13 +374,12 @@ impl Connection {
         self.statistics.bytes_in += u64::from(advanced);
         match placed {
             Placed::Lent(_) | Placed::Stored => {
-                self.owed.bytes += advanced;
-                // Every second full segment at once, the rest a little later (RFC 9293 section 3.8.6.3); what fills a
-                // hole at once (RFC 5681 section 4.2).
-                if had_hole || self.owed.bytes >= 2 * self.snd.mss {
+                if had_hole {
+                    // At once (RFC 5681 section 4.2).
+                    self.owed.bytes += advanced;
                     self.owed.now = true;
-                } else if self.owed.at == NEVER {
-                    self.owed.at = now_ns.saturating_add(self.config.ack_delay);
+                } else {
+                    self.owe(now_ns, advanced);
                 }
             }
             Placed::Ahead => {

@@ -93,7 +93,27 @@ pub struct Outgoing {
 
 impl Connection {
     /// The next segment to send, timers aside: lost data, new data, probes, acknowledgements, in this order.
+    #[inline(always)]
     pub(super) fn plan(&self) -> Option<Plan> {
+        if self.state != State::Established || self.wanted.any() || self.send.count(Place::Lost) > 0 {
+            return self.plan_unusual();
+        }
+        match self.next_queued() {
+            Some((index, len)) if self.window_takes(len) => Some(Plan::Data { index, len }),
+            _ => self.owed.now.then_some(Plan::Acknowledge),
+        }
+    }
+
+    /// The congestion window takes so many more bytes.
+    #[inline]
+    fn window_takes(&self, len: u32) -> bool {
+        let pipe = self.pipe();
+        pipe == 0 || pipe.saturating_add(len) <= self.congestion.window()
+    }
+
+    /// While the connection opens or ends, or there is more to send than new data and acknowledgements.
+    #[cold]
+    fn plan_unusual(&self) -> Option<Plan> {
         if let Some(sequence) = self.wanted.reset_reply {
             return Some(Plan::Reset { sequence, acknowledge: false });
         }
@@ -113,10 +133,9 @@ impl Connection {
     }
 
     fn plan_data(&self) -> Option<Plan> {
-        let (window, pipe) = (self.congestion.window(), self.pipe());
         if let Some(index) = self.send.first_lost() {
             let len = self.send.record(index).len.min(self.snd.mss);
-            if self.wanted.lost || pipe == 0 || pipe.saturating_add(len) <= window {
+            if self.wanted.lost || self.window_takes(len) {
                 return Some(Plan::Data { index, len });
             }
         }
@@ -131,7 +150,7 @@ impl Connection {
         }
         if let Some((index, len)) = queued
             && self.send.count(Place::Lost) == 0
-            && (pipe == 0 || pipe.saturating_add(len) <= window)
+            && self.window_takes(len)
         {
             return Some(Plan::Data { index, len });
         }
@@ -139,21 +158,31 @@ impl Connection {
             && let Some(index) = self.send.first_queued()
         {
             // A window too narrow to be worth a segment has had its time (RFC 9293 section 3.8.6.2.1, override).
-            let len = self.send.record(index).len.min(self.snd.mss).min(self.usable(index));
-            let sendable = len > 0 && (len == self.send.record(index).len || self.send.can_cut(index));
+            let record = self.send.record(index);
+            let len = record.len.min(self.snd.mss).min(self.usable(record));
+            let sendable = len > 0 && (len == record.len || self.send.can_cut(index));
             return Some(if sendable { Plan::Data { index, len } } else { Plan::WindowProbe });
         }
         self.wanted.keep_alive.then_some(Plan::KeepAlive)
     }
 
     /// The first unsent segment, cut to what the peer's window takes (RFC 9293 section 3.8.6.2.1, without Nagle).
+    #[inline]
     fn next_queued(&self) -> Option<(usize, u32)> {
         let index = self.send.first_queued()?;
         let record = self.send.record(index);
-        if record.len == 0 {
-            return Some((index, 0));
+        let len = record.len;
+        if len == 0 || (len <= self.snd.mss && len <= self.usable(record)) {
+            return Some((index, len));
         }
-        let usable = self.usable(index);
+        self.cut_to_window(index)
+    }
+
+    /// The part of an unsent segment that may leave, if it may not leave whole.
+    #[cold]
+    fn cut_to_window(&self, index: usize) -> Option<(usize, u32)> {
+        let record = self.send.record(index);
+        let usable = self.usable(record);
         let len = record.len.min(self.snd.mss);
         if len < record.len && !self.send.can_cut(index) {
             return None;
@@ -166,9 +195,10 @@ impl Connection {
     }
 
     /// Room in the peer's window from a segment on.
-    fn usable(&self, index: usize) -> u32 {
-        let (sequence, edge) = (self.send.record(index).sequence, self.snd.una.wrapping_add(self.snd.wnd));
-        if before(sequence, edge) { edge.wrapping_sub(sequence) } else { 0 }
+    #[inline]
+    fn usable(&self, record: &Record) -> u32 {
+        let edge = self.snd.una.wrapping_add(self.snd.wnd);
+        if before(record.sequence, edge) { edge.wrapping_sub(record.sequence) } else { 0 }
     }
 
     /// [`Connection::next_segment`], for connections without kept frames: hands the segment, if there is one, to `emit`, whose
@@ -220,7 +250,17 @@ impl Connection {
     /// Not inlined: a rehearsal must go through the very same code.
     #[inline(never)]
     pub fn send(&mut self, now_ns: u64, decided: Decided) -> Option<Outgoing> {
-        let outgoing = match decided.plan {
+        match decided.plan {
+            Plan::Data { index, len } => self.transmit(now_ns, index, len),
+            plan => self.send_unusual(now_ns, plan),
+        }
+    }
+
+    /// What carries no data, or again.
+    #[cold]
+    #[inline(never)]
+    fn send_unusual(&mut self, now_ns: u64, plan: Plan) -> Option<Outgoing> {
+        Some(match plan {
             Plan::Reset { sequence, acknowledge } => {
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
@@ -251,15 +291,21 @@ impl Connection {
                 self.acknowledged();
                 Outgoing { header: segment, payload: Payload::None }
             }
-        };
-        self.statistics.segments_out += 1;
-        Some(outgoing)
+        })
     }
 
-    /// A header with all that each segment carries.
+    /// [`Connection::stamped_header`] of now, for what is rare.
+    #[cold]
     fn header(&mut self, now_ns: u64, control: TcpControl, sequence: u32, acknowledge: bool) -> TcpRepr<'static> {
+        self.stamped_header(self.stamp(now_ns), control, sequence, acknowledge)
+    }
+
+    /// A header with all that each segment carries. Who asks for one sends it.
+    #[inline(always)]
+    fn stamped_header(&mut self, stamp: u32, control: TcpControl, sequence: u32, acknowledge: bool) -> TcpRepr<'static> {
+        self.statistics.segments_out += 1;
         let stamped = self.timestamps.on && (acknowledge || control == TcpControl::Syn);
-        let (stamp, recent) = (self.stamp(now_ns), self.timestamps.recent);
+        let recent = self.timestamps.recent;
         TcpRepr {
             src_port: self.local.port(),
             dst_port: self.remote.port(),
@@ -277,6 +323,7 @@ impl Connection {
     }
 
     /// The window to announce: its right edge moves by whole segments (RFC 9293 section 3.8.6.2.2), never back.
+    #[inline]
     fn window_field(&mut self) -> u16 {
         let (free, announced) = (self.receive.free(), self.announced());
         let step = u32::from(self.config.mss).min(self.receive.capacity() / 2);
@@ -287,9 +334,16 @@ impl Connection {
         field as u16
     }
 
+    /// There are blocks to report.
+    #[inline]
+    fn reports(&self) -> bool {
+        self.sack && (self.receive.has_hole() || self.owed.duplicate.is_some())
+    }
+
     /// SACK blocks that fit beside `payload` bytes.
+    #[cold]
     fn blocks(&self, payload: u32) -> [Option<(u32, u32)>; 3] {
-        if !self.sack || !(self.receive.has_hole() || self.owed.duplicate.is_some()) {
+        if !self.reports() {
             return [None; 3];
         }
         let mut blocks = self.receive.blocks(self.owed.duplicate);
@@ -310,16 +364,17 @@ impl Connection {
         self.rcv.acknowledged = self.expected();
     }
 
+    #[inline(always)]
     fn transmit(&mut self, now_ns: u64, index: usize, len: u32) -> Option<Outgoing> {
         let mut record = *self.send.record(index);
         let fresh = record.place() == Place::Queued;
-        let in_pieces = len > 0 && len < record.len;
-        // Without a record for the rest, the front of a segment is sent again alone, and its rest when the front has arrived.
-        let alone = in_pieces && !self.send.cut(index, len);
-        if alone && fresh {
-            return None;
-        }
-        if in_pieces {
+        let mut alone = false;
+        if len > 0 && len < record.len {
+            // Without a record for the rest, the front of a segment is sent again alone, and its rest when the front has arrived.
+            alone = !self.send.cut(index, len);
+            if alone && fresh {
+                return None;
+            }
             record = *self.send.record(index);
         }
         if fresh && self.send.sent() == 0 && now_ns.saturating_sub(self.sent_ns) > self.rtt.timeout() {
@@ -330,28 +385,29 @@ impl Connection {
             (false, true) if !alone => TcpControl::Fin,
             (false, _) => TcpControl::Psh,
         };
-        let mut segment = self.header(now_ns, control, record.sequence, self.state != State::SynSent);
+        let stamp = self.stamp(now_ns);
+        let mut segment = self.stamped_header(stamp, control, record.sequence, self.state != State::SynSent);
         let mut told = true;
         if record.syn {
             segment.max_seg_size = Some(self.config.mss);
             segment.window_scale = (self.rcv.shift > 0 || self.state == State::SynSent).then_some(self.rcv.shift);
             segment.sack_permitted = self.sack;
             segment.window_len = self.receive.free().min(u32::from(u16::MAX)) as u16;
-        } else {
+        } else if self.reports() {
             segment.sack_ranges = self.blocks(record.len);
-            told = segment.sack_ranges[0].is_some() || !(self.sack && (self.receive.has_hole() || self.owed.duplicate.is_some()));
+            told = segment.sack_ranges[0].is_some();
         }
         let payload = SendBuffer::place(&record, if alone { len } else { record.len });
         if told && self.state != State::SynSent {
             self.owed.duplicate = None;
             self.acknowledged();
         }
-        self.note_sent(now_ns, index, fresh, &record);
+        self.note_sent(now_ns, stamp, index, fresh, &record);
         Some(Outgoing { header: segment, payload })
     }
 
-    fn note_sent(&mut self, now_ns: u64, index: usize, fresh: bool, record: &Record) {
-        let stamp = self.stamp(now_ns);
+    #[inline]
+    fn note_sent(&mut self, now_ns: u64, stamp: u32, index: usize, fresh: bool, record: &Record) {
         self.send.note_sent(index, now_ns, stamp);
         self.statistics.bytes_out += u64::from(record.len);
         self.snd.nxt = later(self.snd.nxt, record.end());
@@ -384,10 +440,18 @@ impl Connection {
     }
 
     /// Starts the persist timer if unsent data waits for the peer's window alone.
+    #[inline]
     pub(super) fn arm_persist(&mut self, now_ns: u64) {
+        if self.send.count(Place::Queued) == 0 {
+            (self.timers.persist, self.persists, self.wanted.window_probe) = (NEVER, 0, false);
+        } else {
+            self.arm_persist_of_queued(now_ns);
+        }
+    }
+
+    fn arm_persist_of_queued(&mut self, now_ns: u64) {
         let waits = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed)
             && self.send.sent() == 0
-            && self.send.count(Place::Queued) > 0
             && self.next_queued().is_none();
         if !waits {
             (self.timers.persist, self.persists, self.wanted.window_probe) = (NEVER, 0, false);
@@ -416,6 +480,7 @@ impl Connection {
         self.timers.probe = now_ns.saturating_add(wait).min(self.timers.retransmit);
     }
 
+    #[inline]
     fn run_timers(&mut self, now_ns: u64) {
         if self.waits() && now_ns >= self.progress_ns.saturating_add(self.config.user_timeout) {
             return self.end(CloseReason::TimedOut);
@@ -423,9 +488,13 @@ impl Connection {
         if self.owed.at <= now_ns {
             (self.owed.now, self.owed.at) = (true, NEVER);
         }
-        if self.timers.first() > now_ns {
-            return;
+        if self.timers.first() <= now_ns {
+            self.run_due_timers(now_ns);
         }
+    }
+
+    #[cold]
+    fn run_due_timers(&mut self, now_ns: u64) {
         if self.timers.time_wait <= now_ns {
             return self.end(CloseReason::Closed);
         }

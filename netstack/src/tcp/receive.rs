@@ -106,8 +106,20 @@ impl ReceiveBuffer {
         self.copied += bytes.len() as u64;
     }
 
-    /// Takes a payload that starts at `sequence`.
+    /// Lends the next `len` bytes, which are there in order, there is room for, and no hole is before or behind: as
+    /// [`ReceiveBuffer::place`] would. False, and nothing is done, if there are none or bytes before them wait to be read.
     #[inline]
+    pub(super) fn lend_next(&mut self, len: u32) -> bool {
+        debug_assert!(self.count == 0 && len <= self.free(), "only what header prediction has let through");
+        if self.read != self.next || len == 0 {
+            return false;
+        }
+        self.next = self.next.wrapping_add(len);
+        (self.read, self.lent) = (self.next, len);
+        true
+    }
+
+    /// Takes a payload that starts at `sequence`.
     pub(super) fn place(&mut self, sequence: u32, payload: &[u8]) -> Placed {
         self.lent = 0;
         let end = sequence.wrapping_add(payload.len() as u32);
@@ -276,5 +288,34 @@ mod tests {
         assert_eq!(buffer.place(4096, b"x"), Placed::Refused);
         assert_eq!(buffer.place(0, b"0123456789"), Placed::Lent(0..10));
         assert_eq!(buffer.next(), 11);
+    }
+
+    proptest::proptest! {
+        /// Whatever is read and given back between: what is lent without a further look is what would have been lent.
+        #[test]
+        fn the_next_bytes_are_lent_as_they_would_be_placed(steps in proptest::collection::vec((0usize..700, 0usize..700, proptest::bool::ANY), 1..30)) {
+            let (mut quick, mut plain) = (buffer(u32::MAX - 1000), buffer(u32::MAX - 1000));
+            for (len, kept, reads) in steps {
+                let payload = vec![len as u8; len.min(plain.free() as usize)];
+                let len = payload.len();
+                let placed = plain.place(plain.next(), &payload);
+                let lent = quick.lend_next(len as u32);
+                proptest::prop_assert_eq!(lent, len > 0 && placed == Placed::Lent(0..len));
+                if !lent {
+                    let _ = quick.place(quick.next(), &payload);
+                }
+                let kept = &payload[len - len.min(kept)..];
+                for buffer in [&mut quick, &mut plain] {
+                    buffer.put_back(kept);
+                    if reads {
+                        buffer.consume(300);
+                    }
+                }
+                proptest::prop_assert_eq!(
+                    (quick.next, quick.read, quick.lent, quick.copied, quick.lend().to_vec()),
+                    (plain.next, plain.read, plain.lent, plain.copied, plain.lend().to_vec())
+                );
+            }
+        }
     }
 }
