@@ -260,6 +260,23 @@ impl AfXdp {
         })
     }
 
+    /// Queues a kept frame. Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    fn queue_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
+        if !fits || !self.kept.is_at_rest(frame.offset) {
+            return false;
+        }
+        let descriptor = libc::xdp_desc { addr: frame.offset + start as u64, len: len as u32, options: 0 };
+        if !self.socket.tx.write(descriptor) {
+            return false;
+        }
+        self.kept.depart(frame.offset);
+        self.statistics.tx_frames += 1;
+        self.statistics.tx_bytes += len as u64;
+        true
+    }
+
     /// Takes back the chunks that the kernel has finished sending.
     #[inline]
     fn reclaim(&mut self) {
@@ -400,18 +417,16 @@ impl Port for AfXdp {
     }
 
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
-        if !fits || !self.kept.is_at_rest(frame.offset) {
-            return false;
+        self.queue_kept(frame, start, len)
+    }
+
+    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
+        if self.queue_kept(frame, start, len) {
+            self.socket.tx.take_back();
+            self.kept.arrive(frame.offset);
+            self.statistics.tx_frames -= 1;
+            self.statistics.tx_bytes -= len as u64;
         }
-        let descriptor = libc::xdp_desc { addr: frame.offset + start as u64, len: len as u32, options: 0 };
-        if !self.socket.tx.write(descriptor) {
-            return false;
-        }
-        self.kept.depart(frame.offset);
-        self.statistics.tx_frames += 1;
-        self.statistics.tx_bytes += len as u64;
-        true
     }
 
     fn has_room(&mut self, kept: bool) -> bool {

@@ -181,6 +181,12 @@ pub trait Port {
     /// not done with the last one or has no room.
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool;
 
+    /// Goes the way of [`Port::commit_kept`] and takes it back: nothing is sent, nothing is counted. Rarely used code and
+    /// memory stay in the caches that way. Only while nothing waits for [`Port::flush`]; ports may do nothing at all.
+    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
+        let _ = (frame, start, len);
+    }
+
     /// True if one more frame could be sent now: a kept one that is at rest, or one that [`Port::allocate`] would give. Counted
     /// if not.
     fn has_room(&mut self, kept: bool) -> bool;
@@ -229,6 +235,9 @@ impl<P: Port + ?Sized> Port for Box<P> {
     }
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
         (**self).commit_kept(frame, start, len)
+    }
+    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
+        (**self).rehearse_kept(frame, start, len);
     }
     fn has_room(&mut self, kept: bool) -> bool {
         (**self).has_room(kept)

@@ -254,6 +254,10 @@ impl Port for AnyPort {
         each_port!(self, port => port.commit_kept(frame, start, len))
     }
     #[inline]
+    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
+        each_port!(self, port => port.rehearse_kept(frame, start, len));
+    }
+    #[inline]
     fn has_room(&mut self, kept: bool) -> bool {
         each_port!(self, port => port.has_room(kept))
     }

@@ -237,6 +237,10 @@ impl<P: Port> Port for Tap<P> {
         committed
     }
 
+    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
+        self.port.rehearse_kept(frame, start, len);
+    }
+
     fn has_room(&mut self, kept: bool) -> bool {
         self.port.has_room(kept)
     }

@@ -150,6 +150,14 @@ impl<T: Copy> ProducerRing<T> {
         true
     }
 
+    /// Takes the last entry back, if the kernel has not been shown it.
+    #[inline]
+    pub(crate) fn take_back(&mut self) {
+        if self.next != self.published {
+            self.next = self.next.wrapping_sub(1);
+        }
+    }
+
     /// Shows all written entries to the kernel; true if there were any.
     #[inline]
     pub(crate) fn publish(&mut self) -> bool {

@@ -341,6 +341,18 @@ fn kept_frames(bed: &Testbed, mut port: impl Port) {
         (start, bytes.len())
     };
     for number in 0..200 {
+        let (rehearsed, counted) = (datagram(998), port.statistics());
+        port.buffer(&kept)[100..100 + rehearsed.len()].copy_from_slice(&rehearsed);
+        for _ in 0..3 {
+            port.rehearse_kept(&kept, 100, rehearsed.len());
+        }
+        assert!(port.is_at_rest(&kept));
+        let after = port.statistics();
+        assert_eq!(
+            (after.tx_frames, after.tx_bytes),
+            (counted.tx_frames, counted.tx_bytes),
+            "what is rehearsed is neither sent nor counted"
+        );
         let (start, len) = again(&mut port, number);
         port.flush(now_ns()).expect("flush");
         let mut answer = [0; 16];

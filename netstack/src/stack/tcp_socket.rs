@@ -118,6 +118,9 @@ impl OwnTcp {
                 let ready = offset as usize == PAYLOAD_AT && port.is_at_rest(&frame);
                 let headed = if ready { head(port.buffer(&frame), &outgoing, &self.headers) } else { None };
                 if purpose == Purpose::Rehearse {
+                    if let Some((start, len)) = headed {
+                        port.rehearse_kept(&frame, start, len);
+                    }
                     return Left::Nothing;
                 }
                 headed.is_some_and(|(start, len)| port.commit_kept(&frame, start, len)) || self.send_elsewhere(port, &frame, &outgoing)
