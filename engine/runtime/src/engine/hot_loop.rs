@@ -196,7 +196,7 @@ pub struct HotLoop<N, S, V> {
     pub(super) timing: LoopTiming,
     batch: Box<CommandBatch>,
     /// Commands of the batch that did not get out, and why if it is known. It has room for all of them.
-    failures: Vec<(usize, Result<(), ExecuteError>)>,
+    failures: Failures,
     pub(super) due: Due,
     /// Something was written, or may have to be sent again.
     pub(super) dirty: bool,
@@ -538,7 +538,9 @@ where
                     self.execute(at, purpose, &mut sent, clock);
                 }
             }
-            self.report_failures(clock);
+            if !self.failures.is_empty() {
+                self.report_failures(clock);
+            }
         }
         sent
     }
@@ -567,16 +569,17 @@ where
         }
         sent.messages += put.messages;
         if (put.lost || put.executed.is_err()) && purpose == Purpose::Send {
-            failures.push((at, put.executed));
+            note_failure(failures, at, put.executed);
         }
-        for request in slot.orders.requests().iter().filter(|_| purpose == Purpose::Send) {
-            slot.counters.tasks_refused += u64::from(!slot.tasks.push(ColdTask::Request(*request)));
+        if !slot.orders.requests().is_empty() {
+            pass_requests_on(slot, purpose);
         }
         slot.orders.clear();
     }
 
     /// Tells the core of the commands of the batch that did not get out: the others have left by now.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn report_failures(&mut self, clock: &mut impl TimeSource) {
         let HotLoop { venues, side, batch, failures, .. } = self;
         for (at, executed) in failures.drain(..) {
@@ -721,5 +724,23 @@ where
         if let Some(slot) = self.venues.get_mut(venue) {
             slot.task(notice(text));
         }
+    }
+}
+
+/// Failures of one batch.
+type Failures = Vec<(usize, Result<(), ExecuteError>)>;
+
+#[cold]
+#[inline(never)]
+fn note_failure(failures: &mut Failures, at: usize, executed: Result<(), ExecuteError>) {
+    failures.push((at, executed));
+}
+
+/// Hands what a codec asked of the cold plane on to it.
+#[cold]
+#[inline(never)]
+fn pass_requests_on<S, V>(slot: &mut VenueSlot<S, V>, purpose: Purpose) {
+    for request in slot.orders.requests().iter().filter(|_| purpose == Purpose::Send) {
+        slot.counters.tasks_refused += u64::from(!slot.tasks.push(ColdTask::Request(*request)));
     }
 }
