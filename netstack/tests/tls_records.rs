@@ -19,7 +19,6 @@ const SUITES: [Suite; 3] = [Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::ChaCha20P
 #[derive(Clone, Debug)]
 enum Act {
     ClientSends(usize, bool),
-    ClientRehearses(usize),
     ServerSends(usize),
     ClientUpdates,
     ServerUpdates,
@@ -29,7 +28,6 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let length = prop_oneof![4 => 0usize..600, 1 => 16_370usize..16_385];
     let act = prop_oneof![
         4 => (length.clone(), any::<bool>()).prop_map(|(length, in_place)| Act::ClientSends(length, in_place)),
-        2 => length.clone().prop_map(Act::ClientRehearses),
         4 => length.prop_map(Act::ServerSends),
         1 => Just(Act::ClientUpdates),
         1 => Just(Act::ServerUpdates),
@@ -58,10 +56,6 @@ proptest! {
                     let record = if in_place { client.seal_in_place(&text) } else { client.seal(&text) };
                     record.chunks(size).for_each(|piece| server.receive(piece));
                     from_client.extend_from_slice(&text);
-                }
-                Act::ClientRehearses(length) => {
-                    server.receive(&client.output());
-                    client.rehearse(length);
                 }
                 Act::ServerSends(length) => {
                     let text: Vec<u8> = (0..length).map(|byte| (byte * 3 + index) as u8).collect();
@@ -338,71 +332,6 @@ fn sealing_in_place_and_from_elsewhere_make_the_same_record() {
             }
             assert_eq!((in_place.statistics().records_out, elsewhere.statistics().records_out), (1, 1));
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Records are those that another library makes of their numbers and texts, in whatever order they are sent, rehearsed (which
-    /// prepares the next ones), refused, or follow a change of the key: a key stream that met a second text would show.
-    #[test]
-    fn records_prepared_ahead_are_no_others(
-        suite in 0usize..3,
-        acts in proptest::collection::vec((0u8..8, prop_oneof![0usize..64, 0usize..700]), 1..40),
-    ) {
-        const PREPARED: u64 = 4;
-        const LONGEST: usize = 511;
-        let suite = SUITES[suite];
-        let keys = Known::keys(suite, 1);
-        let mut layer = RecordLayer::new(Version::Tls13, &keys, &keys, Known { suite, tickets: 0 }).unwrap();
-        let forge = |generation: u8| Forge::new(Version::Tls13, suite, &[generation; 32][..suite.key_len()], [generation; 12], 0);
-        let (mut forge_now, mut prepared_until, mut ahead) = (forge(1), 0, 0);
-        let (before, behind) = (layer.header_room(), layer.trailer_room());
-        for (index, (act, length)) in acts.into_iter().enumerate() {
-            let text: Vec<u8> = (0..length).map(|at| (at * 5 + index) as u8).collect();
-            let mut frame = vec![0; before + length + behind];
-            let at = before..before + length;
-            frame[at.clone()].copy_from_slice(&text);
-            match act {
-                0..2 => {
-                    layer.seal_in_place(Purpose::Rehearse, &mut frame, at.clone()).unwrap();
-                    prop_assert!(length < 16 || frame[at] != text, "a rehearsal is encrypted too");
-                    prepared_until = forge_now.sequence + PREPARED;
-                    continue;
-                }
-                2 => {
-                    let needed = frame.len();
-                    prop_assert_eq!(layer.seal(&text, &mut frame[..needed - 1]), Err(SealError::BufferTooSmall { needed }));
-                    continue;
-                }
-                3 => {
-                    ahead += u64::from(forge_now.sequence < prepared_until);
-                    layer.queue_key_update();
-                    let mut out = [0; 64];
-                    let written = layer.write_pending(&mut out);
-                    prop_assert_eq!(&out[..written], &forge_now.record(HANDSHAKE, &KEY_UPDATE, 0)[..]);
-                    (forge_now, prepared_until) = (forge(2), 0);
-                    continue;
-                }
-                4 | 5 => prop_assert_eq!(layer.seal(&text, &mut frame), Ok(frame.len())),
-                _ => {
-                    let whole = 0..frame.len();
-                    prop_assert_eq!(layer.seal_in_place(Purpose::Send, &mut frame, at), Ok(whole));
-                }
-            }
-            ahead += u64::from(forge_now.sequence < prepared_until && length <= LONGEST);
-            prop_assert!(frame == forge_now.record(DATA, &text, 0), "{index}: {length} bytes");
-        }
-        let sealed_ahead = layer.statistics().sealed_ahead;
-        if suite == Suite::ChaCha20Poly1305 {
-            ahead = 0;
-        }
-        #[cfg(target_arch = "x86_64")]
-        let possible = is_x86_feature_detected!("aes") && is_x86_feature_detected!("pclmulqdq") && is_x86_feature_detected!("avx");
-        #[cfg(not(target_arch = "x86_64"))]
-        let possible = false;
-        prop_assert_eq!(sealed_ahead, if possible { ahead } else { 0 });
     }
 }
 

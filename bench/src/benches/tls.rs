@@ -13,8 +13,6 @@
 //! not much longer than a step of some counters). Cold is one after a walk over more memory than the second-level cache
 //! of most machines holds, which throws key and, where that cache has a say over the first, machine code out. Records of
 //! a connection that waits for the market lie between the two.
-//!
-//! Last [`RecordLayer`] alone, sealing where the text lies, with what it prepares in rehearsals and without.
 
 use super::{BLOCK, OURS, SEED};
 use crate::measure::{Budget, Meter, Side, alternate};
@@ -22,7 +20,6 @@ use crate::random::Random;
 use crate::report::{Report, Target};
 use ::aws_lc_rs::aead as aws_lc_aead;
 use anyhow::{Context, anyhow, bail, ensure};
-use netstack::purpose::Purpose;
 use netstack::tls::{Event, KeySchedule, MAX_OVERHEAD, RecordBuffer, RecordLayer, Suite, TlsError, TrafficKeys, Version};
 use rcgen::{CertificateParams, KeyPair};
 use ring::aead as ring_aead;
@@ -66,14 +63,6 @@ const WALK: usize = 2 << 20;
 const CACHE_LINE: usize = 64;
 const TAG: usize = 16;
 const NONCE: usize = 12;
-const AHEAD: &str = "prepared";
-const AT_ONCE: &str = "unprepared";
-/// As many records as are prepared at a time, and single ones that find nothing in the caches.
-const AHEAD_OPERATIONS: [&str; 2] = ["4 sealed in a row", "sealed cold"];
-const SEAL_COLD_ALONE: usize = 1;
-const AHEAD_ROW: usize = 4;
-/// Bytes of orders.
-const AHEAD_SIZES: [usize; 3] = [200, 350, 500];
 /// A record's header, which is TLS 1.3's additional data.
 const HEADER: [u8; 5] = [23, 3, 3, 1, 0];
 
@@ -108,59 +97,7 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
             report.add_case(BENCH, &format!("{name} alone, {size} bytes,"), &alternate(budget, sides)?, Target::None);
         }
     }
-    for (suite, name) in &SUITES[..2] {
-        for size in AHEAD_SIZES {
-            let (mut prepared, mut unprepared) = (Sealing::new(*suite, size, true), Sealing::new(*suite, size, false));
-            let sides = vec![
-                Side::new(AHEAD, &AHEAD_OPERATIONS, |meter| prepared.block(meter)),
-                Side::new(AT_ONCE, &AHEAD_OPERATIONS, |meter| unprepared.block(meter)),
-            ];
-            report.add_case(BENCH, &format!("{name}, {size} bytes sealed in place,"), &alternate(budget, sides)?, Target::None);
-        }
-    }
     Ok(())
-}
-
-/// One end that seals, and nobody who opens.
-struct Sealing {
-    suite: Suite,
-    size: usize,
-    prepares: bool,
-    end: Option<RecordLayer<Fixed>>,
-    frame: Vec<u8>,
-    walk: Vec<u8>,
-}
-
-impl Sealing {
-    fn new(suite: Suite, size: usize, prepares: bool) -> Sealing {
-        Sealing { suite, size, prepares, end: None, frame: vec![7; size + MAX_OVERHEAD], walk: vec![1; WALK] }
-    }
-
-    fn block(&mut self, meter: &mut Meter) -> anyhow::Result<()> {
-        // Keys of its own for each block: a key seals so many records and no more.
-        let keys = TrafficKeys::new(self.suite, &vec![1; self.suite.key_len()], [1; 12], 0).context("the key is as long as the suite's")?;
-        let Sealing { size, prepares, end, frame, walk, .. } = self;
-        let end = end.insert(RecordLayer::new(Version::Tls13, &keys, &keys, Fixed)?);
-        let text = end.header_room()..end.header_room() + *size;
-        let mut seal = |purpose| end.seal_in_place(purpose, black_box(frame), text.clone()).is_ok();
-        let mut right = true;
-        for _ in 0..CIPHER_BLOCK {
-            if *prepares {
-                right &= seal(Purpose::Rehearse);
-            }
-            right &= meter.time(SEALS, || (0..AHEAD_ROW).all(|_| seal(Purpose::Send)));
-        }
-        for _ in 0..CIPHER_BLOCK {
-            if *prepares {
-                right &= seal(Purpose::Rehearse);
-            }
-            walk_over(walk);
-            right &= meter.time(SEAL_COLD_ALONE, || seal(Purpose::Send));
-        }
-        let sealed_ahead = end.statistics().sealed_ahead;
-        ensure!(right && (*prepares || sealed_ahead == 0), "sealed in another way than meant");
-        Ok(())
-    }
 }
 
 /// A key of a cipher library. False: refused.

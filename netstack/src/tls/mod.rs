@@ -32,12 +32,10 @@
 //! | `config` | roots, versions, suites, ALPN, the given clock |
 //! | `handshake` | rustls, one record at a time, and the take-over of its secrets |
 //! | `record` | protection of one record: nonces, additional data, both versions |
-//! | `ahead` | what of a record's protection is computed before its text is there |
 //! | `record_layer` | the established connection: receive, seal, key updates, alerts, limits |
 //! | `buffer` | scratch for records that arrive in pieces |
 //! | `error` | what went wrong, and the alert for it |
 
-mod ahead;
 mod buffer;
 mod config;
 mod error;

@@ -10,7 +10,6 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, Le
 use rustls::{CipherSuite, ConnectionTrafficSecrets, SupportedCipherSuite};
 use zeroize::Zeroize;
 
-use super::ahead::{Ahead, REHEARSAL_SEQUENCE};
 use super::error::{SealError, TlsError};
 use super::wiped::Wiped;
 use crate::purpose::Purpose;
@@ -113,6 +112,9 @@ impl Suite {
     }
 }
 
+/// The number under which sealing is rehearsed: far beyond what any key may seal.
+const REHEARSAL_SEQUENCE: u64 = u64::MAX - 1;
+
 /// Key material of one direction; wiped when dropped.
 #[derive(Zeroize)]
 #[zeroize(drop)]
@@ -169,9 +171,6 @@ pub(super) struct RecordKey {
     sequence: u64,
     suite: Suite,
     version: Version,
-    /// Of records to be sealed.
-    ahead: Option<Wiped<Ahead>>,
-    sealed_ahead: u64,
 }
 
 impl Drop for RecordKey {
@@ -184,36 +183,7 @@ impl RecordKey {
     pub(super) fn new(version: Version, keys: &TrafficKeys) -> Result<RecordKey, TlsError> {
         let key = keys.key.get(..keys.suite.key_len()).ok_or(TlsError::Internal("the traffic key has a wrong length"))?;
         let key = UnboundKey::new(keys.suite.algorithm(), key).map_err(|_| TlsError::Internal("the cipher refused its key"))?;
-        Ok(RecordKey {
-            key: Wiped::new(LessSafeKey::new(key)),
-            iv: keys.iv,
-            sequence: keys.sequence,
-            suite: keys.suite,
-            version,
-            ahead: None,
-            sealed_ahead: 0,
-        })
-    }
-
-    /// A key to seal with.
-    pub(super) fn sealer(version: Version, keys: &TrafficKeys) -> Result<RecordKey, TlsError> {
-        let ahead = keys.key.get(..keys.suite.key_len()).and_then(|key| Ahead::new(keys.suite, key));
-        let mut sealer = RecordKey::new(version, keys)?;
-        sealer.ahead = ahead;
-        Ok(sealer)
-    }
-
-    /// Records sealed with what was prepared for them.
-    pub(super) fn sealed_ahead(&self) -> u64 {
-        self.sealed_ahead
-    }
-
-    /// Prepares the next records. Not for the way of an order: it takes longer than it spares.
-    fn prepare(&mut self) {
-        let RecordKey { ahead, iv, sequence, .. } = self;
-        if let Some(ahead) = ahead {
-            ahead.prepare(*sequence, |sequence| nonce(iv, sequence));
-        }
+        Ok(RecordKey { key: Wiped::new(LessSafeKey::new(key)), iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version })
     }
 
     pub(super) fn suite(&self) -> Suite {
@@ -248,9 +218,17 @@ impl RecordKey {
         }
     }
 
+    /// iv XOR sequence (RFC 8446 section 5.3; also our choice of TLS 1.2's explicit nonce).
     #[inline]
     fn nonce(&self, sequence: u64) -> [u8; NONCE_LEN] {
-        nonce(&self.iv, sequence)
+        // Written in the pieces in which it is copied next: a read that spans two writes has to wait for both.
+        let [a, b, c, d, e, f, g, h, tail @ ..] = self.iv;
+        let head = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (sequence >> 32);
+        let tail = u32::from_be_bytes(tail) ^ sequence as u32;
+        let mut nonce = [0; NONCE_LEN];
+        nonce[..8].copy_from_slice(&head.to_be_bytes());
+        nonce[8..].copy_from_slice(&tail.to_be_bytes());
+        nonce
     }
 
     #[cold]
@@ -348,7 +326,7 @@ impl RecordKey {
 
     /// Seals the plaintext that lies in `out[plaintext]` where it lies; the record is
     /// `plaintext.start - header_room .. plaintext.end + trailer_room`. A rehearsal seals under a number that no record
-    /// ever has, the number goes on as if nothing had been, and the next records are prepared.
+    /// ever has, and the number goes on as if nothing had been.
     #[inline(never)]
     pub(super) fn seal_in_place(
         &mut self,
@@ -370,18 +348,16 @@ impl RecordKey {
         };
         self.protect(sequence, content_type, length, record)?;
         self.sequence = next;
-        if purpose == Purpose::Rehearse {
-            self.prepare();
-        }
         Ok(start..start + needed)
     }
 
     /// Makes a record of `record`, in which `length` bytes of plaintext lie where they belong.
     #[inline]
-    fn protect(&mut self, sequence: u64, content_type: u8, length: usize, record: &mut [u8]) -> Result<(), SealError> {
+    fn protect(&self, sequence: u64, content_type: u8, length: usize, record: &mut [u8]) -> Result<(), SealError> {
+        let nonce = self.nonce(sequence);
         let (header, body) = record.split_first_chunk_mut::<RECORD_HEADER>().ok_or(SealError::Cipher)?;
         let [high, low] = (body.len() as u16).to_be_bytes();
-        let (computed, tag) = match self.version {
+        let (sealed, tag) = match self.version {
             Version::Tls13 => {
                 let data = [APPLICATION_DATA, 3, 3, high, low];
                 *header = data;
@@ -389,46 +365,20 @@ impl RecordKey {
                 // pass with the start and the end of one.
                 let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(SealError::Cipher)?;
                 text[length] = content_type;
-                (self.encrypt(sequence, data, text)?, tag)
+                (self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), text), tag)
             }
             Version::Tls12 => {
                 *header = [content_type, 3, 3, high, low];
                 let (explicit, body) = body.split_at_mut(self.explicit_nonce());
-                explicit.copy_from_slice(&self.nonce(sequence)[NONCE_LEN - explicit.len()..]);
+                explicit.copy_from_slice(&nonce[NONCE_LEN - explicit.len()..]);
                 let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(SealError::Cipher)?;
-                (self.encrypt(sequence, additional_data_tls12(sequence, content_type, length), text)?, tag)
+                let data = Aad::from(additional_data_tls12(sequence, content_type, length));
+                (self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, text), tag)
             }
         };
-        *tag = computed;
+        *tag = sealed.map_err(|_| SealError::Cipher)?.as_ref().try_into().map_err(|_| SealError::Cipher)?;
         Ok(())
     }
-
-    /// Encrypts the text of the record of this number; its tag.
-    #[inline]
-    fn encrypt<const DATA: usize>(&mut self, sequence: u64, data: [u8; DATA], text: &mut [u8]) -> Result<[u8; TAG], SealError> {
-        if let Some(ahead) = &mut self.ahead
-            && let Some(prepared) = ahead.take(sequence, text.len())
-        {
-            self.sealed_ahead += u64::from(sequence != REHEARSAL_SEQUENCE);
-            return Ok(prepared.seal(data, text));
-        }
-        let nonce = Nonce::assume_unique_for_key(self.nonce(sequence));
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(data), text).map_err(|_| SealError::Cipher)?;
-        tag.as_ref().try_into().map_err(|_| SealError::Cipher)
-    }
-}
-
-/// iv XOR sequence (RFC 8446 section 5.3; also our choice of TLS 1.2's explicit nonce).
-#[inline]
-fn nonce(iv: &[u8; NONCE_LEN], sequence: u64) -> [u8; NONCE_LEN] {
-    // Written in the pieces in which it is copied next: a read that spans two writes has to wait for both.
-    let [a, b, c, d, e, f, g, h, tail @ ..] = *iv;
-    let head = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (sequence >> 32);
-    let tail = u32::from_be_bytes(tail) ^ sequence as u32;
-    let mut nonce = [0; NONCE_LEN];
-    nonce[..8].copy_from_slice(&head.to_be_bytes());
-    nonce[8..].copy_from_slice(&tail.to_be_bytes());
-    nonce
 }
 
 /// Additional data of TLS 1.2 (RFC 5246 section 6.2.3.3).

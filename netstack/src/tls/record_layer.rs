@@ -72,8 +72,6 @@ pub struct RecordStatistics {
     pub records_in: u64,
     /// Records sealed.
     pub records_out: u64,
-    /// Of those, records whose key stream had been made ahead.
-    pub sealed_ahead: u64,
     /// Key updates of the peer.
     pub key_updates_in: u64,
     /// Key updates of ours.
@@ -165,7 +163,7 @@ impl<S> std::fmt::Debug for RecordLayer<S> {
 impl<S: KeySchedule> RecordLayer<S> {
     /// A connection whose handshake gave these keys.
     pub fn new(version: Version, send: &TrafficKeys, receive: &TrafficKeys, mut schedule: S) -> Result<RecordLayer<S>, TlsError> {
-        let sealer = RecordKey::sealer(version, send)?;
+        let sealer = RecordKey::new(version, send)?;
         let send_ahead = KeysAhead::prepare(version, || schedule.next_send_keys());
         let receive_ahead = KeysAhead::prepare(version, || schedule.next_receive_keys());
         let record_limit = sealer.suite().record_limit();
@@ -205,8 +203,7 @@ impl<S: KeySchedule> RecordLayer<S> {
 
     /// The counters.
     pub fn statistics(&self) -> RecordStatistics {
-        let sealed_ahead = self.statistics.sealed_ahead + self.sealer.sealed_ahead();
-        RecordStatistics { sealed_ahead, ..self.statistics }
+        self.statistics
     }
 
     /// The key schedule.
@@ -492,11 +489,8 @@ impl<S: KeySchedule> RecordLayer<S> {
             self.due.key_update = false;
             self.due.key_update_first = false;
             let keys = self.send_ahead.take(|| self.schedule.next_send_keys());
-            match keys.and_then(|keys| RecordKey::sealer(self.version, &keys)) {
-                Ok(sealer) => {
-                    self.statistics.sealed_ahead += self.sealer.sealed_ahead();
-                    self.sealer = sealer;
-                }
+            match keys.and_then(|keys| RecordKey::new(self.version, &keys)) {
+                Ok(sealer) => self.sealer = sealer,
                 // The peer expects the new key now; nothing can be sent any more, not even an alert.
                 Err(error) => {
                     self.fail(error);

@@ -4,7 +4,6 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use netstack::purpose::Purpose;
 use netstack::tls::{Event, RecordBuffer, Roots, Suite, TlsClient, TlsConfig, TlsError, TlsOptions, Versions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConnection;
@@ -184,14 +183,6 @@ impl Client {
         assert_eq!(record, LEAD..out.len());
         assert_eq!(out[..LEAD], [0xee; LEAD], "bytes before the record were touched");
         out[record].to_vec()
-    }
-
-    /// Seals so many bytes that are not to be sent.
-    #[allow(dead_code, reason = "not every test that has a client rehearses")]
-    pub fn rehearse(&mut self, length: usize) {
-        let start = self.tls.header_room();
-        let mut out = vec![0xee; length + self.tls.overhead()];
-        self.tls.seal_in_place_for(Purpose::Rehearse, &mut out, start..start + length).unwrap();
     }
 }
 
