@@ -50,3 +50,8 @@ pub fn kraken_book() -> anyhow::Result<()> {
     let stream = Stream::new(&mut Random::new(SEED), POOL);
     run(Rig::kraken(&stream.snapshot)?, &stream.updates)
 }
+
+pub fn kraken_sweep() -> anyhow::Result<()> {
+    let stream = Stream::of_sweeps(&mut Random::new(SEED), POOL);
+    run(Rig::kraken(&stream.snapshot)?, &stream.updates)
+}

@@ -61,11 +61,12 @@ fn repeat(mut step: impl FnMut(&mut Counter) -> anyhow::Result<()>) -> anyhow::R
 type Function = fn() -> anyhow::Result<()>;
 
 /// The hot functions.
-const FUNCTIONS: [(&str, Function); 27] = [
+const FUNCTIONS: [(&str, Function); 29] = [
     ("binance_depth_json", codecs::binance_depth_json),
     ("binance_ticker_json", codecs::binance_ticker_json),
     ("binance_depth_sbe", codecs::binance_depth_sbe),
     ("kraken_book", codecs::kraken_book),
+    ("kraken_sweep", codecs::kraken_sweep),
     ("binance_order", orders::binance_order),
     ("kraken_order", orders::kraken_order),
     ("book_near_touch", orders::book_near_touch),
@@ -86,6 +87,7 @@ const FUNCTIONS: [(&str, Function); 27] = [
     ("message_of_1_venue", whole::message_of_1_venue),
     ("message_of_10_venues", whole::message_of_10_venues),
     ("message_of_1000_instruments", whole::message_of_1000_instruments),
+    ("kraken_message_of_1000_instruments", whole::kraken_message_of_1000_instruments),
     ("timer_of_1_venue", whole::timer_of_1_venue),
     ("timer_of_10_venues", whole::timer_of_10_venues),
     ("timer_of_1000_instruments", whole::timer_of_1000_instruments),

@@ -47,6 +47,10 @@ pub fn message_of_1000_instruments() -> anyhow::Result<()> {
     message(instruments(1_000))
 }
 
+pub fn kraken_message_of_1000_instruments() -> anyhow::Result<()> {
+    message(|pools| Layout::over_instruments(pools, Protocol::Kraken, 1_000))
+}
+
 pub fn timer_of_1_venue() -> anyhow::Result<()> {
     timer(binance(1))
 }

@@ -78,9 +78,33 @@ fn change(book: &Book, random: &mut Random, rows: &mut Vec<Row>) {
     }
 }
 
+/// A side is swept: all of its window is taken away, best level first, and then the venue names the levels behind it.
+fn sweep(book: &Book, random: &mut Random, rows: &mut Vec<Row>) {
+    let side = if random.below(2) == 0 { Side::Buy } else { Side::Sell };
+    rows.extend(book.levels(side).map(|(price, _)| Row { side, price, qty: 0 }));
+    let Some(mut price) = rows.last().map(|row| row.price) else { return };
+    for _ in 0..DEPTH {
+        price -= side.sign() * (1 + random.below(20) as i64);
+        rows.push(Row { side, price, qty: 1 + random.below(500_000_000) as i64 });
+    }
+}
+
 impl Stream {
-    /// `count` updates, then as many that undo them.
+    /// `count` updates near the top, then as many that undo them.
     pub fn new(random: &mut Random, count: usize) -> Stream {
+        Stream::of(random, count, |book, random, rows| {
+            for _ in 0..=random.halving(4) {
+                change(book, random, rows);
+            }
+        })
+    }
+
+    /// `count` sweeps of a side, then as many that undo them: the longest updates that a window has.
+    pub fn of_sweeps(random: &mut Random, count: usize) -> Stream {
+        Stream::of(random, count, sweep)
+    }
+
+    fn of(random: &mut Random, count: usize, change: impl Fn(&Book, &mut Random, &mut Vec<Row>)) -> Stream {
         let scale = |scale: u32| Decimals::same(scale as u8);
         let mut book = Book::new(DEPTH, scale(PRICE_SCALE), scale(QTY_SCALE));
         let level = |side: Side, at: i64, random: &mut Random| {
@@ -95,9 +119,7 @@ impl Stream {
         for _ in 0..count {
             let (before, checksum) = (window(&book), book.checksum());
             let mut rows = Vec::new();
-            for _ in 0..=random.halving(4) {
-                change(&book, random, &mut rows);
-            }
+            change(&book, random, &mut rows);
             apply(&mut book, &rows);
             updates.push(message("update", &rows, book.checksum()));
             undone.push(message("update", &difference(&window(&book), &before), checksum));
@@ -123,5 +145,18 @@ mod tests {
         assert_eq!(checksum(last), checksum(&stream.snapshot));
         let sums: std::collections::HashSet<u64> = stream.updates.iter().map(checksum).collect();
         assert!(sums.len() > 50, "the book changes on the way");
+    }
+
+    #[test]
+    fn a_sweep_names_every_level_of_a_side_twice_over() {
+        let stream = Stream::of_sweeps(&mut Random::new(1), 16);
+        for message in &stream.updates {
+            let value: serde_json::Value = serde_json::from_slice(&message.bytes).expect("JSON");
+            let rows = |side: &str| value["data"][0][side].as_array().expect("levels").clone();
+            let (bids, asks) = (rows("bids"), rows("asks"));
+            let rows = if bids.is_empty() { asks } else { bids };
+            let deleted = rows.iter().take_while(|row| row["qty"] == 0.0).count();
+            assert_eq!((rows.len(), deleted), (2 * DEPTH, DEPTH));
+        }
     }
 }

@@ -3,6 +3,9 @@
 //! An open-addressing table over the symbols of one venue. In *open* mode (the `decode` tool, recorded
 //! traffic) a symbol not seen before is added with the scales given; in the engine a stranger is
 //! `None`, and counted by the codec.
+//!
+//! With a thousand symbols each message finds its own out of the caches. So a place of the table has all that a message
+//! is read with, and is half a cache line: to find a symbol is to wait for one line, and none follows.
 
 use engine_core::ids::{InstrumentId, VenueId};
 use engine_core::instrument::InstrumentTable;
@@ -61,18 +64,45 @@ impl Key {
     }
 }
 
+/// A symbol as a message names it: where it is, whose it is, and how its numbers are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Place in [`SymbolIndex::symbols`].
+    pub at: usize,
+    /// As in its [`Symbol`], as all that follows.
+    pub instrument: InstrumentId,
+    /// Decimal places of prices.
+    pub price_scale: u8,
+    /// Decimal places of quantities.
+    pub qty_scale: u8,
+}
+
 /// A place of the table.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
 struct Slot {
     key: Key,
     /// Place of the symbol; [`EMPTY`] if there is none.
     at: u32,
-    /// It reads in JSON as it is: no quote, backslash or control character.
-    plain: bool,
+    instrument: InstrumentId,
+    price_scale: u8,
+    /// And [`NOT_PLAIN`].
+    qty_scale: u8,
 }
 
 const EMPTY: u32 = u32::MAX;
-const FREE: Slot = Slot { key: Key { head: 0, tail: 0, len: 0 }, at: EMPTY, plain: false };
+/// A symbol does not read in JSON as it is: it has a quote, backslash or control character.
+const NOT_PLAIN: u8 = 0x80;
+const FREE: Slot = Slot { key: Key { head: 0, tail: 0, len: 0 }, at: EMPTY, instrument: InstrumentId(0), price_scale: 0, qty_scale: 0 };
+const _: () = assert!(size_of::<Slot>() == 32);
+
+impl Slot {
+    #[inline]
+    const fn found(&self) -> Found {
+        let Slot { at, instrument, price_scale, qty_scale, .. } = *self;
+        Found { at: at as usize, instrument, price_scale, qty_scale: qty_scale & !NOT_PLAIN }
+    }
+}
 
 impl SymbolIndex {
     /// The index of all instruments of `venue` in the table.
@@ -116,7 +146,9 @@ impl SymbolIndex {
             slot = (slot + 1) & mask;
         }
         let plain = text.iter().all(|&c| c > 0x1f && c != b'"' && c != b'\\');
-        self.slots[slot] = Slot { key, at: at as u32, plain };
+        let Symbol { instrument, price_scale, qty_scale, .. } = self.symbols[at];
+        let qty_scale = qty_scale | if plain { 0 } else { NOT_PLAIN };
+        self.slots[slot] = Slot { key, at: at as u32, instrument, price_scale, qty_scale };
     }
 
     /// The place of a symbol in [`SymbolIndex::symbols`], by the venue's spelling. Per-symbol state of a
@@ -126,11 +158,17 @@ impl SymbolIndex {
         self.slot(text).map(|slot| slot.at as usize)
     }
 
-    /// As [`SymbolIndex::position`], by the text between the quotes of a JSON string whose escapes nobody has looked for:
+    /// A symbol by the venue's spelling.
+    #[inline]
+    pub fn find(&self, text: &[u8]) -> Option<Found> {
+        self.slot(text).map(Slot::found)
+    }
+
+    /// As [`SymbolIndex::find`], by the text between the quotes of a JSON string whose escapes nobody has looked for:
     /// `None` also if the symbol could not stand there as it is.
     #[inline]
-    pub fn position_as_written(&self, text: &[u8]) -> Option<usize> {
-        self.slot(text).filter(|slot| slot.plain).map(|slot| slot.at as usize)
+    pub fn find_as_written(&self, text: &[u8]) -> Option<Found> {
+        self.slot(text).filter(|slot| slot.qty_scale & NOT_PLAIN == 0).map(Slot::found)
     }
 
     #[inline]
@@ -202,6 +240,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_is_what_was_added() {
+        let mut index = SymbolIndex::open(8, 8);
+        for at in 0..700u16 {
+            let (price_scale, qty_scale) = ((at % 19) as u8, (at / 19 % 19) as u8);
+            let text = if at % 3 == 0 { format!("\"{at}\"") } else { format!("SYM{at}") };
+            index.add(Symbol { text, instrument: InstrumentId(u16::MAX - at), price_scale, qty_scale });
+        }
+        for (at, symbol) in index.symbols().iter().enumerate() {
+            let Symbol { instrument, price_scale, qty_scale, .. } = *symbol;
+            let want = Found { at, instrument, price_scale, qty_scale };
+            assert_eq!(index.find(symbol.text.as_bytes()), Some(want));
+            assert_eq!(index.find_as_written(symbol.text.as_bytes()), (at % 3 != 0).then_some(want));
+        }
+    }
+
+    #[test]
     fn symbols_of_every_length_are_told_apart() {
         let mut index = SymbolIndex::open(8, 8);
         // Long ones differ in the middle only, where the key does not look.
@@ -213,7 +267,7 @@ mod tests {
         }
         for (at, text) in texts.iter().enumerate() {
             assert_eq!(index.position(text.as_bytes()), Some(at));
-            assert_eq!(index.position_as_written(text.as_bytes()), Some(at));
+            assert_eq!(index.find_as_written(text.as_bytes()).map(|found| found.at), Some(at));
             assert_eq!(index.position(&[text.as_bytes(), b"\0"].concat()), None);
         }
         assert_eq!((index.position(b""), index.position(b"\0")), (None, None));
@@ -224,6 +278,6 @@ mod tests {
         let mut index = SymbolIndex::open(8, 8);
         assert_eq!(index.position_or_add(br"A\\B"), Some(0));
         assert_eq!(index.position(br"A\\B"), Some(0));
-        assert_eq!(index.position_as_written(br"A\\B"), None, "in a message this spells A\\B");
+        assert_eq!(index.find_as_written(br"A\\B"), None, "in a message this spells A\\B");
     }
 }

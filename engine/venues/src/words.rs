@@ -316,6 +316,110 @@ fn decimal_in<const N: usize, const PADDED: bool>(window: &[u8; N], at: usize, p
     Some((Plain { value: value as i64, decimals, zero_padded: false }, point + 1 + usize::from(decimals & 0xf)))
 }
 
+/// How the levels of a message are printed: prices with as many digits before the point as the first of them, and all numbers
+/// with all decimals that are kept. Nearly all levels are like the one before them: then no number's end is looked for, and a
+/// price with its point is one word. See [`Cursor::level_like`].
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// A price: zeros where it has digits, and its point.
+    price: u64,
+    /// The bytes of a price.
+    price_bytes: u64,
+    /// What [`limits_of`] says of them.
+    price_limits: u64,
+    /// Its bytes before the point.
+    before: u64,
+    /// Its length, 3 to 8, less one.
+    price_len: u8,
+    /// Takes its digits to the end of a word.
+    price_shift: u32,
+    /// The first number with so many digits that has no zero in front of others.
+    price_min: u64,
+    /// The bytes of a quantity's decimals.
+    decimals: u64,
+    decimals_limits: u64,
+    decimals_shift: u32,
+    /// What they are the part of.
+    unit: u64,
+    /// How many decimals a quantity has, 1 to 8, less one.
+    qty_decimals: u8,
+    constants: Constants,
+    /// As printed: of prices, of quantities.
+    printed: (u8, u8),
+}
+
+/// A level as [`Cursor::level_like`] has read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Like<'a> {
+    /// Price, quantity.
+    pub values: (i64, i64),
+    /// Another price follows.
+    pub more: bool,
+    /// What follows.
+    pub rest: Cursor<'a>,
+}
+
+impl Form {
+    /// No level is like it.
+    pub const NONE: Form = Form {
+        price: 0,
+        price_bytes: u64::MAX,
+        price_limits: repeat(0x7f),
+        before: 0,
+        price_len: 0,
+        price_shift: 0,
+        price_min: u64::MAX,
+        decimals: 0,
+        decimals_limits: 0,
+        decimals_shift: 0,
+        unit: 1,
+        qty_decimals: 0,
+        constants: Constants::ALL,
+        printed: (0, 0),
+    };
+
+    /// Decimals as printed: of prices, of quantities.
+    #[inline(always)]
+    pub const fn printed(&self) -> (u8, u8) {
+        self.printed
+    }
+
+    /// True if levels with these places can be like it.
+    #[inline(always)]
+    pub const fn is_with(&self, price_places: &Places, qty_places: &Places) -> bool {
+        self.printed.0 as u32 * 8 == price_places.bits && self.printed.1 as u32 * 8 == qty_places.bits
+    }
+
+    /// The form of levels like the one whose price begins with this word; [`Form::NONE`] if they are of another kind.
+    #[inline(always)]
+    fn of(word: u64, price_places: &Places, qty_places: &Places) -> Form {
+        let bits = others(word ^ ZEROS).trailing_zeros() & 0x38;
+        let len_bits = bits + 8 + price_places.bits;
+        if bits == 0 || word.wrapping_shr(bits) as u8 != b'.' || price_places.bits == 0 || len_bits > 64 || qty_places.bits == 0 {
+            return Form::NONE;
+        }
+        let price_bytes = u64::MAX.wrapping_shr(64u32.wrapping_sub(len_bits));
+        let decimals = u64::MAX.wrapping_shr(64u32.wrapping_sub(qty_places.bits));
+        let digits = (len_bits / 8 - 1) as usize & 0x7;
+        Form {
+            price: ZEROS ^ u64::from(b'0' ^ b'.').wrapping_shl(bits),
+            price_bytes,
+            price_limits: (repeat(0x76) & price_bytes) + (0x7f - 0x76u64).wrapping_shl(bits),
+            before: !u64::MAX.wrapping_shl(bits),
+            price_len: (len_bits / 8 - 1) as u8,
+            price_shift: 72u32.wrapping_sub(len_bits),
+            price_min: if bits > 8 { POW10[digits] as u64 / 10 } else { 1 },
+            decimals,
+            decimals_limits: repeat(0x76) & decimals,
+            decimals_shift: 64u32.wrapping_sub(qty_places.bits),
+            unit: qty_places.unit,
+            qty_decimals: (qty_places.bits / 8 - 1) as u8,
+            constants: Constants::ALL,
+            printed: ((price_places.bits / 8) as u8, (qty_places.bits / 8) as u8),
+        }
+    }
+}
+
 /// What makes the highest bit of a byte less its shape show that it is not of it: up to 9 where the shape has a zero, nothing
 /// elsewhere.
 #[inline(always)]
@@ -543,6 +647,48 @@ impl<'a> Cursor<'a> {
         Some(Pair { values: (price.value, qty.value), decimals: (price.decimals, qty.decimals), next })
     }
 
+    /// The form of levels like the one that follows.
+    #[inline(always)]
+    pub fn form(&self, price_places: &Places, qty_places: &Places) -> Form {
+        self.word().map_or(Form::NONE, |word| Form::of(word, price_places, qty_places))
+    }
+
+    /// As [`Cursor::named_pair`], of a level in this form, with what is behind it up to the next price if it is `},{"price":`.
+    /// `None` if the level is in another form. What else follows is the caller's to check: it may be more decimals.
+    #[inline(always)]
+    pub fn level_like(&self, form: &Form) -> Option<Like<'a>> {
+        let window: &[u8; 47] = self.rest.first_chunk()?;
+        let k = &form.constants;
+        let price = (word_at(window, 0)? ^ form.price) & form.price_bytes;
+        if (price.wrapping_add(form.price_limits) | price) & k.high != 0 {
+            return None;
+        }
+        // The point goes: it is nought already.
+        let behind = price >> 8;
+        let price = k.number(((price ^ behind) & form.before ^ behind).wrapping_shl(form.price_shift));
+        let at = usize::from(form.price_len & 0x7) + 1;
+        if price < form.price_min || (word_at(window, at)? ^ word_of(b",\"qty\":")) << 8 != 0 {
+            return None;
+        }
+        let at = at + 7;
+        let values = word_at(window, at)? ^ k.zeros;
+        let bits = ((values.wrapping_add(k.beyond_nine) | values) & k.high).trailing_zeros() & 0x38;
+        let point = at + (bits / 8) as usize;
+        if bits == 0 || window.get(point) != Some(&b'.') || (values & 0xff == 0 && bits > 8) {
+            return None;
+        }
+        let fraction = (word_at(window, point + 1)? ^ k.zeros) & form.decimals;
+        if (fraction.wrapping_add(form.decimals_limits) | fraction) & k.high != 0 {
+            return None;
+        }
+        let whole = k.number(values.wrapping_shl(64u32.wrapping_sub(bits)));
+        let qty = whole.wrapping_mul(form.unit).wrapping_add(k.number(fraction.wrapping_shl(form.decimals_shift)));
+        let end = point + usize::from(form.qty_decimals & 0x7) + 2;
+        let more = word_at(window, end)? == word_of(b"},{\"pric") && word_at(window, end + 3)? == word_of(b"\"price\":");
+        let rest = window.get(end..).and(self.rest.get(if more { end + 11 } else { end }..))?;
+        Some(Like { values: (price as i64, qty as i64), more, rest: Cursor { rest } })
+    }
+
     /// Takes what [`Pair::is_before`] has seen.
     #[inline(always)]
     pub fn skip<const N: usize>(&mut self) -> Option<()> {
@@ -669,6 +815,40 @@ mod tests {
                 if let Some((_, _, rest, next)) = read {
                     prop_assert_eq!(&next.to_le_bytes(), &rest[..8]);
                 }
+            }
+        }
+
+        /// A level in the form of another is what it is without a form, and one in its own form is one that is not refused.
+        #[test]
+        fn levels_alike_read_as_pairs_do(
+            prices in prop::array::uniform2("[1-9][0-9]{3}\\.[0-9]{2}|[1-9]?[0-9]{1,7}\\.[0-9]{1,8}|0?[1-9]{1,3}\\.[0-9]{1,3}0{2}|[-+.0-9e]{0,9}|0\\.0{1,5}"),
+            qty in "[0-9]{1,8}\\.[0-9]{1,9}|[1-9]\\.[0-9]{8}|0\\.0{8}|[-+.0-9e]{0,18}",
+            between in prop_oneof![12 => Just(",\"qty\":"), 1 => Just(",\"qtz\":"), 1 => Just(",")],
+            behind in prop_oneof![4 => Just("},{\"price\":"), 2 => Just("}],\"asks\":["), 1 => Just("},{\"prize\":"), 1 => Just("")],
+            cut in 0usize..160, scales in (0u8..=8, prop_oneof![2 => Just(8u8), 1 => 0u8..=8]),
+        ) {
+            let text = format!("{}{between}{qty}{behind}{:40}", prices[0], "");
+            let text = &text.as_bytes()[..cut.min(text.len())];
+            let (price_places, qty_places) = (Places::of(scales.0).unwrap(), Places::of(scales.1).unwrap());
+            let mut pair = Cursor::new(text);
+            let named = pair.named_pair(price_places, qty_places);
+            let other = format!("{},\"qty\":", prices[1]);
+            for of in [text, other.as_bytes()] {
+                let form = Cursor::new(of).form(price_places, qty_places);
+                let Some(like) = Cursor::new(text).level_like(&form) else { continue };
+                prop_assert!(form.is_with(price_places, qty_places));
+                let is_whole = !like.rest.rest[0].is_ascii_digit();
+                prop_assert!(named.is_some() || !is_whole);
+                if let Some(named) = named.filter(|_| is_whole) {
+                    prop_assert_eq!((like.values, form.printed()), (named.values, named.decimals));
+                    let mut rest = pair;
+                    prop_assert_eq!(rest.accept(b"},{\"price\":"), like.more);
+                    prop_assert_eq!(like.rest.rest, rest.rest);
+                }
+            }
+            let form = Cursor::new(text).form(price_places, qty_places);
+            if let Some(named) = named.filter(|named| named.decimals == scales && prices[0].len() <= 8) {
+                prop_assert!(Cursor::new(text).level_like(&form).is_some(), "{:?} {:?}", named, form);
             }
         }
 

@@ -8,7 +8,7 @@ use venues::kraken::{self, message as kraken_message};
 use venues::symbols::SymbolIndex;
 
 /// Symbols at scales of all kinds; `A\B` needs an escape in JSON, `FINE` has more places than the quick reader knows.
-const SYMBOLS: [(&str, u8, u8); 7] = [
+const SYMBOLS: [(&str, u8, u8); 8] = [
     ("BTCUSDT", 2, 5),
     ("ETH/USD", 8, 8),
     ("1000SATSUSDT", 7, 0),
@@ -16,6 +16,7 @@ const SYMBOLS: [(&str, u8, u8); 7] = [
     ("A\\B", 2, 2),
     ("FINE", 9, 8),
     ("AVERYLONGSYMBOLOF30CHARACTERS/", 3, 1),
+    ("BTC/USD", 1, 8),
 ];
 
 fn symbols() -> SymbolIndex {
@@ -78,7 +79,9 @@ fn kraken_text(message: &kraken::stream::Message<'_>, scratch: &kraken_message::
     use kraken::stream::Message;
     let rows = format!("{:?} {:?} {:?}", scratch.rows, scratch.trades, (scratch.price_decimals, scratch.qty_decimals));
     match message {
-        Message::Book { symbol, snapshot, checksum, time_ns } => format!("book {symbol} {snapshot} {checksum:?} {time_ns} {rows}"),
+        Message::Book { symbol, instrument, snapshot, checksum, time_ns } => {
+            format!("book {symbol} {instrument:?} {snapshot} {checksum:?} {time_ns} {rows}")
+        }
         Message::Trades { snapshot, unknown_symbols, unknown_values } => {
             format!("trades {snapshot} {unknown_symbols} {unknown_values} {rows}")
         }
@@ -166,6 +169,23 @@ fn kraken_text_of() -> impl Strategy<Value = String> {
     let trades = (kind(), prop::collection::vec(trade, 0..3))
         .prop_map(|(kind, rows)| format!(r#"{{"channel":"trade","type":"{kind}","data":[{}]}}"#, rows.join(",")));
     prop_oneof![book, trades]
+}
+
+/// Levels most of which are printed alike.
+fn levels_alike() -> impl Strategy<Value = String> {
+    let price = prop_oneof![8 => "[1-9][0-9]{4}\\.[0-9]", 2 => "[1-9][0-9]{3,5}\\.[0-9]", 1 => "[0-9]{1,6}\\.[0-9]{1,2}", 1 => number()];
+    let qty = prop_oneof![4 => Just("0.00000000".to_owned()), 8 => "(0|[1-9][0-9]{0,4})\\.[0-9]{8}", 1 => number()];
+    prop::collection::vec((price, qty), 0..8)
+        .prop_map(|rows| rows.iter().map(|(p, q)| format!("{{\"price\":{p},\"qty\":{q}}}")).collect::<Vec<_>>().join(","))
+}
+
+fn book_of_levels_alike() -> impl Strategy<Value = String> {
+    let symbol = prop_oneof![6 => Just("BTC/USD"), 1 => Just("BTCUSDT"), 1 => Just("AVERYLONGSYMBOLOF30CHARACTERS/")];
+    (symbol, levels_alike(), levels_alike()).prop_map(|(symbol, bids, asks)| {
+        let data =
+            format!(r#"{{"symbol":"{symbol}","bids":[{bids}],"asks":[{asks}],"checksum":7,"timestamp":"2026-01-01T00:00:00.231904Z"}}"#);
+        format!(r#"{{"channel":"book","type":"update","data":[{data}]}}"#)
+    })
 }
 
 /// A mantissa as they are, and as they must not be.
@@ -297,6 +317,20 @@ proptest! {
             prop_assert_eq!(usual, general);
         }
     }
+
+    /// What a reader has learnt of how levels are printed makes no difference to those that follow.
+    #[test]
+    fn kraken_books_read_the_same_after_others(messages in prop::collection::vec((book_of_levels_alike(), change()), 1..6)) {
+        let mut scratch = kraken_message::Scratch::default();
+        for (text, change) in messages {
+            let bytes = changed(text.as_bytes(), &change);
+            let read = match kraken::stream::parse(&bytes, &mut symbols(), &mut scratch, |_| {}) {
+                Ok(message) => kraken_text(&message, &scratch),
+                Err(error) => format!("{error:?}"),
+            };
+            prop_assert_eq!(read, kraken_read(&bytes, true));
+        }
+    }
 }
 
 const BINANCE: [&str; 5] = [
@@ -307,11 +341,12 @@ const BINANCE: [&str; 5] = [
     r#"{"e":"trade","E":1767225600150123,"s":"BTCUSDT","t":4400123456,"p":"68250.11000000","q":"0.01500000","T":1767225600149123,"m":true,"M":true}"#,
 ];
 
-const KRAKEN: [&str; 4] = [
+const KRAKEN: [&str; 5] = [
     r#"{"channel":"book","type":"update","data":[{"symbol":"ETH/USD","bids":[{"price":61250.4,"qty":0.60000000}],"asks":[{"price":61250.5,"qty":0.00000000},{"price":61266.0,"qty":0.30000000}],"checksum":4262187403,"timestamp":"2026-01-01T00:00:00.231904Z"}]}"#,
     r#"{"channel":"book","type":"snapshot","data":[{"symbol":"ETH/USD","bids":[],"asks":[],"checksum":0,"timestamp":"2026-01-01T00:00:00.100030Z"}]}"#,
     r#"{"channel":"trade","type":"update","data":[{"symbol":"ETH/USD","side":"buy","price":61250.5,"qty":0.00850000,"ord_type":"limit","trade_id":84019233,"timestamp":"2026-01-01T00:00:00.231904Z"}]}"#,
     r#"{"channel":"trade","type":"snapshot","data":[{"symbol":"ETH/USD","side":"sell","price":61250.5,"qty":0.00850000,"ord_type":"market","trade_id":1,"timestamp":"2026-01-01T00:00:00.231904Z"},{"symbol":"ETH/USD","side":"buy","price":0.12345678,"qty":1000000.0,"ord_type":"limit","trade_id":2,"timestamp":"2026-01-01T00:00:00.231904Z"}]}"#,
+    r#"{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[{"price":61250.4,"qty":0.00000000},{"price":61249.9,"qty":0.00012500},{"price":9999.9,"qty":12.60000000}],"asks":[{"price":99999.5,"qty":123.00000001},{"price":100001.0,"qty":0.30000000}],"checksum":4262187403,"timestamp":"2026-01-01T00:00:00.231904Z"}]}"#,
 ];
 
 /// The vectors of the venue's schema, and a trade.
@@ -407,11 +442,21 @@ fn what_the_general_reader_refuses_is_not_taken() {
     }
     let text = BINANCE[2].replace("\"b\":\"68250.10000000\"", "\"b\":\"0.00000000\"");
     assert!(binance_usual(text.as_bytes()).is_none() && binance_read(text.as_bytes(), false).starts_with("ParseError"));
-    for (from, to) in [("61250.4", "0.0"), ("61250.4", "061250.4"), ("4262187403", "4294967296")] {
-        let text = KRAKEN[0].replace(from, to);
-        assert_ne!(text, KRAKEN[0]);
-        assert_eq!(kraken_usual(text.as_bytes()), None);
-        assert!(kraken_read(text.as_bytes(), false).starts_with("ParseError"));
+    let kraken = [
+        ("61250.4", "0.0"),
+        ("61250.4", "00000.0"),
+        ("61250.4", "061250.4"),
+        ("61250.4", "01250.4"),
+        ("\"qty\":0.", "\"qty\":00."),
+        ("4262187403", "4294967296"),
+    ];
+    for (from, to) in kraken {
+        for book in [KRAKEN[0], KRAKEN[4]] {
+            let text = book.replacen(from, to, 1);
+            assert_ne!(text, book);
+            assert_eq!(kraken_usual(text.as_bytes()), None);
+            assert!(kraken_read(text.as_bytes(), false).starts_with("ParseError"));
+        }
     }
 }
 

@@ -169,8 +169,9 @@ struct Kept {
     rows: usize,
 }
 
-/// The synchronisation of one book. See the module header.
+/// The synchronisation of one book. See the module header. While it is in step, differences ask for nothing but the state.
 #[derive(Debug)]
+#[repr(C)]
 pub struct BookSync {
     state: State,
     diffs: Vec<Kept>,
@@ -207,6 +208,9 @@ impl Default for BookSync {
 }
 
 impl BookSync {
+    /// Bytes at its beginning that a difference asks for while the book is in step.
+    pub const HOT_BYTES: usize = size_of::<State>();
+
     /// True if the book is in step.
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Live { .. })

@@ -25,6 +25,7 @@ use engine_core::event::{BookInvalid, Event, EventKind, EventSink, FeedState, Ti
 use engine_core::fixed::{DecimalError, Price, Qty};
 use engine_core::id_set::IdSet;
 use engine_core::ids::{InstrumentId, VenueId};
+use engine_core::prefetch::prefetch;
 
 /// Streams that one connection may carry.
 pub const STREAMS_MAX: usize = 1_024;
@@ -169,16 +170,26 @@ fn write_subscribe(space: &mut [u8], id: u64, names: &[Box<[u8]>], streams: &[&[
     Some(at)
 }
 
-/// Per-instrument state.
-#[derive(Debug, Default)]
+/// Per-instrument state. What every message asks of it is in the first cache line.
+#[derive(Debug)]
+#[repr(C, align(64))]
 struct Feed {
-    book: BookSync,
+    instrument: InstrumentId,
+    /// The book was in step once.
+    seen: bool,
     /// Sequence of the last best bid and ask.
     ticker: u64,
     /// Id of the last trade.
     trade: u64,
-    /// The book was in step once.
-    seen: bool,
+    book: BookSync,
+}
+
+const _: () = assert!(core::mem::offset_of!(Feed, book) + BookSync::HOT_BYTES <= 64);
+
+impl Feed {
+    fn new(instrument: InstrumentId) -> Feed {
+        Feed { instrument, seen: false, ticker: 0, trade: 0, book: BookSync::default() }
+    }
 }
 
 /// The market-data side of the codec.
@@ -237,7 +248,7 @@ impl MarketData {
         MarketData {
             venue,
             encoding,
-            feeds: (0..count).map(|_| Feed::default()).collect(),
+            feeds: symbols.symbols().iter().map(|symbol| Feed::new(symbol.instrument)).collect(),
             unsettled: IdSet::new(count),
             symbols,
             places,
@@ -332,8 +343,14 @@ impl MarketData {
         sink: &mut impl EventSink,
         tools: &mut Tools<'_>,
     ) {
+        let feeds = &self.feeds;
         let upcoming = |ahead: Ahead<'_, Row>| match ahead {
-            Ahead::Book(_, instrument) => sink.upcoming(instrument),
+            Ahead::Book(place, instrument) => {
+                if let Some(feed) = feeds.get(place) {
+                    prefetch(feed);
+                }
+                sink.upcoming(instrument);
+            }
             Ahead::Levels(instrument, rows) => announce_levels(instrument, rows.iter().map(|row| (row.side, row.price)), sink),
         };
         let parsed = match kind {
@@ -343,19 +360,17 @@ impl MarketData {
         match parsed {
             Ok(Message::Diff { symbol, first, last, time_ns }) => self.diff(symbol, (first, last, time_ns), times, sink, tools),
             Ok(Message::Ticker { symbol, sequence, bid, ask, time_ns }) => {
-                let instrument = self.symbols.symbols()[symbol].instrument;
                 let Some(feed) = self.feeds.get_mut(symbol) else { return };
                 if sequence <= feed.ticker {
                     tools.counters.stale += 1;
                     return;
                 }
                 feed.ticker = sequence;
-                emit_ticker(self.venue, instrument, sequence, bid, ask, time_ns, times, sink);
+                emit_ticker(self.venue, feed.instrument, sequence, bid, ask, time_ns, times, sink);
             }
             Ok(Message::Trades { symbol, time_ns }) => {
-                let instrument = self.symbols.symbols()[symbol].instrument;
                 let Some(feed) = self.feeds.get_mut(symbol) else { return };
-                let before = feed.trade;
+                let (instrument, before) = (feed.instrument, feed.trade);
                 let mut batch = Batch::new(sink);
                 let mut fresh = false;
                 for trade in self.scratch.trades.iter().filter(|trade| trade.id > before) {
@@ -375,8 +390,8 @@ impl MarketData {
 
     #[inline]
     fn diff(&mut self, at: usize, (first, last, time_ns): (u64, u64, u64), times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
-        let stamp = self.stamp(at, times);
         let Some(feed) = self.feeds.get_mut(at) else { return };
+        let stamp = Stamp { venue: self.venue, instrument: feed.instrument, times };
         let diff = Diff { first, last, time_ns, rows: self.scratch.rows() };
         match feed.book.on_diff(diff, &stamp, sink) {
             Applied::Applied => {}

@@ -13,7 +13,7 @@
 use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::batch::Ahead;
 use crate::json::What;
-use crate::symbols::SymbolIndex;
+use crate::symbols::{Found, SymbolIndex};
 use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::POW10;
 
@@ -199,13 +199,12 @@ fn u64_at<const N: usize>(block: &[u8; N], offset: usize) -> Option<u64> {
     u64::try_from(i64_at(block, offset)?).ok()
 }
 
-/// The symbol that a message ends with: its place, and how prices and quantities at these exponents become numbers.
+/// The symbol that a message ends with: what is known of it, and how prices and quantities at these exponents become numbers.
 #[inline(always)]
-fn ending(rest: &[u8], exponents: [u8; 2], symbols: &SymbolIndex) -> Option<(usize, &'static Factor, &'static Factor)> {
+fn ending(rest: &[u8], exponents: [u8; 2], symbols: &SymbolIndex) -> Option<(Found, &'static Factor, &'static Factor)> {
     let (&length, rest) = rest.split_first()?;
-    let at = symbols.position(rest.get(..usize::from(length))?)?;
-    let entry = symbols.symbols().get(at)?;
-    Some((at, Factor::of(exponents[0], entry.price_scale)?, Factor::of(exponents[1], entry.qty_scale)?))
+    let found = symbols.find(rest.get(..usize::from(length))?)?;
+    Some((found, Factor::of(exponents[0], found.price_scale)?, Factor::of(exponents[1], found.qty_scale)?))
 }
 
 /// A group's entries, if they have the length that we know, and what follows them.
@@ -231,7 +230,7 @@ pub fn usual(
     match (u16::from_le_bytes([t0, t1]), u16::from_le_bytes([b0, b1])) {
         (BEST_BID_ASK, 50) => {
             let (root, rest) = rest.split_first_chunk::<50>()?;
-            let (symbol, price, qty) = ending(rest, [root[16], root[17]], symbols)?;
+            let (Found { at: symbol, .. }, price, qty) = ending(rest, [root[16], root[17]], symbols)?;
             let bid = (price.value(i64_at(root, 18)?)?, qty.value(i64_at(root, 26)?)?);
             let ask = (price.value(i64_at(root, 34)?)?, qty.value(i64_at(root, 42)?)?);
             let (sequence, time_ns) = (u64_at(root, 8)?, time_ns(u64_at(root, 0)?));
@@ -241,8 +240,7 @@ pub fn usual(
             let (root, rest) = rest.split_first_chunk::<26>()?;
             let (bids, rest) = usual_levels(rest)?;
             let (asks, rest) = usual_levels(rest)?;
-            let (symbol, price, qty) = ending(rest, [root[24], root[25]], symbols)?;
-            let instrument = symbols.symbols()[symbol].instrument;
+            let (Found { at: symbol, instrument, .. }, price, qty) = ending(rest, [root[24], root[25]], symbols)?;
             upcoming(Ahead::Book(symbol, instrument));
             for (side, levels) in [(Side::Buy, bids), (Side::Sell, asks)] {
                 let free = scratch.free();
@@ -262,7 +260,7 @@ pub fn usual(
             let (root, rest) = rest.split_first_chunk::<18>()?;
             let (&[25, 0, c0, c1, c2, c3], rest) = rest.split_first_chunk()? else { return None };
             let (trades, rest) = entries::<25>(u32::from_le_bytes([c0, c1, c2, c3]) as usize, rest)?;
-            let (symbol, price, qty) = ending(rest, [root[16], root[17]], symbols)?;
+            let (Found { at: symbol, .. }, price, qty) = ending(rest, [root[16], root[17]], symbols)?;
             for trade in trades {
                 let side = match trade[24] {
                     0 => Side::Buy,

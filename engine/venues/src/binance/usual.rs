@@ -12,7 +12,7 @@
 
 use super::message::{Message, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::batch::Ahead;
-use crate::symbols::SymbolIndex;
+use crate::symbols::{Found, SymbolIndex};
 use crate::words::{Cursor, Places};
 use engine_core::event::Side;
 
@@ -27,18 +27,17 @@ pub fn parse(
     let mut c = Cursor::new(payload);
     let message = match payload.first_chunk()? {
         b"{\"e\":\"de" => depth(&mut c, symbols, scratch, upcoming)?,
-        b"{\"e\":\"tr" => trade(&mut c, symbols, scratch)?,
-        _ => ticker(&mut c, symbols)?,
+        b"{\"e\":\"tr" => trade(&mut c, symbols, scratch, upcoming)?,
+        _ => ticker(&mut c, symbols, upcoming)?,
     };
     c.is_at_end().then_some(message)
 }
 
-/// Takes a symbol and the quote behind it: its place and how its prices and quantities are read.
+/// Takes a symbol and the quote behind it: what is known of it, and how its prices and quantities are read.
 #[inline(always)]
-fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<(usize, &'static Places, &'static Places)> {
-    let at = symbols.position_as_written(c.until_quote()?)?;
-    let entry = symbols.symbols().get(at)?;
-    Some((at, Places::of(entry.price_scale)?, Places::of(entry.qty_scale)?))
+fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<(Found, &'static Places, &'static Places)> {
+    let found = symbols.find_as_written(c.until_quote()?)?;
+    Some((found, Places::of(found.price_scale)?, Places::of(found.qty_scale)?))
 }
 
 #[inline(always)]
@@ -62,8 +61,7 @@ fn depth(
     c.expect(b"{\"e\":\"depthUpdate\",\"E\":")?;
     let time = c.integer()?;
     c.expect(b",\"s\":\"")?;
-    let (symbol, price_places, qty_places) = symbol(c, symbols)?;
-    let instrument = symbols.symbols()[symbol].instrument;
+    let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
     upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"U\":")?;
     let first = c.integer()?;
@@ -132,11 +130,12 @@ fn level<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places
 }
 
 #[inline(always)]
-fn ticker(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<Message<'static>> {
+fn ticker(c: &mut Cursor<'_>, symbols: &SymbolIndex, mut upcoming: impl FnMut(Ahead<'_, Row>)) -> Option<Message<'static>> {
     c.expect(b"{\"u\":")?;
     let sequence = c.integer()?;
     c.expect(b",\"s\":\"")?;
-    let (symbol, price_places, qty_places) = symbol(c, symbols)?;
+    let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
+    upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"b\":\"")?;
     let bid_price = qty(c, price_places)?;
     c.expect(b"\",\"B\":\"")?;
@@ -150,11 +149,17 @@ fn ticker(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<Message<'static>>
 }
 
 #[inline(always)]
-fn trade(c: &mut Cursor<'_>, symbols: &SymbolIndex, scratch: &mut Scratch) -> Option<Message<'static>> {
+fn trade(
+    c: &mut Cursor<'_>,
+    symbols: &SymbolIndex,
+    scratch: &mut Scratch,
+    mut upcoming: impl FnMut(Ahead<'_, Row>),
+) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"trade\",\"E\":")?;
     c.integer()?;
     c.expect(b",\"s\":\"")?;
-    let (symbol, price_places, qty_places) = symbol(c, symbols)?;
+    let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
+    upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"t\":")?;
     let id = c.integer()?;
     c.expect(b",\"p\":\"")?;

@@ -86,6 +86,21 @@ impl Order {
     }
 }
 
+/// Where the last row of a message was: a message names the levels of a side from the best to the worst, mostly, and no level
+/// before that place is one that follows.
+struct Trail {
+    side: usize,
+    /// Its price, turned.
+    rank: i64,
+    /// Its place: levels before it are better.
+    at: usize,
+}
+
+impl Trail {
+    /// Of no row yet.
+    const START: Trail = Trail { side: 0, rank: i64::MIN, at: 0 };
+}
+
 /// Where the text of a sum is put together.
 #[derive(Clone, Debug)]
 pub struct Sum {
@@ -248,9 +263,10 @@ impl Book {
         if snapshot {
             self.clear();
         }
+        let mut trail = Trail::START;
         for at in 0..scratch.rows.len() {
             let Row { side, price, qty } = scratch.rows[at];
-            if let Some(price) = self.set(Row { side, price, qty }) {
+            if let Some(price) = self.set_behind(Row { side, price, qty }, &mut trail) {
                 scratch.rows.push(Row { side, price, qty: 0 });
             }
         }
@@ -279,34 +295,46 @@ impl Book {
     /// Sets or deletes one level. Returns the price of the worst level if there was no room for both.
     #[inline]
     pub fn set(&mut self, row: Row) -> Option<i64> {
+        let mut trail = Trail::START;
+        self.set_behind(row, &mut trail)
+    }
+
+    /// As [`Book::set`], of a message's next row.
+    #[inline(always)]
+    fn set_behind(&mut self, row: Row, trail: &mut Trail) -> Option<i64> {
         let side = row.side.index();
         let level = Level { price: row.price, qty: row.qty };
         let count = self.count(side);
-        // Nearly all updates are near the top.
+        // Nearly all updates are near the top, or behind the one before.
         let turn = turn(row.side);
-        let (mut at, mut held, mut order) = (0, false, self.order[side]);
+        let rank = row.price ^ turn;
+        let (mut at, mut held) = (if side == trail.side && rank < trail.rank { trail.at } else { 0 }, false);
+        let mut order = Order(self.order[side].0.wrapping_shr((at as u32) << 2));
         while at < count {
             let price = self.levels[side][order.slot(0)].price;
-            if (price ^ turn) <= (row.price ^ turn) {
+            if (price ^ turn) <= rank {
                 held = price == row.price;
                 break;
             }
             order.0 >>= 4;
             at += 1;
         }
+        *trail = Trail { side, rank, at };
         if count == SLOTS {
             return self.set_in_full(row, at, held);
         }
         if row.qty == 0 {
             if held {
                 self.order[side].send_back(at, count - 1);
-                self.counts[side] -= 1;
+                self.counts[side] = (count - 1) as u8;
             }
             return None;
         }
         if !held {
-            self.order[side].bring_forward(count, at);
-            self.counts[side] += 1;
+            if at < count {
+                self.order[side].bring_forward(count, at);
+            }
+            self.counts[side] = (count + 1) as u8;
         }
         self.put(side, self.order[side].slot(at), level);
         None
@@ -673,7 +701,24 @@ mod tests {
         let row =
             (any::<bool>(), price, qty).prop_map(|(buy, price, qty)| Row { side: if buy { Side::Buy } else { Side::Sell }, price, qty });
         let few = proptest::collection::vec(row.clone(), 0..8);
-        prop_oneof![6 => few, 1 => proptest::collection::vec(row, 30..90)]
+        let many = || proptest::collection::vec(row.clone(), 5..40);
+        // As the venue has them: side by side, from the best to the worst. And the other way.
+        let place = |row: &Row| (row.side.index(), row.price ^ turn(row.side));
+        let in_order = many().prop_map(move |mut rows| {
+            rows.sort_by_key(|row| (place(row).0, core::cmp::Reverse(place(row).1)));
+            rows
+        });
+        let in_reverse = many().prop_map(move |mut rows| {
+            rows.sort_by_key(place);
+            rows
+        });
+        // All deleted, then as many set.
+        let sweep = (any::<bool>(), 1i64..30, 1i64..30).prop_map(|(buy, from, to)| {
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let rows = |from: i64, qty: i64| (0..10).map(move |at| Row { side, price: from + if buy { 10 - at } else { at }, qty });
+            rows(from, 0).chain(rows(to, 1)).collect()
+        });
+        prop_oneof![6 => few, 2 => in_order, 1 => in_reverse, 2 => sweep, 1 => proptest::collection::vec(row.clone(), 30..90)]
     }
 
     proptest! {

@@ -152,7 +152,7 @@ impl KrakenDecoder {
 
     fn public(&mut self, payload: &[u8], sink: &mut Vec<Event>) -> Result<Decoded, DecodeError> {
         match stream::parse(payload, &mut self.reports.symbols, &mut self.scratch, |_| {}).map_err(|ParseError { error, .. }| error)? {
-            Message::Book { symbol, snapshot, checksum, time_ns } => {
+            Message::Book { symbol, snapshot, checksum, time_ns, .. } => {
                 self.book(symbol, super::market_data::DEPTH, snapshot, checksum, time_ns, sink);
             }
             Message::Trades { snapshot, unknown_symbols, unknown_values } => {

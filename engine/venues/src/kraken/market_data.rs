@@ -362,7 +362,9 @@ impl MarketData {
             Ahead::Levels(instrument, rows) => announce_levels(instrument, rows.iter().map(|row| (row.side, row.price)), sink),
         };
         match stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming) {
-            Ok(Message::Book { symbol, snapshot, checksum, time_ns }) => self.on_book(generation, symbol, snapshot, checksum, time_ns, cx),
+            Ok(Message::Book { symbol, instrument, snapshot, checksum, time_ns }) => {
+                self.on_book(generation, (symbol, instrument), snapshot, checksum, time_ns, cx);
+            }
             Ok(Message::Trades { snapshot, unknown_symbols, unknown_values }) => {
                 cx.counters.unknown_symbols += unknown_symbols;
                 cx.counters.unknown_values += unknown_values;
@@ -388,7 +390,7 @@ impl MarketData {
     fn on_book<K: EventSink>(
         &mut self,
         generation: u32,
-        place: usize,
+        (place, instrument): (usize, InstrumentId),
         snapshot: bool,
         checksum: Option<u32>,
         time_ns: u64,
@@ -425,7 +427,6 @@ impl MarketData {
             (feed.had_snapshot, feed.refused) = (true, false);
             (feed.book.live_on, feed.live_since_ns) = (Some(generation), cx.times.core_ns.max(1));
         }
-        let instrument = self.symbols.symbols()[place].instrument;
         if snapshot && !self.subscribed {
             self.subscribed = true;
             self.tell_feed(cx);

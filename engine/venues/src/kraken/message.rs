@@ -4,7 +4,7 @@
 
 use super::book::Sum;
 use crate::json::{JsonError, Scanner, Text, What};
-use crate::words::{Shaped, ZEROS, digits};
+use crate::words::{Form, Shaped, ZEROS, digits};
 use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::{self, DecimalError, POW10};
 
@@ -52,6 +52,8 @@ pub struct Scratch {
     pub price_decimals: u8,
     /// Most decimal places that a quantity of the message was printed with.
     pub qty_decimals: u8,
+    /// How the last levels were printed.
+    pub form: Form,
     /// What times are read with.
     pub minute: Minute,
     /// What checksums are made with.
@@ -65,6 +67,7 @@ impl Default for Scratch {
             trades: Vec::with_capacity(TRADES_MAX),
             price_decimals: 0,
             qty_decimals: 0,
+            form: Form::NONE,
             minute: Minute::default(),
             sum: Sum::default(),
         }

@@ -18,6 +18,8 @@ pub enum Message<'a> {
     Book {
         /// Place of the symbol.
         symbol: usize,
+        /// Whose book it is.
+        instrument: InstrumentId,
         /// A snapshot.
         snapshot: bool,
         /// The venue's sum of the book after this message.
@@ -144,7 +146,10 @@ fn message<'a>(
         _ => return Ok(Message::Unknown),
     };
     Ok(match body {
-        Body::Book { symbol, checksum, time_ns } => Message::Book { symbol, snapshot, checksum, time_ns },
+        Body::Book { symbol, checksum, time_ns } => {
+            let instrument = symbols.symbols()[symbol].instrument;
+            Message::Book { symbol, instrument, snapshot, checksum, time_ns }
+        }
         Body::Trades { unknown_symbols, unknown_values } => Message::Trades { snapshot, unknown_symbols, unknown_values },
         Body::UnknownSymbol => Message::UnknownSymbol,
     })

@@ -10,10 +10,10 @@
 //! Anything else (members in another order or new ones, white space, a symbol that we do not hold, a value out of
 //! bounds) is `None` here, and [`super::stream`] says what it is.
 
-use super::message::{Row, Scratch, TradeRow};
+use super::message::{ROWS_MAX, Row, Scratch, TradeRow};
 use super::stream::Message;
 use crate::batch::Ahead;
-use crate::symbols::{Symbol, SymbolIndex};
+use crate::symbols::{Found, SymbolIndex};
 use crate::words::{Cursor, Places, Plain};
 use engine_core::event::Side;
 
@@ -49,16 +49,14 @@ fn is_snapshot(c: &mut Cursor<'_>) -> Option<bool> {
 
 /// Takes a symbol and the quote behind it.
 #[inline(always)]
-fn entry<'a>(c: &mut Cursor<'_>, symbols: &'a SymbolIndex) -> Option<(usize, &'a Symbol)> {
-    let at = symbols.position_as_written(c.until_quote()?)?;
-    Some((at, symbols.symbols().get(at)?))
+fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<Found> {
+    symbols.find_as_written(c.until_quote()?)
 }
 
-/// Takes a symbol and the quote behind it: its place and how its prices and quantities are read.
+/// How the prices and quantities of a symbol are read.
 #[inline(always)]
-fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<(usize, &'static Places, &'static Places)> {
-    let (at, entry) = entry(c, symbols)?;
-    Some((at, Places::of(entry.price_scale)?, Places::of(entry.qty_scale)?))
+fn places(symbol: Found) -> Option<(&'static Places, &'static Places)> {
+    Some((Places::of(symbol.price_scale)?, Places::of(symbol.qty_scale)?))
 }
 
 /// A bare decimal: JSON allows it no leading zeros.
@@ -81,46 +79,96 @@ fn book<'a>(
 ) -> Option<Message<'a>> {
     let snapshot = is_snapshot(c)?;
     c.expect(b",\"data\":[{\"symbol\":\"")?;
-    let (symbol, entry) = entry(c, symbols)?;
-    upcoming(Ahead::Book(symbol, entry.instrument));
-    let (price_places, qty_places) = (Places::of(entry.price_scale)?, Places::of(entry.qty_scale)?);
+    let found = symbol(c, symbols)?;
+    let (symbol, instrument) = (found.at, found.instrument);
+    upcoming(Ahead::Book(symbol, instrument));
+    let (price_places, qty_places) = places(found)?;
     c.expect(b",\"bids\":[")?;
     *c = levels(*c, Side::Buy, (price_places, qty_places), scratch)?;
     let bids = scratch.rows.len();
-    upcoming(Ahead::Levels(entry.instrument, &scratch.rows));
+    upcoming(Ahead::Levels(instrument, &scratch.rows));
     c.expect(b",\"asks\":[")?;
     *c = levels(*c, Side::Sell, (price_places, qty_places), scratch)?;
-    upcoming(Ahead::Levels(entry.instrument, &scratch.rows[bids..]));
+    upcoming(Ahead::Levels(instrument, &scratch.rows[bids..]));
     c.expect(b",\"checksum\":")?;
     let checksum = u32::try_from(c.integer()?).ok()?;
     c.expect(b",\"timestamp\":\"")?;
     let time_ns = time(c, scratch)?;
     c.expect(b"}]}")?;
-    Some(Message::Book { symbol, snapshot, checksum: Some(checksum), time_ns })
+    Some(Message::Book { symbol, instrument, snapshot, checksum: Some(checksum), time_ns })
 }
 
-/// `{"price":61250.4,"qty":0.60000000},{"price":61249.9,"qty":0.00000000}]`, or `]` alone. Not inlined: the loop needs
-/// every register.
-#[inline(never)]
+/// `{"price":61250.4,"qty":0.60000000},{"price":61249.9,"qty":0.00000000}]`, or `]` alone.
+#[inline(always)]
 fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places), scratch: &mut Scratch) -> Option<Cursor<'a>> {
     if c.accept(b"]") {
         return Some(c);
     }
     c.expect(b"{\"price\":")?;
-    let (mut price_decimals, mut qty_decimals) = (scratch.price_decimals, scratch.qty_decimals);
+    if !scratch.form.is_with(price_places, qty_places) {
+        scratch.form = c.form(price_places, qty_places);
+    }
     loop {
-        let pair = c.named_pair(price_places, qty_places)?;
-        price_decimals = price_decimals.max(pair.decimals.0);
-        qty_decimals = qty_decimals.max(pair.decimals.1);
-        if !scratch.level(Row { side, price: pair.values.0, qty: pair.values.1 }) {
-            return None;
-        }
-        if !(pair.is_before(b"},{\"pric") && c.accept(b"},{\"price\":")) {
+        let (rest, ended) = levels_alike(c, side, scratch)?;
+        c = rest;
+        if ended {
             c.expect(b"}]")?;
-            (scratch.price_decimals, scratch.qty_decimals) = (price_decimals, qty_decimals);
+            return Some(c);
+        }
+        let more;
+        (c, more) = level(c, side, (price_places, qty_places), scratch)?;
+        if !more {
             return Some(c);
         }
     }
+}
+
+/// Takes levels as long as they are in the form of those before them; true if that was all. Not inlined, as the loop needs every
+/// register.
+#[inline(never)]
+fn levels_alike<'a>(mut c: Cursor<'a>, side: Side, scratch: &mut Scratch) -> Option<(Cursor<'a>, bool)> {
+    let Scratch { rows, form, .. } = scratch;
+    let mut any = false;
+    let mut ended = false;
+    while let Some(level) = c.level_like(form) {
+        if rows.len() >= ROWS_MAX {
+            return None;
+        }
+        rows.push(Row { side, price: level.values.0, qty: level.values.1 });
+        c = level.rest;
+        any = true;
+        if !level.more {
+            ended = true;
+            break;
+        }
+    }
+    if any {
+        let (price, qty) = form.printed();
+        (scratch.price_decimals, scratch.qty_decimals) = (scratch.price_decimals.max(price), scratch.qty_decimals.max(qty));
+    }
+    Some((c, ended))
+}
+
+/// Takes a level in another form, which those behind it are expected to have, too; true if there is one.
+#[inline(never)]
+fn level<'a>(
+    mut c: Cursor<'a>,
+    side: Side,
+    (price_places, qty_places): (&Places, &Places),
+    scratch: &mut Scratch,
+) -> Option<(Cursor<'a>, bool)> {
+    scratch.form = c.form(price_places, qty_places);
+    let pair = c.named_pair(price_places, qty_places)?;
+    let (price, qty) = pair.decimals;
+    (scratch.price_decimals, scratch.qty_decimals) = (scratch.price_decimals.max(price), scratch.qty_decimals.max(qty));
+    if !scratch.level(Row { side, price: pair.values.0, qty: pair.values.1 }) {
+        return None;
+    }
+    let more = pair.is_before(b"},{\"pric") && c.accept(b"},{\"price\":");
+    if !more {
+        c.expect(b"}]")?;
+    }
+    Some((c, more))
 }
 
 /// Takes a time with six decimals and the quote behind it.
@@ -136,7 +184,8 @@ fn trades<'a>(c: &mut Cursor<'a>, symbols: &SymbolIndex, scratch: &mut Scratch) 
     let snapshot = is_snapshot(c)?;
     c.expect(b",\"data\":[{\"symbol\":\"")?;
     loop {
-        let (symbol, price_places, qty_places) = symbol(c, symbols)?;
+        let found = symbol(c, symbols)?;
+        let (symbol, (price_places, qty_places)) = (found.at, places(found)?);
         c.expect(b",\"side\":\"")?;
         let side = if c.accept(b"buy\",\"price\":") {
             Side::Buy
