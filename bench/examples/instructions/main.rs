@@ -61,7 +61,7 @@ fn repeat(mut step: impl FnMut(&mut Counter) -> anyhow::Result<()>) -> anyhow::R
 type Function = fn() -> anyhow::Result<()>;
 
 /// The hot functions.
-const FUNCTIONS: [(&str, Function); 29] = [
+const FUNCTIONS: [(&str, Function); 30] = [
     ("binance_depth_json", codecs::binance_depth_json),
     ("binance_ticker_json", codecs::binance_ticker_json),
     ("binance_depth_sbe", codecs::binance_depth_sbe),
@@ -76,6 +76,7 @@ const FUNCTIONS: [(&str, Function); 29] = [
     ("arbitrage_none", strategies::arbitrage_none),
     ("quotes_moved", strategies::quotes_moved),
     ("quotes_kept", strategies::quotes_kept),
+    ("quote_cancelled", strategies::quote_cancelled),
     ("tls_open_300", network::tls_open),
     ("tls_seal_300", network::tls_seal),
     ("tcp_segment_in", network::tcp_segment_in),

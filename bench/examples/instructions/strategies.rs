@@ -1,8 +1,8 @@
 //! What the strategies that are shipped do with a change of the book: both legs of an arbitrage, both quotes moved; and with
-//! the changes, nearly all there are, that cause nothing.
+//! the changes, nearly all there are, that cause nothing. And a quote cancelled, where the venue does not amend.
 
 use crate::repeat;
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bench::benches::core::session::{ASK, BID, BTC, COIN, Market, Session, TRADED, VENUE, config};
 use engine_core::config::CoreConfig;
 use engine_core::event::{Event, EventKind, QTY_UNSTATED, Side, Times, flags};
@@ -20,14 +20,18 @@ const MARKETS: [Market; 2] =
 /// The other venue's bids while there is a chance: a hundredth above the asks here.
 const DEAR: i64 = ASK + ASK / 100;
 
-/// A session of one strategy.
+/// A session of one strategy, on venues that amend orders or do not.
 fn session(
     markets: &[Market],
     instruments: &[InstrumentId],
+    amends: bool,
     strategy: impl FnOnce(&CoreConfig) -> Result<Box<dyn Strategy>, String>,
 ) -> anyhow::Result<Session> {
     let mut config = config(markets, &["counted"])?;
     config.strategies[0].instruments = instruments.to_vec();
+    for &id in instruments {
+        config.instruments.get_mut(id).context("the instrument is there")?.capabilities.replace = amends;
+    }
     let strategy = strategy(&config).map_err(anyhow::Error::msg)?;
     Session::new(config, vec![strategy])
 }
@@ -54,7 +58,7 @@ fn arbitrage() -> anyhow::Result<Session> {
         );
         made.map(|made| Box::new(made) as Box<dyn Strategy>)
     };
-    let mut session = session(&MARKETS, &instruments, make)?;
+    let mut session = session(&MARKETS, &instruments, true, make)?;
     let times = session.next_times();
     for (side, price) in [(Side::Buy, BID), (Side::Sell, DEAR + 10)] {
         let mark = if side == Side::Buy { flags::CLEAR } else { flags::LAST };
@@ -89,12 +93,12 @@ fn touch(heavy: bool, times: Times) -> Event {
 }
 
 /// Market making, both quotes resting.
-fn market_making(parameters: MarketMakingParameters) -> anyhow::Result<Session> {
+fn market_making(parameters: MarketMakingParameters, amends: bool) -> anyhow::Result<Session> {
     let make = |config: &CoreConfig| {
         let made = MarketMaking::new(parameters, &config.instruments, &[TRADED]);
         made.map(|made| Box::new(made) as Box<dyn Strategy>)
     };
-    let mut session = session(&MARKETS[..1], &[TRADED], make)?;
+    let mut session = session(&MARKETS[..1], &[TRADED], amends, make)?;
     // Both quotes were placed when the book came.
     let times = later(&mut session);
     let placed: Vec<OrderId> = session.core.desk().orders().iter_open().map(|order| order.id).collect();
@@ -106,7 +110,7 @@ fn market_making(parameters: MarketMakingParameters) -> anyhow::Result<Session> 
 
 pub fn quotes_moved() -> anyhow::Result<()> {
     let parameters = MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() };
-    let mut session = market_making(parameters)?;
+    let mut session = market_making(parameters, true)?;
     let mut heavy = true;
     repeat(|counter| {
         heavy = !heavy;
@@ -124,9 +128,51 @@ pub fn quotes_moved() -> anyhow::Result<()> {
     })
 }
 
+/// Where orders are not amended, a quote that is off is cancelled, while of the other one the answer is awaited.
+pub fn quote_cancelled() -> anyhow::Result<()> {
+    let parameters = MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() };
+    let mut session = market_making(parameters, false)?;
+    let (mut heavy, mut awaited) = (true, None);
+    repeat(|counter| {
+        heavy = !heavy;
+        let times = later(&mut session);
+        let (change, core) = (touch(heavy, times), &mut session.core);
+        let mut cancels = Vec::with_capacity(8);
+        counter.count(|| cancels.extend_from_slice(core.apply(black_box(&change))));
+        cancels.retain(|event| event.event_kind() == Some(EventKind::SendCancel));
+        // At first both rest.
+        ensure!(cancels.len() == if awaited.is_some() { 1 } else { 2 }, "one quote is cancelled, not {cancels:?}");
+        let placed = placed_anew(&mut session, cancels[0].order_id(), times)?;
+        let other = match awaited.replace(placed) {
+            // It is where it should no longer be.
+            Some(order) => acknowledge(&mut session, order, times).context("it is cancelled as well")?,
+            None => cancels[1].order_id(),
+        };
+        let other = placed_anew(&mut session, other, times)?;
+        ensure!(acknowledge(&mut session, other, times).is_none(), "it rests");
+        Ok(())
+    })
+}
+
+/// Acknowledges an order; gives it if it is cancelled thereupon.
+fn acknowledge(session: &mut Session, order: OrderId, times: Times) -> Option<OrderId> {
+    let acknowledged = Event::order_report(EventKind::OrderAck, VENUE, TRADED, order, times);
+    let caused = session.core.apply(&acknowledged);
+    caused.iter().find(|event| event.event_kind() == Some(EventKind::SendCancel)).map(Event::order_id)
+}
+
+/// An order that was cancelled is gone; gives the one that is placed in its stead.
+fn placed_anew(session: &mut Session, order: OrderId, times: Times) -> anyhow::Result<OrderId> {
+    let gone = Event { b: QTY_UNSTATED, ..Event::order_report(EventKind::OrderCanceled, VENUE, TRADED, order, times) };
+    let caused = session.core.apply(&gone);
+    let new = caused.iter().find(|event| event.event_kind() == Some(EventKind::SendNew));
+    new.map(Event::order_id).context("the quote is placed anew")
+}
+
 /// The touch changes, but not by as much as quotes are moved for.
 pub fn quotes_kept() -> anyhow::Result<()> {
-    let mut session = market_making(MarketMakingParameters { refresh_ppm: 100_000, edge_min_ppm: 0, ..MarketMakingParameters::default() })?;
+    let parameters = MarketMakingParameters { refresh_ppm: 100_000, edge_min_ppm: 0, ..MarketMakingParameters::default() };
+    let mut session = market_making(parameters, true)?;
     let mut heavy = true;
     repeat(|counter| {
         heavy = !heavy;

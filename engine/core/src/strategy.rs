@@ -307,11 +307,23 @@ impl<'a> Context<'a> {
         self.desk.replace(self.strategy, order, price, qty)
     }
 
+    /// As [`Context::replace`], for an order in an instrument and on a side as in [`Context::order_near_best`].
+    #[inline]
+    pub fn replace_near_best(&mut self, order: OrderId, at: (InstrumentId, Side), price: Price, qty: Qty) -> Result<(), Refusal> {
+        self.desk.replace_near_best(self.strategy, order, at, price, qty)
+    }
+
     /// Asks to cancel an own order. Cancels pass risk always, but have a rate of their own; asking again
     /// while a cancel is on its way is `Ok` and sends nothing.
     #[inline]
     pub fn cancel(&mut self, order: OrderId) -> Result<(), Refusal> {
         self.desk.cancel(self.strategy, order)
+    }
+
+    /// As [`Context::cancel`], for an order in an instrument and on a side as in [`Context::order_near_best`].
+    #[inline]
+    pub fn cancel_near_best(&mut self, order: OrderId, at: (InstrumentId, Side)) -> Result<(), Refusal> {
+        self.desk.cancel_near_best(self.strategy, order, at)
     }
 
     /// Cancels all own open orders of an instrument; returns how many cancels were sent.

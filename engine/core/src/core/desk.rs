@@ -9,7 +9,7 @@ use super::outputs::Outputs;
 use crate::book::Book;
 use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Anomaly, Event, EventKind, FeedState, HaltReason, Times};
-use crate::fixed::Money;
+use crate::fixed::{Money, difference};
 use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, OrderId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
@@ -479,7 +479,7 @@ impl Desk {
     /// What can still be spent of an asset on a venue: the ledger's total less what open orders hold.
     #[inline]
     pub fn available(&self, venue: VenueId, asset: AssetId) -> Money {
-        Money(self.positions.ledger.total(venue, asset).0.saturating_sub(self.gate.exposure.held(venue, asset).0))
+        Money(difference(self.positions.ledger.total(venue, asset).0, self.gate.exposure.held(venue, asset).0))
     }
 
     /// All orders: the open ones and those closed recently.

@@ -2,9 +2,10 @@
 
 use super::counters::count;
 use super::desk::{Desk, Session};
-use crate::event::{Event, EventKind, FeedState, flags};
-use crate::fixed::{Price, Qty};
+use crate::event::{Event, EventKind, FeedState, Side, flags};
+use crate::fixed::{Money, Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
+use crate::order::entry::Reserved;
 use crate::order::table::Vacancy;
 use crate::order::{Order, OrderEvent, OrderState, Slot};
 use crate::risk::exposure::Place;
@@ -87,16 +88,32 @@ impl Desk {
         let (first, ahead) = (request(strategy, first), request(strategy, second));
         let passed = self.view(&first).and_then(|view| self.gate.check(&first, &view));
         let Ok(passed) = passed else { return false };
-        if self.view(&ahead).and_then(|view| self.gate.check(&ahead, &view)).is_err() {
-            return false;
-        }
+        let passed_ahead = self.view(&ahead).and_then(|view| self.gate.check(&ahead, &view));
+        let Ok(passed_ahead) = passed_ahead else { return false };
         let vacancy = self.orders.vacancy(OrderId::new(session.epoch, session.next_sequence));
         match self.send_another(session, &first, &passed, vacancy) {
-            // Risk looks at the second again, with what the first one binds.
-            Ok(_) => _ = self.place(strategy, second),
+            Ok(_) => self.place_after(&first, &ahead, &passed_ahead),
             Err(refusal) => self.refuse(&first, OrderId::NONE, refusal),
         }
         true
+    }
+
+    /// The second of two orders, which passed all checks before the first was sent. Risk looks at it again, with what the first
+    /// one binds.
+    #[inline(always)]
+    fn place_after(&mut self, first: &Request<'_>, second: &Request<'_>, passed: &Passed) {
+        let Some(session) = self.session else { return };
+        let apart = first.instrument != second.instrument;
+        let again = apart && self.view(second).is_ok_and(|view| self.gate.passes_again(second, passed, &view));
+        let sent = if again {
+            let vacancy = self.orders.vacancy(OrderId::new(session.epoch, session.next_sequence));
+            self.send_another(session, second, passed, vacancy)
+        } else {
+            self.place_each(session, second)
+        };
+        if let Err(refusal) = sent {
+            self.refuse(second, OrderId::NONE, refusal);
+        }
     }
 
     /// As [`Desk::try_place`], for what does not pass all checks at once.
@@ -139,12 +156,11 @@ impl Desk {
         if self.orders.insert_at(vacancy, order).is_none() {
             return Err(Refusal::TableFull);
         }
-        self.session = Some(Session { next_sequence: session.next_sequence + 1, ..session });
-        self.gate.record(request, venue, self.now_ns);
-        if let Some(venue) = self.gate.venue_mut(venue) {
-            venue.open += 1;
+        if let Some(session) = &mut self.session {
+            session.next_sequence += 1;
         }
-        self.gate.exposure.bind_new(Place { strategy, instrument, venue, side }, reserved, &passed.values);
+        self.gate.record(request, venue, self.now_ns);
+        self.gate.exposure.bind_more(Place { strategy, instrument, venue, side }, reserved, passed.values);
         count(&mut self.counters.submitted);
         let mode = (if post_only { flags::POST_ONLY } else { 0 }) | (if ioc { flags::IOC } else { 0 });
         let about = |kind: EventKind| Event {
@@ -162,15 +178,31 @@ impl Desk {
 
     /// A replace of a strategy's order, in place.
     pub fn replace(&mut self, strategy: StrategyId, order: OrderId, price: Price, qty: Qty) -> Result<(), Refusal> {
-        let Some(slot) = self.own_order(strategy, order) else {
-            self.refuse_unknown(strategy, order);
-            return Err(Refusal::UnknownOrder);
-        };
-        let request = Request { price, qty, ..request_of(self.orders.get(slot)) };
-        self.try_replace(slot, &request).inspect_err(|&refusal| self.refuse(&request, order, refusal))
+        self.replace_in(self.orders.find(order), strategy, order, price, qty)
     }
 
-    fn try_replace(&mut self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
+    /// As [`Desk::replace`], of an order that is likely to be the best of ours on its side.
+    pub fn replace_near_best(
+        &mut self,
+        strategy: StrategyId,
+        order: OrderId,
+        (instrument, side): (InstrumentId, Side),
+        price: Price,
+        qty: Qty,
+    ) -> Result<(), Refusal> {
+        self.replace_in(self.orders.find_near_best(order, instrument, side), strategy, order, price, qty)
+    }
+
+    #[inline]
+    fn replace_in(&mut self, slot: Option<Slot>, strategy: StrategyId, order: OrderId, price: Price, qty: Qty) -> Result<(), Refusal> {
+        let Some(slot) = slot.filter(|&slot| self.orders.get(slot).strategy == strategy) else {
+            return Err(self.refuse_unknown(strategy, order));
+        };
+        self.try_replace(slot, price, qty).inspect_err(|&refusal| self.refuse_change(slot, Some((price, qty)), refusal))
+    }
+
+    #[inline(always)]
+    fn try_replace(&mut self, slot: Slot, price: Price, qty: Qty) -> Result<(), Refusal> {
         if self.session.is_none() {
             return Err(Refusal::NoSession);
         }
@@ -178,24 +210,23 @@ impl Desk {
             return Err(Refusal::OutputFull);
         }
         let old = self.orders.get(slot);
-        let (venue, old_qty) = (old.venue, old.qty);
         let instrument = self.instruments.get(old.instrument).ok_or(Refusal::UnknownInstrument)?;
         if !old.state.is_working() {
             return Err(Refusal::WrongState);
         }
-        if request.price == old.price && request.qty == old.qty {
+        if price == old.price && qty == old.qty {
             return Err(Refusal::NoChange);
         }
-        if request.qty <= old.filled {
+        if qty <= old.filled {
             return Err(Refusal::BelowFilled);
         }
-        let only_reduces = request.price == old.price && request.qty < old.qty;
+        let only_reduces = price == old.price && qty < old.qty;
         let can = instrument.capabilities;
         let allowed = can.replace || (can.reduce && only_reduces);
         if !allowed {
             return Err(Refusal::ReplaceUnsupported);
         }
-        let request = Request { replaces: Some(old), ..*request };
+        let request = Request { price, qty, replaces: Some(old), ..request_of(old) };
         let view = View {
             now_ns: self.now_ns,
             instrument,
@@ -203,27 +234,73 @@ impl Desk {
             orders: &self.orders,
             positions: &self.positions,
         };
-        self.gate.check(&request, &view)?;
+        let passed = self.gate.check(&request, &view)?;
+        let venue = old.venue;
         self.gate.record(&request, venue, self.now_ns);
-        let (price, qty) = (request.price, request.qty);
+        // There is room: see above.
         self.take_strategy_outputs(OUTPUTS);
-        self.counters.replaces += 1;
-        let command = self.order_output(EventKind::SendReplace, self.orders.get(slot));
-        self.push(Event { b: price.0 as u64, c: qty.0 as u64, d: old_qty.0 as u64, ..command });
-        self.change(slot, OrderEvent::ReplaceAsked, |order| order.pending = Some((price, qty)));
+        count(&mut self.counters.replaces);
+        self.send_replace(slot, (price, qty), &passed);
         Ok(())
+    }
+
+    /// Sends a replace that has passed all checks.
+    #[inline(always)]
+    fn send_replace(&mut self, slot: Slot, pending: (Price, Qty), passed: &Passed) {
+        let order = self.orders.get(slot);
+        let Order { strategy, instrument, venue, side, reserved: before, .. } = *order;
+        let (price, qty) = pending;
+        let command =
+            Event { b: price.0 as u64, c: qty.0 as u64, d: order.qty.0 as u64, ..self.order_output(EventKind::SendReplace, order) };
+        let (from, filled) = (order.state as u64, order.filled.0 as u64);
+        let alone = order.pending.is_none() & order.closing.is_none();
+        // It binds the worst of both, which is what risk has looked at.
+        let (after, raises) = (passed.reserved, ((price.0 - order.price.0) * side.sign() > 0) | (qty > order.qty));
+        let foretold = (after.qty >= before.qty) & (self.positions.mark(instrument) == Some(passed.reference));
+        if !alone | (raises & !foretold) {
+            return self.send_any_replace(slot, pending, command);
+        }
+        // What `change` would make of it, without the way there.
+        self.orders.ask_replace(slot, pending, raises.then_some(after), self.now_ns);
+        if raises {
+            let [hold, notional] = [after.hold.0 - before.hold.0, after.notional.0 - before.notional.0].map(Money);
+            let more = Reserved { qty: Qty(after.qty.0 - before.qty.0), hold, notional };
+            self.gate.exposure.bind_more(Place { strategy, instrument, venue, side }, more, passed.values);
+        }
+        self.push(command);
+        let to = OrderState::PendingReplace as u64;
+        self.push(Event { kind: EventKind::OrderTransition as u8, b: from, c: to, d: filled, ..command });
+    }
+
+    /// As [`Desk::send_replace`], whatever the order waits for.
+    #[cold]
+    #[inline(never)]
+    fn send_any_replace(&mut self, slot: Slot, pending: (Price, Qty), command: Event) {
+        self.push(command);
+        self.change(slot, OrderEvent::ReplaceAsked, |order| order.pending = Some(pending));
     }
 
     /// A cancel of a strategy's order.
     pub fn cancel(&mut self, strategy: StrategyId, order: OrderId) -> Result<(), Refusal> {
-        let Some(slot) = self.own_order(strategy, order) else {
-            self.refuse_unknown(strategy, order);
-            return Err(Refusal::UnknownOrder);
+        self.cancel_in(self.orders.find(order), strategy, order)
+    }
+
+    /// As [`Desk::cancel`], of an order that is likely to be the best of ours on its side.
+    pub fn cancel_near_best(
+        &mut self,
+        strategy: StrategyId,
+        order: OrderId,
+        (instrument, side): (InstrumentId, Side),
+    ) -> Result<(), Refusal> {
+        self.cancel_in(self.orders.find_near_best(order, instrument, side), strategy, order)
+    }
+
+    #[inline]
+    fn cancel_in(&mut self, slot: Option<Slot>, strategy: StrategyId, order: OrderId) -> Result<(), Refusal> {
+        let Some(slot) = slot.filter(|&slot| self.orders.get(slot).strategy == strategy) else {
+            return Err(self.refuse_unknown(strategy, order));
         };
-        self.try_cancel(slot).map(|_| ()).inspect_err(|&refusal| {
-            let request = request_of(self.orders.get(slot));
-            self.refuse(&request, order, refusal);
-        })
+        self.try_cancel(slot).map(|_| ()).inspect_err(|&refusal| self.refuse_change(slot, None, refusal))
     }
 
     /// Sends a cancel, unless one is on its way; true if it was sent.
@@ -250,9 +327,26 @@ impl Desk {
     }
 
     /// Sends a cancel, whatever the rates say.
+    #[inline]
     pub(super) fn send_cancel(&mut self, slot: Slot) {
-        self.counters.cancels += 1;
-        let command = self.order_output(EventKind::SendCancel, self.orders.get(slot));
+        count(&mut self.counters.cancels);
+        let order = self.orders.get(slot);
+        let (from, filled) = (order.state, order.filled);
+        let command = self.order_output(EventKind::SendCancel, order);
+        if !from.is_working() {
+            return self.send_any_cancel(slot, command);
+        }
+        // What `change` would make of it, without the way there.
+        self.orders.ask_cancel(slot, self.now_ns);
+        self.push(command);
+        let (from, to) = (from as u64, OrderState::PendingCancel as u64);
+        self.push(Event { kind: EventKind::OrderTransition as u8, b: from, c: to, d: filled.0 as u64, ..command });
+    }
+
+    /// As [`Desk::send_cancel`], whatever the order waits for.
+    #[cold]
+    #[inline(never)]
+    fn send_any_cancel(&mut self, slot: Slot, command: Event) {
         self.push(command);
         let now_ns = self.now_ns;
         self.change(slot, OrderEvent::CancelAsked, |order| order.cancel_sent_ns = now_ns);
@@ -282,9 +376,13 @@ impl Desk {
         sent
     }
 
-    #[inline]
-    fn own_order(&self, strategy: StrategyId, order: OrderId) -> Option<Slot> {
-        self.orders.find(order).filter(|&slot| self.orders.get(slot).strategy == strategy)
+    /// Refuses what was asked about an order: a price and quantity, or its cancel.
+    #[cold]
+    fn refuse_change(&mut self, slot: Slot, asked: Option<(Price, Qty)>, refusal: Refusal) {
+        let order = self.orders.get(slot);
+        let (price, qty) = asked.unwrap_or((order.price, order.qty));
+        let (request, id) = (Request { price, qty, replaces: None, ..request_of(order) }, order.id);
+        self.refuse(&request, id, refusal);
     }
 
     /// Counts a refusal and gives it out, if there is room.
@@ -307,11 +405,12 @@ impl Desk {
     }
 
     #[cold]
-    fn refuse_unknown(&mut self, strategy: StrategyId, order: OrderId) {
+    fn refuse_unknown(&mut self, strategy: StrategyId, order: OrderId) -> Refusal {
         self.counters.refusals[Refusal::UnknownOrder.index()] += 1;
         if self.take_strategy_outputs(1) {
             let event = Event::order_report(EventKind::RiskRefusal, VenueId(0), InstrumentId(0), order, self.times());
             self.push(Event { asset: u16::from(strategy.0), code: Refusal::UnknownOrder as u32, ..event });
         }
+        Refusal::UnknownOrder
     }
 }

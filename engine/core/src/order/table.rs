@@ -51,37 +51,45 @@ impl Place {
     const FREE: Place = Place { slot: NIL, tag: 0 };
 }
 
-/// See the module header.
+/// See the module header. What an order reads and changes comes first.
+#[repr(C, align(64))]
 #[derive(Clone, Debug)]
 pub struct OrderTable {
-    orders: Vec<Order>,
-    /// By slot.
-    nodes: Vec<Node>,
+    /// Open addressing; a power of two, at most half full.
+    index: Box<[Place]>,
+    mask: usize,
     /// Slots never used, and those of forgotten orders, linked through `wait.next`; used before any order is recycled.
     free: u32,
     free_len: u32,
-    /// Open addressing; a power of two, at most half full.
-    index: Vec<Place>,
-    mask: usize,
-    own: Vec<List>,
-    /// By instrument.
-    ladders: Vec<Ladders>,
-    in_flight: List,
-    unknown: List,
-    closed: List,
     open: u32,
-    fills: FillMemory,
+    in_flight: List,
+    closed: List,
+    /// The first of the orders that closed lately and are not in `closed_digest`; from it on the list of closed ones none is.
+    unsettled: u32,
+
+    orders: Box<[Order]>,
+    /// By slot.
+    nodes: Box<[Node]>,
+    own: Box<[List]>,
+    /// By instrument.
+    ladders: Box<[Ladders]>,
+
     /// Fills remembered of open orders: these cannot be forgotten.
     open_fills: usize,
     /// Three quarters of the memory of fills.
     open_fills_max: usize,
     /// With less room than this in the memory of fills, closed orders are forgotten.
     fills_low: usize,
+    unknown: List,
     /// Sum of the digests of closed orders: they need not be walked for the state hash.
     closed_digest: u64,
-    /// The first of the orders that closed lately and are not in the sum; from it on the list of closed ones none is.
-    unsettled: u32,
+    fills: FillMemory,
 }
+
+const _: () = assert!(core::mem::offset_of!(OrderTable, orders) == 64 && core::mem::offset_of!(OrderTable, open_fills) == 128);
+
+/// Slots that are kept free at most.
+const READY_MAX: usize = 64;
 
 #[inline]
 fn spread(id: OrderId) -> u64 {
@@ -115,6 +123,22 @@ fn climb(nodes: &mut [Node], rungs: &mut Rungs, slot: u32, key: i64) -> Links {
     ladder_insert(nodes, &mut rungs.list, at, slot)
 }
 
+/// An order on a ladder becomes as aggressive as this, if it is less; false if it has to change its place for that.
+#[inline(always)]
+fn rise(nodes: &mut [Node], rungs: &mut Rungs, slot: u32, key: i64) -> bool {
+    let Some(&Node { ladder, key: before, .. }) = nodes.get(slot as usize) else { return false };
+    if key <= before {
+        return true;
+    }
+    match nodes.get(ladder.prev as usize) {
+        Some(ahead) if ahead.key < key => return false,
+        Some(_) => {}
+        None => rungs.best = key,
+    }
+    nodes[slot as usize].key = key;
+    true
+}
+
 impl OrderTable {
     /// Room for `capacity` orders (open and closed) and `fills` fills of them.
     pub fn new(capacity: usize, fills: usize, strategies: usize, instruments: usize) -> OrderTable {
@@ -126,14 +150,14 @@ impl OrderTable {
         let next = |slot: usize| if slot + 1 < capacity { slot as u32 + 1 } else { NIL };
         let node = |slot: usize| Node { wait: Links { next: next(slot), ..Links::NONE }, ..Node::NEW };
         OrderTable {
-            orders: vec![unused; capacity],
+            orders: vec![unused; capacity].into(),
             nodes: (0..capacity).map(node).collect(),
             free: 0,
             free_len: capacity as u32,
-            index: vec![Place::FREE; places],
+            index: vec![Place::FREE; places].into(),
             mask: places - 1,
-            own: vec![List::EMPTY; strategies],
-            ladders: vec![Ladders([Rungs::EMPTY; 2]); instruments],
+            own: vec![List::EMPTY; strategies].into(),
+            ladders: vec![Ladders([Rungs::EMPTY; 2]); instruments].into(),
             in_flight: List::EMPTY,
             unknown: List::EMPTY,
             closed: List::EMPTY,
@@ -251,8 +275,23 @@ impl OrderTable {
     /// The most aggressive own order on a side of an instrument, the worst case of a replace counted.
     #[inline]
     pub fn most_aggressive(&self, instrument: InstrumentId, side: Side) -> Option<&Order> {
-        let head = self.ladders.get(instrument.index())?.0[side.index()].list.head;
-        (head != NIL).then(|| &self.orders[head as usize])
+        // No order has the slot `NIL`.
+        self.orders.get(self.ladders.get(instrument.index())?.0[side.index()].list.head as usize)
+    }
+
+    /// As [`OrderTable::find`], for an order that is likely to be the most aggressive one there: then it need not be searched.
+    #[inline]
+    pub fn find_near_best(&self, id: OrderId, instrument: InstrumentId, side: Side) -> Option<Slot> {
+        let head = self.ladders.get(instrument.index()).map_or(NIL, |ladders| ladders.0[side.index()].list.head);
+        match self.orders.get(head as usize) {
+            Some(best) if best.id == id => Some(Slot(head)),
+            _ => self.find_else(id),
+        }
+    }
+
+    #[inline(never)]
+    fn find_else(&self, id: OrderId) -> Option<Slot> {
+        self.find(id)
     }
 
     /// True if an order at `price` could trade with one of our own: see [`OrderTable::most_aggressive`].
@@ -414,13 +453,20 @@ impl OrderTable {
     /// Forgets orders ahead of need, so that a new order finds a slot that is free, and in the cache. `at_leisure` (at timers):
     /// as many as are kept ready; else (after reports that caused no command) a few, and only when hardly one is left. What it
     /// costs, some reads of what no cache holds any more, is thus paid neither by an order nor, as a rule, by a report.
+    #[inline]
     pub(crate) fn keep_ready(&mut self, at_leisure: bool) {
-        const READY_MAX: usize = 64;
+        let ready = READY_MAX.min(self.orders.len() / 64) as u32;
+        if at_leisure || self.free_len < ready / 8 {
+            self.make_ready(at_leisure, ready);
+        }
+    }
+
+    #[inline(never)]
+    fn make_ready(&mut self, at_leisure: bool, ready: u32) {
         const SETTLED_MAX: usize = 256;
         if at_leisure {
             self.settle(SETTLED_MAX);
         }
-        let ready = READY_MAX.min(self.orders.len() / 64) as u32;
         let (enough, most) = if at_leisure { (ready, READY_MAX) } else { (ready / 8, 2) };
         for _ in 0..most {
             if self.free_len >= enough {
@@ -482,14 +528,59 @@ impl OrderTable {
             (false, true) => self.close(slot.0, now_ns),
             (false, false) => {
                 if moved {
-                    self.leave_ladder(slot.0);
-                    self.enter_ladder(slot.0);
+                    self.climb_on(slot.0);
                 }
                 if changed && !(self.orders[at].wait_list == WaitList::None && self.orders[at].state.is_working()) {
                     self.rewait(slot.0, now_ns);
                 }
             }
             (true, _) => self.change_closed(slot.0, now_ns),
+        }
+    }
+
+    /// A replace of an order that rests with nothing on its way was sent; `reserved` is what it binds from now on, if that is not
+    /// as before.
+    #[inline(always)]
+    pub(crate) fn ask_replace(&mut self, slot: Slot, pending: (Price, Qty), reserved: Option<Reserved>, now_ns: u64) {
+        let OrderTable { orders, nodes, ladders, .. } = self;
+        let Some(order) = orders.get_mut(slot.0 as usize) else { return };
+        debug_assert!(order.pending.is_none() && order.closing.is_none());
+        (order.pending, order.state) = (Some(pending), OrderState::PendingReplace);
+        if let Some(reserved) = reserved {
+            order.reserved = reserved;
+        }
+        let key = pending.0.0 * order.side.sign();
+        let rungs = ladders.get_mut(order.instrument.index()).map(|ladders| &mut ladders.0[order.side.index()]);
+        if !rungs.is_some_and(|rungs| rise(nodes, rungs, slot.0, key)) {
+            self.climb_on(slot.0);
+        }
+        self.await_answer(slot, now_ns);
+    }
+
+    /// Takes an order to another place of its ladder.
+    #[inline(never)]
+    fn climb_on(&mut self, slot: u32) {
+        self.leave_ladder(slot);
+        self.enter_ladder(slot);
+    }
+
+    /// A cancel of an order that rests with nothing on its way was sent.
+    #[inline(always)]
+    pub(crate) fn ask_cancel(&mut self, slot: Slot, now_ns: u64) {
+        let Some(order) = self.orders.get_mut(slot.0 as usize) else { return };
+        (order.cancel_sent_ns, order.state) = (now_ns, OrderState::PendingCancel);
+        self.await_answer(slot, now_ns);
+    }
+
+    /// An order with nothing on its way awaits an answer from now on.
+    #[inline(always)]
+    fn await_answer(&mut self, slot: Slot, now_ns: u64) {
+        let Some(order) = self.orders.get_mut(slot.0 as usize) else { return };
+        debug_assert!(order.wait_list == WaitList::None && order.state.is_in_flight());
+        (order.wait_list, order.asked_ns) = (WaitList::InFlight, now_ns);
+        let links = wait_append(&mut self.nodes, &mut self.in_flight, slot.0);
+        if let Some(node) = self.nodes.get_mut(slot.0 as usize) {
+            node.wait = links;
         }
     }
 

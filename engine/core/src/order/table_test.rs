@@ -89,7 +89,55 @@ fn a_nearly_full_memory_of_fills_forgets_closed_orders_as_a_whole() {
     table.check();
 }
 
+/// Both tables hold the same, and their ladders are in the same order.
+fn agree(mut one: OrderTable, mut two: OrderTable) {
+    one.check();
+    two.check();
+    assert_eq!(hash(&one), hash(&two));
+    for side in [Side::Buy, Side::Sell] {
+        let head = |table: &OrderTable| table.most_aggressive(InstrumentId(0), side).map(|order| order.id);
+        while let Some(id) = head(&one) {
+            assert_eq!(head(&two), Some(id));
+            close(&mut one, id, 100);
+            close(&mut two, id, 100);
+        }
+        assert_eq!(head(&two), None);
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_request_that_goes_straight_leaves_what_an_update_leaves(
+        placed in proptest::collection::vec((any::<bool>(), 98i64..104, any::<bool>()), 1..9),
+        pick in any::<usize>(), price in 96i64..106, qty in 1i64..20, more in any::<bool>(), cancel in any::<bool>(),
+    ) {
+        let mut table = OrderTable::new(16, 16, 2, 1);
+        for (at, &(buy, price, awaits)) in placed.iter().enumerate() {
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let slot = table.insert(order(at as u32 + 1, side, price, 1)).unwrap();
+            let partly = at % 2 == 0;
+            table.update(slot, 2, |order| order.state = if partly { OrderState::PartiallyFilled } else { OrderState::Acked });
+            if awaits && at != pick % placed.len() {
+                table.update(slot, 3, |order| order.state = OrderState::PendingCancel);
+            }
+        }
+        let slot = table.find(OrderId::new(1, (pick % placed.len()) as u32 + 1)).unwrap();
+        let (mut straight, mut updated) = (table.clone(), table);
+        let (pending, reserved) = ((Price(price), Qty(qty)), Reserved { qty: Qty(qty), ..Reserved::default() });
+        if cancel {
+            straight.ask_cancel(slot, 5);
+            updated.update(slot, 5, |order| (order.state, order.cancel_sent_ns) = (OrderState::PendingCancel, 5));
+        } else {
+            straight.ask_replace(slot, pending, more.then_some(reserved), 5);
+            updated.update(slot, 5, |order| {
+                (order.state, order.pending) = (OrderState::PendingReplace, Some(pending));
+                order.reserved = if more { reserved } else { order.reserved };
+            });
+        }
+        prop_assert_eq!(straight.get(slot).words(), updated.get(slot).words());
+        agree(straight, updated);
+    }
+
     #[test]
     fn behaves_like_a_map_with_lists(steps in proptest::collection::vec((0u8..12, 0u32..40, 90i64..110, 0u64..6), 1..300)) {
         let mut table = OrderTable::new(16, 24, 2, 1);

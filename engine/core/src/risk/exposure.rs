@@ -301,23 +301,24 @@ impl Change {
     }
 }
 
-/// See the module header.
+/// See the module header. What an order reads comes first.
+#[repr(C)]
 #[derive(Clone, Debug)]
 pub struct Exposure {
+    total: i128,
     instruments: usize,
     assets: usize,
-    total: i128,
     /// By instrument.
-    lanes: Vec<Lane>,
+    lanes: Box<[Lane]>,
     /// `strategy * instruments + instrument`.
-    own: Vec<Own>,
-    /// `venue * assets + asset`.
-    holds: Vec<i128>,
+    own: Box<[Own]>,
+    units: Box<[Unit]>,
     /// By asset.
-    flows: Vec<Flow>,
-    by_venue: Vec<i128>,
-    by_strategy: Vec<i128>,
-    units: Vec<Unit>,
+    flows: Box<[Flow]>,
+    by_venue: Box<[i128]>,
+    by_strategy: Box<[i128]>,
+    /// `venue * assets + asset`.
+    holds: Box<[i128]>,
     /// Instruments with a position or something open.
     active: IdSet,
     /// The same of each strategy.
@@ -354,12 +355,12 @@ impl Exposure {
             assets: asset_max.len(),
             total: 0,
             lanes,
-            own: vec![Own::default(); strategies * table.len()],
-            holds: vec![0; venues * asset_max.len()],
+            own: vec![Own::default(); strategies * table.len()].into(),
+            holds: vec![0; venues * asset_max.len()].into(),
             flows: asset_max.iter().map(flow).collect(),
-            by_venue: vec![0; venues],
-            by_strategy: vec![0; strategies],
-            units,
+            by_venue: vec![0; venues].into(),
+            by_strategy: vec![0; strategies].into(),
+            units: units.into(),
             active: IdSet::new(table.len()),
             active_own: vec![IdSet::new(table.len()); strategies],
         }
@@ -371,24 +372,26 @@ impl Exposure {
         strategy.index().wrapping_mul(self.instruments).wrapping_add(instrument.index())
     }
 
-    /// Takes a new order with all that it binds, and the values that [`Exposure::outlook`] foretold.
+    /// Takes what a new order binds, or one that is being replaced binds more (a quantity not negative), and the values that
+    /// [`Exposure::outlook`] foretold.
     #[inline(always)]
-    pub(crate) fn bind_new(&mut self, place: Place, reserved: Reserved, values: &Values) {
+    pub(crate) fn bind_more(&mut self, place: Place, more: Reserved, values: Gross) {
         let Place { strategy, instrument: id, venue, side } = place;
         let at = self.own_index(strategy, id);
         let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
-        lane.open[side.index()] += reserved.qty.0;
-        own.open[side.index()] += reserved.qty.0;
-        (lane.gross, own.gross) = (values.gross, values.own_gross);
+        lane.open[side.index()] += more.qty.0;
+        own.open[side.index()] += more.qty.0;
+        let change = values.all.wrapping_sub(std::mem::replace(&mut lane.gross, values.all));
+        let own_change = values.own.wrapping_sub(std::mem::replace(&mut own.gross, values.own));
         let (active, base, quote) = (lane.active & own.active, lane.base.index(), lane.quote.index());
-        let (more, held) = (wide(reserved.qty.0, lane.base_up), lane.holds[side.index()] as usize);
-        self.by_venue[venue.index()] = values.venue;
-        self.by_strategy[strategy.index()] = values.strategy;
-        self.total = values.total;
-        self.holds[held] += reserved.hold.0;
+        let (base_more, held) = (wide(more.qty.0, lane.base_up), lane.holds[side.index()] as usize);
+        add_value(&mut self.by_venue[venue.index()], change);
+        add_value(&mut self.by_strategy[strategy.index()], own_change);
+        add_value(&mut self.total, change);
+        self.holds[held] += more.hold.0;
         let (into, out, [brought, paid]) = match side {
-            Side::Buy => (base, quote, [more, reserved.notional.0]),
-            Side::Sell => (quote, base, [reserved.notional.0, more]),
+            Side::Buy => (base, quote, [base_more, more.notional.0]),
+            Side::Sell => (quote, base, [more.notional.0, base_more]),
         };
         let brought_in = &mut self.flows[into].worst[IN];
         *brought_in = sum(*brought_in, brought);
@@ -615,19 +618,25 @@ impl Exposure {
     ) -> Outlook {
         let unit = standing.unit;
         let (then, own_then) = (standing.all.worst_with(side, added.0), standing.own.worst_with(side, added.0));
-        let gross = unit.value(then, mark);
+        let all = unit.value(then, mark);
         // Where only one strategy trades, what it has is all there is.
-        let own_gross = if own_then == then { gross } else { unit.value(own_then, mark) };
+        let own = if own_then == then { all } else { unit.value(own_then, mark) };
+        let values = self.values(standing, strategy, venue, Gross { all, own });
+        Outlook { values, raises: then > standing.all.worst(), raises_own: own_then > standing.own.worst() }
+    }
+
+    /// The sums of values, were an instrument's these.
+    #[inline(always)]
+    pub(super) fn values(&self, standing: &Standing<'_>, strategy: StrategyId, venue: VenueId, of_instrument: Gross) -> Values {
         // Sums of values fit: see `VALUE_CEILING`.
-        let (change, own_change) = (gross.wrapping_sub(standing.gross), own_gross.wrapping_sub(standing.own_gross));
-        let values = Values {
-            gross,
-            own_gross,
+        let Gross { all, own } = of_instrument;
+        let (change, own_change) = (all.wrapping_sub(standing.gross), own.wrapping_sub(standing.own_gross));
+        Values {
+            of_instrument,
             venue: self.by_venue[venue.index()].wrapping_add(change),
             strategy: self.by_strategy[strategy.index()].wrapping_add(own_change),
             total: self.total.wrapping_add(change),
-        };
-        Outlook { values, raises: then > standing.all.worst(), raises_own: own_then > standing.own.worst() }
+        }
     }
 
     /// Gross value of everything in the reporting asset, open orders filled, as of the last look.
@@ -746,11 +755,17 @@ impl Standing<'_> {
     }
 }
 
-/// Gross values in the reporting asset once an order is open: of its instrument, of all and of its strategy, and the sums over them.
+/// Gross values of an instrument in the reporting asset once an order is open: of all and of its strategy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Values {
-    gross: i128,
-    own_gross: i128,
+pub struct Gross {
+    all: i128,
+    own: i128,
+}
+
+/// These, and the sums over them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Values {
+    pub(super) of_instrument: Gross,
     /// Of its venue.
     pub(super) venue: i128,
     /// Of its strategy.
@@ -795,7 +810,45 @@ mod tests {
         assert_eq!(bind(&instrument, Side::Buy, price, Qty(0), false), Reserved::default());
     }
 
+    fn hash(exposure: &Exposure) -> u64 {
+        let mut hasher = StateHasher::new();
+        exposure.hash_state(&mut hasher);
+        hasher.finish()
+    }
+
     proptest! {
+        #[test]
+        fn what_was_foretold_is_what_a_change_leaves(
+            orders in proptest::collection::vec((0usize..2, 0u8..2, any::<bool>(), 1i64..1_000_000, 1i64..1_000_000_000, 0i64..1_000), 1..30),
+        ) {
+            let mut positions = Positions::new(2, 2, 1, 2, AssetId(1));
+            positions.rates.set_source(AssetId(1), RateSource::Fixed(Money::from_scaled(1, 0)));
+            let mut table = InstrumentTable::new();
+            let all = [instrument(2, 8), Instrument { symbol: "ETHUSDT".into(), ..instrument(1, 6) }];
+            all.iter().for_each(|instrument| _ = table.add(instrument.clone()).unwrap());
+            let mut foretold = Exposure::new(2, &table, 1, &[None; 2]);
+            foretold.refresh(&table, &positions);
+            let mut changed = foretold.clone();
+            for (at, strategy, buy, price, qty, more) in orders {
+                let (id, strategy, side) = (InstrumentId(at as u16), StrategyId(strategy), if buy { Side::Buy } else { Side::Sell });
+                let place = Place { strategy, instrument: id, venue: VenueId(0), side };
+                let bound = |price: i64, qty: i64| bind(&all[at], side, Price(price), Qty(qty), false);
+                // A new order, then the same one for more at another price.
+                for (before, after) in [(Reserved::default(), bound(price, qty)), (bound(price, qty), bound(price + more, qty + 7 * more))] {
+                    let added = after.qty.0 - before.qty.0;
+                    let standing = foretold.standing(strategy, id);
+                    let values = foretold.outlook(&standing, strategy, VenueId(0), side, Qty(added), Price(price)).values;
+                    let (hold, notional) = (after.hold - before.hold, after.notional - before.notional);
+                    foretold.bind_more(place, Reserved { qty: Qty(added), hold, notional }, values.of_instrument);
+                    changed.rebind(place, before, after, Price(price));
+                    prop_assert_eq!(hash(&foretold), hash(&changed));
+                    prop_assert_eq!((foretold.by_venue[0], foretold.total), (values.venue, values.total));
+                    prop_assert_eq!(foretold.by_strategy[strategy.index()], values.strategy);
+                    prop_assert_eq!(&foretold.by_strategy, &changed.by_strategy);
+                }
+            }
+        }
+
         #[test]
         fn the_fee_is_never_less_than_exact_and_hardly_more(notional in 0i128..1 << 100, ppm in -1_000i32..100_000) {
             let exact = notional / 1_000_000 * i128::from(ppm.max(0)) + notional % 1_000_000 * i128::from(ppm.max(0)) / 1_000_000;

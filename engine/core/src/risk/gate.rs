@@ -8,15 +8,15 @@
 //! 64 bits where the exact ones take 128. It may only say yes where the other would, with the same result (in builds with debug
 //! assertions both are asked each time); whatever it is not sure of it leaves to the other.
 
-use super::exposure::{Exposure, VALUE_CEILING, Values, bind, fee_at, fee_rate};
+use super::exposure::{Exposure, Gross, Standing, VALUE_CEILING, Values, bind, fee_at, fee_rate};
 use super::loss::LossWatch;
 use super::refusal::Refusal;
 use super::step::Step;
 use super::window::Window;
 use crate::book::Book;
-use crate::config::{ConfigError, CoreConfig, GlobalLimits};
+use crate::config::{ConfigError, CoreConfig};
 use crate::event::{FeedState, HaltReason, InstrumentStatus, Side, VALUE_MAX};
-use crate::fixed::{Money, POW10, Price, Qty, wide};
+use crate::fixed::{Money, POW10, Price, Qty, difference, wide};
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::Instrument;
 use crate::order::entry::{Order, Reserved};
@@ -87,8 +87,10 @@ pub struct View<'a> {
 pub struct Passed {
     /// Of itself.
     pub reserved: Reserved,
-    /// The values that risk will find when it is open (of a new order).
-    pub(crate) values: Values,
+    /// The values that risk will find when it is open (of a new order, or of one that then binds more than before).
+    pub(crate) values: Gross,
+    /// The price that these are reckoned at.
+    pub(crate) reference: Price,
 }
 
 /// Limits of one instrument, defaults filled in. The first two cache lines are what [`Gate::pass`] reads; everything in them
@@ -279,31 +281,44 @@ struct LastOrder {
     at_ns: u64,
 }
 
-/// See the module header.
+/// Of the limits over everything, those of orders.
+#[derive(Clone, Debug)]
+struct TotalLimits {
+    exposure_max: Money,
+    duplicate_window_ns: u64,
+    open_orders_max: u32,
+    reduce_when_stale: bool,
+}
+
+/// See the module header. What an order reads lies in five cache lines in a row: here and at the beginning of `exposure`.
 #[repr(C, align(64))]
 #[derive(Clone, Debug)]
 pub struct Gate {
+    order_rate: Window,
     /// One of `switches` is set.
     stopped: bool,
     switches: Switches,
-    order_rate: Window,
-    instruments: Vec<InstrumentGate>,
-    venues: Vec<VenueGate>,
-    strategies: Vec<StrategyGate>,
+
+    instruments: Box<[InstrumentGate]>,
+    venues: Box<[VenueGate]>,
+    strategies: Box<[StrategyGate]>,
     /// `strategy * instruments + instrument`.
-    seats: Vec<Seat>,
-    limits: GlobalLimits,
+    seats: Box<[Seat]>,
+
+    limits: TotalLimits,
     /// What is open and held.
     pub exposure: Exposure,
     /// Losses of everything.
     pub loss: LossWatch,
 }
 
+const _: () = assert!(core::mem::offset_of!(Gate, instruments) == 64 && core::mem::offset_of!(Gate, exposure) == 160);
+
 impl Gate {
     /// Builds the gate of a validated configuration.
     pub fn new(config: &CoreConfig) -> Result<Gate, ConfigError> {
         let instruments = config.instruments.len();
-        let limits = config.limits.clone();
+        let limits = &config.limits;
         let mut gates = Vec::with_capacity(instruments);
         for (id, instrument) in config.instruments.iter() {
             let Some(Some(own)) = config.instrument_limits.get(id.index()) else {
@@ -372,16 +387,21 @@ impl Gate {
             asset_max[limit.asset.index()] = Some(limit.exposure_max);
         }
         Ok(Gate {
-            instruments: gates,
+            instruments: gates.into(),
             venues: config.venues.iter().map(venue).collect(),
             strategies: config.strategies.iter().map(strategy).collect(),
-            seats,
+            seats: seats.into(),
             order_rate: Window::new(limits.order_rate),
             exposure: Exposure::new(config.strategies.len(), &config.instruments, config.venues.len(), &asset_max),
             loss: LossWatch::new(limits.daily_loss_max, Some(limits.drawdown_max)),
             stopped: false,
             switches: Switches::default(),
-            limits,
+            limits: TotalLimits {
+                exposure_max: limits.exposure_max,
+                duplicate_window_ns: limits.duplicate_window_ns,
+                open_orders_max: limits.open_orders_max,
+                reduce_when_stale: limits.reduce_when_stale,
+            },
         })
     }
 
@@ -545,9 +565,7 @@ impl Gate {
         let seat = self.seats.get(self.seat(strategy, id))?;
         let now_ns = view.now_ns;
         let stopped = self.stopped | !own.enabled | !seat.allowed;
-        let in_rate = own.order_rate.allows(now_ns) & venue.order_rate.allows(now_ns);
-        let in_rates = in_rate & self.order_rate.allows(now_ns) & venue.message_rate.allows(now_ns);
-        if stopped | !venue.ready | !gate.open | gate.suspended | !in_rates {
+        if stopped | !venue.ready | !gate.open | gate.suspended | !self.in_rates(own, venue, now_ns) {
             return None;
         }
         let reference = view.book.mid().filter(|mid| mid.0 > 0 && view.book.age_ns(now_ns) <= gate.stale_after_ns)?;
@@ -561,12 +579,8 @@ impl Gate {
         let before = match request.replaces {
             Some(order) => order.reserved,
             None => {
-                let room = (open_orders < gate.open_orders_max)
-                    & (venue.open < venue.open_orders_max)
-                    & (view.orders.open_of_strategy(strategy) < own.open_orders_max)
-                    & (view.orders.open_len() < self.limits.open_orders_max)
-                    & view.orders.has_room()
-                    & !view.orders.fills_nearly_full();
+                let room = self.has_room(own, venue, strategy, view.orders);
+                let room = room & (open_orders < gate.open_orders_max) & !view.orders.fills_nearly_full();
                 if !room || self.duplicate(request, seat, now_ns).is_err() {
                     return None;
                 }
@@ -580,23 +594,76 @@ impl Gate {
         if (standing.all.towards(side, added) > gate.position_max) | (standing.own.towards(side, added) > seat.position_max.0) {
             return None;
         }
-        let buying = side == Side::Buy;
-        let too_much = self.exposure.flow_exceeds(standing.base, buying, wide(added, standing.base_up))
-            || self.exposure.flow_exceeds(standing.quote, !buying, after.notional.0 - before.notional.0);
-        if too_much || !standing.is_priced() {
+        if !standing.is_priced() {
             return None;
         }
         let values = self.exposure.outlook(&standing, strategy, gate.venue, side, Qty(added), reference).values;
+        let more =
+            Reserved { qty: Qty(added), hold: Money(after.hold.0 - before.hold.0), notional: Money(after.notional.0 - before.notional.0) };
+        let fits = self.fits(own, venue, &standing, side, &more, &values, view.positions);
+        fits.then_some(Passed { reserved: after, values: values.of_instrument, reference })
+    }
+
+    /// As [`Gate::pass`], for a new order that has passed, and then the same strategy sent one in another instrument: only what that
+    /// one can have taken the last of is looked at again.
+    #[inline(always)]
+    pub(crate) fn passes_again(&self, request: &Request<'_>, passed: &Passed, view: &View<'_>) -> bool {
+        let Request { strategy, instrument: id, side, .. } = *request;
+        let venue_id = view.instrument.venue;
+        let (Some(venue), Some(own)) = (self.venues.get(venue_id.index()), self.strategies.get(strategy.index())) else { return false };
+        if !(self.in_rates(own, venue, view.now_ns) & self.has_room(own, venue, strategy, view.orders)) {
+            return false;
+        }
+        let standing = self.exposure.standing(strategy, id);
+        let values = self.exposure.values(&standing, strategy, venue_id, passed.values);
+        let passes = self.fits(own, venue, &standing, side, &passed.reserved, &values, view.positions);
+        if cfg!(debug_assertions) && passes {
+            assert_eq!(Ok(*passed), self.check_each(request, view), "passed again, not one by one: {request:?}");
+        }
+        passes
+    }
+
+    /// All rates of an order allow one more.
+    #[inline(always)]
+    fn in_rates(&self, own: &StrategyGate, venue: &VenueGate, now_ns: u64) -> bool {
+        let in_rate = own.order_rate.allows(now_ns) & venue.order_rate.allows(now_ns);
+        in_rate & self.order_rate.allows(now_ns) & venue.message_rate.allows(now_ns)
+    }
+
+    /// One more order may be open, of all instruments together.
+    #[inline(always)]
+    fn has_room(&self, own: &StrategyGate, venue: &VenueGate, strategy: StrategyId, orders: &OrderTable) -> bool {
+        (venue.open < venue.open_orders_max)
+            & (orders.open_of_strategy(strategy) < own.open_orders_max)
+            & (orders.open_len() < self.limits.open_orders_max)
+            & orders.has_room()
+    }
+
+    /// So much more in an instrument keeps the limits of assets and values, and is paid for.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn fits(
+        &self,
+        own: &StrategyGate,
+        venue: &VenueGate,
+        standing: &Standing<'_>,
+        side: Side,
+        more: &Reserved,
+        values: &Values,
+        positions: &Positions,
+    ) -> bool {
+        let buying = side == Side::Buy;
+        let too_much = self.exposure.flow_exceeds(standing.base, buying, wide(more.qty.0, standing.base_up))
+            || self.exposure.flow_exceeds(standing.quote, !buying, more.notional.0);
         let in_exposures =
             values.venue <= venue.exposure_max.0 && values.strategy <= own.exposure_max.0 && values.total <= self.limits.exposure_max.0;
-        let more = after.hold.0 - before.hold.0;
-        let paid = !venue.check_balance || more <= self.exposure.left(&standing, side, view.positions.ledger.balances());
-        (in_exposures && paid).then_some(Passed { reserved: after, values })
+        let paid = !venue.check_balance || more.hold.0 <= self.exposure.left(standing, side, positions.ledger.balances());
+        !too_much && in_exposures && paid
     }
 
     /// What is left of an asset on a venue, holds counted.
     fn available(&self, venue: VenueId, asset: AssetId, view: &View<'_>) -> i128 {
-        view.positions.ledger.total(venue, asset).0.saturating_sub(self.exposure.held(venue, asset).0)
+        difference(view.positions.ledger.total(venue, asset).0, self.exposure.held(venue, asset).0)
     }
 
     /// The checks one by one, in their order: the first that fails is the reason.
@@ -623,7 +690,7 @@ impl Gate {
         let values = self.exposures(request, added, before, after, reference, view)?;
         self.balance(request, before, after, view)?;
         self.rates(request, view)?;
-        Ok(Passed { reserved: after, values })
+        Ok(Passed { reserved: after, values, reference })
     }
 
     /// True if the order can only bring the position nearer to zero, with all open orders of its side filled.
@@ -780,7 +847,7 @@ impl Gate {
         after: Reserved,
         reference: Price,
         view: &View<'_>,
-    ) -> Result<Values, Refusal> {
+    ) -> Result<Gross, Refusal> {
         let instrument = view.instrument;
         let buying = request.side == Side::Buy;
         let notional = after.notional.0 - before.notional.0;
@@ -804,7 +871,7 @@ impl Gate {
         if outlook.raises && values.total > self.limits.exposure_max.0 {
             return Err(Refusal::ExposureTotal);
         }
-        Ok(values)
+        Ok(values.of_instrument)
     }
 
     fn balance(&self, request: &Request<'_>, before: Reserved, after: Reserved, view: &View<'_>) -> Result<(), Refusal> {
@@ -868,15 +935,17 @@ impl Gate {
     #[inline]
     pub fn record(&mut self, request: &Request<'_>, venue: VenueId, now_ns: u64) {
         let seat = self.seat(request.strategy, request.instrument);
+        let venue = &mut self.venues[venue.index()];
         if request.replaces.is_none() {
             let last = LastOrder { price: request.price, qty: request.qty, ioc: request.ioc, at_ns: now_ns };
             self.seats[seat].last[request.side.index()] = last;
+            // No more than the table has room for.
+            venue.open = venue.open.wrapping_add(1);
         }
-        self.strategies[request.strategy.index()].order_rate.record(now_ns);
-        self.order_rate.record(now_ns);
-        let venue = &mut self.venues[venue.index()];
         venue.order_rate.record(now_ns);
         venue.message_rate.record(now_ns);
+        self.strategies[request.strategy.index()].order_rate.record(now_ns);
+        self.order_rate.record(now_ns);
     }
 
     /// Checks the rate of cancels of a venue.

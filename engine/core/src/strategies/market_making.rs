@@ -363,16 +363,16 @@ impl Lane {
         if !(too_near || (off > threshold && settled)) {
             return;
         }
-        let (order, filled, held) = (order.id, order.filled, order.reserved.hold);
+        let (order, filled, held, at) = (order.id, order.filled, order.reserved.hold, (self.instrument, side));
         let qty = if self.amends { self.size(ctx, side, targets, held) } else { None };
         let amending = self.amends && qty.is_some() && !self.is_pausing(side, now_ns);
         let quote = &mut self.quotes[side.index()];
         let asked = match qty {
-            Some(qty) if amending => ctx.replace(order, target.price, filled + qty),
+            Some(qty) if amending => ctx.replace_near_best(order, at, target.price, filled + qty),
             // It does no harm where it is.
             Some(_) if !too_near => return,
             _ if now_ns < quote.cancel_at_ns => return,
-            _ => ctx.cancel(order),
+            _ => ctx.cancel_near_best(order, at),
         };
         match asked {
             Ok(()) => quote.moved_ns = now_ns,

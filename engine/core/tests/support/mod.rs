@@ -138,6 +138,10 @@ pub enum Ask {
     Replace(OrderId, Price, Qty),
     Cancel(OrderId),
     CancelInstrument(InstrumentId),
+    /// Both or neither; 1 if asked for.
+    Both(NewOrder, NewOrder),
+    /// The same, each by itself.
+    EachOf(NewOrder, NewOrder),
 }
 
 /// What the puppet was told.
@@ -194,6 +198,15 @@ impl Strategy for Puppet {
                 Ask::Replace(order, price, qty) => ctx.replace(order, price, qty).map(|()| order),
                 Ask::Cancel(order) => ctx.cancel(order).map(|()| order),
                 Ask::CancelInstrument(instrument) => Ok(OrderId(u64::from(ctx.cancel_instrument(instrument)))),
+                Ask::Both(first, second) => Ok(OrderId(u64::from(ctx.place_both(first, second)))),
+                Ask::EachOf(first, second) => {
+                    let both = ctx.check(first).is_ok() && ctx.check(second).is_ok();
+                    if both {
+                        let _ = ctx.place(first);
+                        let _ = ctx.place(second);
+                    }
+                    Ok(OrderId(u64::from(both)))
+                }
             };
             state.answers.push_back(answer);
         }
