@@ -255,7 +255,7 @@ fn prefetch_to_write(line: *const u8) {
     // SAFETY: a prefetch changes nothing and never faults, whatever the address. Processors without the instruction
     // take it for one that does nothing.
     unsafe {
-        std::arch::asm!("prefetchw [{line}]", line = in(reg) line, options(nostack, preserves_flags, nomem));
+        std::arch::asm!("prefetchw [{line}]", line = in(reg) line, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
