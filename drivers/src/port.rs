@@ -182,7 +182,7 @@ pub trait Port {
     fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool;
 
     /// Goes the way of [`Port::commit_kept`] and takes it back: nothing is sent, nothing is counted. Rarely used code and
-    /// memory stay in the caches that way. Only while nothing waits for [`Port::flush`]; ports may do nothing at all.
+    /// memory stay in the caches that way. What is queued stays queued. Ports may do nothing at all.
     fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
         let _ = (frame, start, len);
     }

@@ -309,7 +309,10 @@ mod tests {
         fn order_flow_is_the_plain_sum(
             tau_ns in prop_oneof![0_u64..3, any::<u64>()],
             changes in proptest::collection::vec(
-                ((-2_i64..2, 1..=i64::MAX), (-2_i64..2, prop_oneof![1_i64..5, 1..=i64::MAX]), prop_oneof![0_u64..3, 0..=u64::MAX / 8]), 1..8,
+                (
+                    (-2_i64..2, 1..=i64::MAX), (-2_i64..2, prop_oneof![1_i64..5, 1..=i64::MAX]), prop_oneof![0_u64..3, 0..=u64::MAX / 8],
+                ),
+                1..8,
             ),
         ) {
             let mut ofi = OrderFlowImbalance::new(tau_ns);

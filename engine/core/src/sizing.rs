@@ -368,7 +368,8 @@ mod tests {
         /// Any rules, mostly such as exist.
         fn rules()(
             price_scale in 0_u8..=9, qty_scale in 0_u8..=9, lot in prop_oneof![Just(1), 1_i64..100_000, 1_i64..=VALUE_MAX],
-            qty_min in prop_oneof![0_i64..100_000, 0..=VALUE_MAX], qty_max in prop_oneof![Just(i64::MAX), 0_i64..i64::MAX], least in money(),
+            qty_min in prop_oneof![0_i64..100_000, 0..=VALUE_MAX], qty_max in prop_oneof![Just(i64::MAX), 0_i64..i64::MAX],
+            least in money(),
         ) -> Instrument {
             Instrument {
                 lot: Qty(lot), qty_min: Qty(qty_min), qty_max: Qty(qty_max), notional_min: least,
@@ -379,7 +380,8 @@ mod tests {
 
     prop_compose! {
         fn any_bounds()(
-            buy in any::<bool>(), price in amount(), room in amount(), available in money(), fee_ppm in prop_oneof![-1_000_i32..40_000, any::<i32>()],
+            buy in any::<bool>(), price in amount(), room in amount(), available in money(),
+            fee_ppm in prop_oneof![-1_000_i32..40_000, any::<i32>()],
             volatility in prop_oneof![Just(0.0), 0.0..0.1_f64, any::<f64>()],
         ) -> Bounds {
             Bounds {
@@ -437,7 +439,8 @@ mod tests {
             let spent = if bounds.side == Side::Buy { notional.saturating_add(fee) } else { sells };
             let on_edge = Money(spent.saturating_add(near));
             let edged = Instrument { qty_min: Qty(qty.0.saturating_add(qty_near)), notional_min: Money(notional), ..instrument.clone() };
-            for (instrument, available) in [(&instrument, on_edge), (&edged, bounds.available), (&edged, on_edge), (&instrument, bounds.available)] {
+            let free = bounds.available;
+            for (instrument, available) in [(&instrument, on_edge), (&edged, free), (&edged, on_edge), (&instrument, free)] {
                 let bounds = Bounds { available, ..bounds };
                 let taken = Units::of(instrument).takes(instrument, bounds.side, bounds.price, qty, available, bounds.fee_ppm);
                 if taken {

@@ -346,6 +346,36 @@ fn a_snapshot_older_than_the_close_does_not_reopen() {
 }
 
 #[test]
+fn what_a_venue_says_is_as_old_as_the_question() {
+    let mut bench = Bench::new();
+    let id = bench.resting();
+    let asked_ns = bench.now_ns;
+    bench.advance(SECOND);
+    bench.gone(EventKind::OrderCanceled, id, Some(0));
+    let open = |bench: &Bench, asked_ns| {
+        let status = Event::order_status(A, BTC_A, id, VenueOrderStatus::Open, Qty(0), Price(49_000_00), Qty(COIN), bench.times());
+        status.at(asked_ns).with(flags::COLD | flags::SNAPSHOT | flags::LAST)
+    };
+    // The venue had us wait ten seconds for the rest of the round.
+    bench.advance(10 * SECOND);
+    let late = open(&bench, asked_ns);
+    assert_eq!((bench.apply(late), bench.state(id)), (vec![], S::Canceled));
+    let soon = open(&bench, asked_ns + 4 * SECOND - 1);
+    assert_eq!((bench.apply(soon), bench.state(id)), (vec![], S::Canceled));
+    assert_eq!(bench.desk().counters().anomaly(Anomaly::ImpossibleTransition), 0);
+    let contradicts = open(&bench, asked_ns + 4 * SECOND);
+    bench.apply(contradicts);
+    assert_eq!(bench.state(id), S::Unknown);
+    // An order that was placed after the question cannot be missing from the answer.
+    let young = bench.resting();
+    let missing = Event::order_status(A, BTC_A, young, VenueOrderStatus::NotFound, Qty(0), Price(0), Qty(0), bench.times());
+    let before = bench.now_ns - SECOND;
+    bench.advance(10 * SECOND);
+    bench.apply(missing.at(before).with(flags::COLD | flags::SNAPSHOT | flags::LAST));
+    assert_eq!(bench.state(young), S::Acked);
+}
+
+#[test]
 fn an_unanswered_replace_is_resolved_by_what_the_venue_shows() {
     let mut bench = Bench::new();
     let id = bench.resting();

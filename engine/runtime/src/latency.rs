@@ -133,9 +133,9 @@ pub struct TickRecord {
     pub before: u32,
     /// Frames of the same pass that were not worked off yet.
     pub behind: u32,
-    /// Nanoseconds since the pass before that had frames.
+    /// Nanoseconds since the pass before that had frames. Like the next two, 0 if there was none.
     pub quiet_ns: u64,
-    /// Nanoseconds since the order before.
+    /// Nanoseconds since the last order that a message caused.
     pub order_ns: u64,
     /// Nanoseconds since the last rehearsal ended.
     pub rehearsed_ns: u64,

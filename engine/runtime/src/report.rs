@@ -249,9 +249,9 @@ pub struct SlowTick {
     pub before: u32,
     /// Frames of the same pass that waited for it.
     pub behind: u32,
-    /// Since the pass with frames before.
+    /// Since the pass with frames before. Like the next two, 0 if there was none.
     pub quiet_ns: u64,
-    /// Since the order before.
+    /// Since the last order that a message caused.
     pub order_ns: u64,
     /// Since the end of the last rehearsal.
     pub rehearsed_ns: u64,

@@ -326,6 +326,7 @@ fn a_report_that_cannot_be_read_puts_its_order_in_doubt_and_nothing_else() {
         json!({"x":"REPLACED","q":"0.00000000"}),
         json!({"x":"REPLACED","p":"0.00000000"}),
         json!({"x":"TRADE_PREVENTION","X":"PARTIALLY_FILLED","q":"0.00150000","A":"0.00150000"}),
+        json!({"x":"TRADE_PREVENTION","X":"PARTIALLY_FILLED","q":"0.00150000","A":"0.00100000","z":"0.00050000"}),
     ] {
         let mut rig = Rig::ready();
         rig.text(ORDERS, &report(change.clone()));

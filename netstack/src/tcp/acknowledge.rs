@@ -487,7 +487,9 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_news_change_nothing_that_an_acknowledgement_would(steps in steps(), window in prop_oneof![Just(0_u16), 1_u16..900, Just(60_000)]) {
+        fn no_news_change_nothing_that_an_acknowledgement_would(
+            steps in steps(), window in prop_oneof![Just(0_u16), 1_u16..900, Just(60_000)],
+        ) {
             let ((mut quick, now_ns), (mut plain, _)) = (run(&steps), run(&steps));
             prop_assume!(quick.state == State::Established && quick.recovery == Recovery::None);
             let una = quick.snd.una;

@@ -293,7 +293,9 @@ mod tests {
     proptest::proptest! {
         /// Whatever is read and given back between: what is lent without a further look is what would have been lent.
         #[test]
-        fn the_next_bytes_are_lent_as_they_would_be_placed(steps in proptest::collection::vec((0usize..700, 0usize..700, proptest::bool::ANY), 1..30)) {
+        fn the_next_bytes_are_lent_as_they_would_be_placed(
+            steps in proptest::collection::vec((0usize..700, 0usize..700, proptest::bool::ANY), 1..30),
+        ) {
             let (mut quick, mut plain) = (buffer(u32::MAX - 1000), buffer(u32::MAX - 1000));
             for (len, kept, reads) in steps {
                 let payload = vec![len as u8; len.min(plain.free() as usize)];

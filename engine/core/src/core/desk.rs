@@ -157,11 +157,15 @@ impl Desk {
         session.next_sequence.checked_add(ahead).map(|sequence| OrderId::new(session.epoch, sequence))
     }
 
-    /// Forgets old orders ahead of need, unless a command waits to be sent. See [`OrderTable::keep_ready`].
+    /// Forgets old orders ahead of need, unless a command waits to be sent. See [`OrderTable::keep_ready`]. What closed
+    /// lately is always taken into the digest: that must not be put off for ever by strategies that have something to
+    /// say at each timer.
     #[inline]
     pub(super) fn keep_ready(&mut self, at_leisure: bool) {
         if self.strategy_outputs == 0 {
             self.orders.keep_ready(at_leisure);
+        } else if at_leisure {
+            self.orders.settle_some();
         }
     }
 

@@ -190,7 +190,10 @@ impl Desk {
         }
         let grace_ns = self.config.timing.reconcile_grace_ns;
         let order = self.orders.get(slot);
-        let since = |then: u64| self.now_ns.saturating_sub(then);
+        // A round of reconciliation may take many seconds where the venue has us wait: what it says is as old as its question.
+        let asked = event.has(flags::COLD) && event.venue_time_ns != 0;
+        let as_of_ns = if asked { event.venue_time_ns.min(self.now_ns) } else { self.now_ns };
+        let since = |then: u64| as_of_ns.saturating_sub(then);
         let (state, happened) = match status {
             VenueOrderStatus::Open => {
                 // Closed a moment ago, or known to be closed but for its fills: the snapshot is older.
@@ -198,7 +201,7 @@ impl Desk {
                 if older || order.closing.is_some() {
                     return;
                 }
-                return self.on_status_open(slot, event, stated, grace_ns);
+                return self.on_status_open(slot, event, stated, as_of_ns);
             }
             VenueOrderStatus::NotFound => {
                 if since(order.created_ns) < grace_ns || order.closing.is_some() {
@@ -217,14 +220,15 @@ impl Desk {
         self.report(slot, happened, None, event, |_| {});
     }
 
-    fn on_status_open(&mut self, slot: Slot, event: &Event, stated: Qty, grace_ns: u64) {
+    fn on_status_open(&mut self, slot: Slot, event: &Event, stated: Qty, as_of_ns: u64) {
         let order = self.orders.get(slot);
         if stated > order.filled {
             return self.owe(slot, event, None);
         }
         let (price, qty) = (Price(event.c as i64), Qty(event.d as i64));
         let sane = (1..=VALUE_MAX).contains(&price.0) && (1..=order.qty_worst().0).contains(&qty.0);
-        let current = self.now_ns.saturating_sub(order.asked_ns) >= grace_ns || order.state == OrderState::Unknown;
+        let grace_ns = self.config.timing.reconcile_grace_ns;
+        let current = as_of_ns.saturating_sub(order.asked_ns) >= grace_ns || order.state == OrderState::Unknown;
         self.report(slot, OrderEvent::StatusOpen, None, event, |order: &mut Order| {
             let answers = sane && current && !order.state.is_in_flight();
             if answers {

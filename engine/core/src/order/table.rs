@@ -463,9 +463,8 @@ impl OrderTable {
 
     #[inline(never)]
     fn make_ready(&mut self, at_leisure: bool, ready: u32) {
-        const SETTLED_MAX: usize = 256;
         if at_leisure {
-            self.settle(SETTLED_MAX);
+            self.settle_some();
         }
         let (enough, most) = if at_leisure { (ready, READY_MAX) } else { (ready / 8, 2) };
         for _ in 0..most {
@@ -620,6 +619,12 @@ impl OrderTable {
             order.digest = if order.state.is_final() { digest(&order.words_closed()) } else { 0 };
             self.closed_digest = self.closed_digest.wrapping_sub(before).wrapping_add(order.digest);
         }
+    }
+
+    /// Takes a part of what closed lately into the digest.
+    pub(crate) fn settle_some(&mut self) {
+        const SETTLED_MAX: usize = 256;
+        self.settle(SETTLED_MAX);
     }
 
     /// Takes what closed lately into the digest, at most so many orders.

@@ -819,7 +819,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_foretold_is_what_a_change_leaves(
-            orders in proptest::collection::vec((0usize..2, 0u8..2, any::<bool>(), 1i64..1_000_000, 1i64..1_000_000_000, 0i64..1_000), 1..30),
+            orders in proptest::collection::vec(
+                (0usize..2, 0u8..2, any::<bool>(), 1i64..1_000_000, 1i64..1_000_000_000, 0i64..1_000), 1..30,
+            ),
         ) {
             let mut positions = Positions::new(2, 2, 1, 2, AssetId(1));
             positions.rates.set_source(AssetId(1), RateSource::Fixed(Money::from_scaled(1, 0)));
@@ -834,7 +836,8 @@ mod tests {
                 let place = Place { strategy, instrument: id, venue: VenueId(0), side };
                 let bound = |price: i64, qty: i64| bind(&all[at], side, Price(price), Qty(qty), false);
                 // A new order, then the same one for more at another price.
-                for (before, after) in [(Reserved::default(), bound(price, qty)), (bound(price, qty), bound(price + more, qty + 7 * more))] {
+                let placed = bound(price, qty);
+                for (before, after) in [(Reserved::default(), placed), (placed, bound(price + more, qty + 7 * more))] {
                     let added = after.qty.0 - before.qty.0;
                     let standing = foretold.standing(strategy, id);
                     let values = foretold.outlook(&standing, strategy, VenueId(0), side, Qty(added), Price(price)).values;

@@ -573,7 +573,8 @@ mod tests {
 
         #[test]
         fn targets_are_the_plain_ones(
-            tick in prop_oneof![1_i64..100, 1..=VALUE_MAX], qty_min in 0_i64..1_000, position in prop_oneof![-50_i64..50, -VALUE_MAX..=VALUE_MAX],
+            tick in prop_oneof![1_i64..100, 1..=VALUE_MAX], qty_min in 0_i64..1_000,
+            position in prop_oneof![-50_i64..50, -VALUE_MAX..=VALUE_MAX],
             inventory_max in 1_i64..10_000, least_ppm in -1_000_000_i64..1_000_000, fair in float(), shift in -0.1_f64..0.1,
             distance in prop_oneof![0.0..0.1_f64, 0.0..3.0_f64], top in (1..=VALUE_MAX, 1..=VALUE_MAX), near in any::<bool>(),
             off in -200_i64..200, other in 1..=VALUE_MAX,

@@ -8,7 +8,8 @@
 //! 2. Ask for each of our working orders that is not among them.
 //! 3. Where the venue counts more filled than we do, ask for the fills.
 //! 4. Ask for balances.
-//! 5. Report fills first, then the orders' states, then balances, between a begin and an end event.
+//! 5. Report fills first, then the orders' states, then balances, between a begin and an end event. A state carries, in the
+//!    place of the venue's time, that of the first question: it may be many seconds old where the venue has us wait.
 
 use engine_core::event::{Event, EventKind, Side, Times, VenueOrderStatus, flags};
 use engine_core::fixed::{Price, Qty};
@@ -84,7 +85,7 @@ pub fn reconcile(venue: VenueId, working: &[WorkingOrder], calls: &mut impl Rest
     for record in &records {
         let order = record.order.unwrap_or(OrderId::NONE);
         let status = Event::order_status(venue, record.instrument, order, record.status, record.filled, record.price, record.qty, times);
-        events.push(Event { side: record.side as u8, ..status }.with(cold));
+        events.push(Event { side: record.side as u8, ..status }.at(now_ns).with(cold));
     }
     for &(asset, total, available) in &balances {
         events.push(Event::balance(venue, asset, total, available, times).with(cold));
@@ -105,7 +106,7 @@ pub fn query_order(venue: VenueId, ours: &WorkingOrder, calls: &mut impl RestCal
     for record in &records {
         let status =
             Event::order_status(venue, record.instrument, ours.order, record.status, record.filled, record.price, record.qty, times);
-        events.push(Event { side: record.side as u8, ..status }.with(flags::COLD | flags::SNAPSHOT | flags::LAST));
+        events.push(Event { side: record.side as u8, ..status }.at(now_ns).with(flags::COLD | flags::SNAPSHOT | flags::LAST));
     }
     Ok(events)
 }

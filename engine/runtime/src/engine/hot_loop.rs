@@ -445,7 +445,7 @@ where
                 return;
             }
             tick.turn_ns = clock.now_ns();
-            tick.before += 1;
+            tick.before += u32::from(polled.complete_ns.is_some());
         }
         self.counters.cut_short += 1;
         self.cut_short = true;
@@ -507,9 +507,9 @@ where
                 events: tick.events,
                 before: tick.before,
                 behind: self.frames_left as u32,
-                quiet_ns: tick.seen_ns.saturating_sub(self.lately.frames_before_ns),
-                order_ns: tick.seen_ns.saturating_sub(self.lately.ordered_ns),
-                rehearsed_ns: tick.seen_ns.saturating_sub(self.lately.rehearsed_ns),
+                quiet_ns: since(self.lately.frames_before_ns, tick.seen_ns),
+                order_ns: since(self.lately.ordered_ns, tick.seen_ns),
+                rehearsed_ns: since(self.lately.rehearsed_ns, tick.seen_ns),
                 stages_ns,
                 last_ns: last_ready_ns.saturating_sub(tick.seen_ns),
             });
@@ -725,6 +725,11 @@ where
             slot.task(notice(text));
         }
     }
+}
+
+/// How long ago something was; 0, if it has not been yet.
+const fn since(at_ns: u64, now_ns: u64) -> u64 {
+    if at_ns == 0 { 0 } else { now_ns.saturating_sub(at_ns) }
 }
 
 /// Failures of one batch.

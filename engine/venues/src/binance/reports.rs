@@ -438,19 +438,18 @@ impl Report<'_> {
             time_ns: self.time.and_then(digits).map_or(0, time_ns),
         };
         if resolved.is_restated() {
-            standing(resolved.price, resolved.qty, ("p", "q"))?;
+            standing(resolved.price, resolved.qty, resolved.filled, ("p", "q"))?;
         }
         Ok(resolved)
     }
 }
 
 /// What works on the book at new terms has a price and something left to trade.
-fn standing(price: i64, qty: i64, (price_name, qty_name): (&'static str, &'static str)) -> Result<(), BadField> {
-    match (price, qty) {
-        (0, _) => Err(BadField(price_name)),
-        (_, 0) => Err(BadField(qty_name)),
-        _ => Ok(()),
+fn standing(price: i64, qty: i64, filled: i64, (price_name, qty_name): (&'static str, &'static str)) -> Result<(), BadField> {
+    if price == 0 {
+        return Err(BadField(price_name));
     }
+    if qty > filled { Ok(()) } else { Err(BadField(qty_name)) }
 }
 
 impl Resolved {
@@ -585,7 +584,7 @@ impl OrderState {
     /// After a cancel or an amendment; an order that still works must do so at terms that make sense.
     pub fn changed(self) -> Result<OrderState, BadField> {
         if self.status == VenueOrderStatus::Open {
-            standing(self.price, self.qty, ("price", "origQty"))?;
+            standing(self.price, self.qty, self.filled, ("price", "origQty"))?;
         }
         Ok(self)
     }
