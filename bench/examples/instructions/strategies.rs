@@ -1,10 +1,11 @@
 //! What the strategies that are shipped do with a change of the book: both legs of an arbitrage, both quotes moved; and with
 //! the changes, nearly all there are, that cause nothing. And a quote cancelled, where the venue does not amend.
 
-use crate::repeat;
+use crate::{Counter, repeat};
 use anyhow::{Context as _, ensure};
 use bench::benches::core::session::{ASK, BID, BTC, COIN, Market, Session, TRADED, VENUE, config};
 use engine_core::config::CoreConfig;
+use engine_core::core::Core;
 use engine_core::event::{Event, EventKind, QTY_UNSTATED, Side, Times, flags};
 use engine_core::fixed::{Price, Qty};
 use engine_core::ids::{InstrumentId, OrderId, VenueId};
@@ -108,17 +109,27 @@ fn market_making(parameters: MarketMakingParameters, amends: bool) -> anyhow::Re
     Ok(session)
 }
 
+/// Quotes follow every change.
+fn restless() -> MarketMakingParameters {
+    MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() }
+}
+
+/// What a change, counted, causes of one kind.
+fn sent(kind: EventKind, core: &mut Core, change: &Event, counter: &mut Counter) -> Vec<Event> {
+    let mut caused = Vec::with_capacity(8);
+    counter.count(|| caused.extend_from_slice(core.apply(black_box(change))));
+    caused.retain(|event| event.event_kind() == Some(kind));
+    caused
+}
+
 pub fn quotes_moved() -> anyhow::Result<()> {
-    let parameters = MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() };
-    let mut session = market_making(parameters, true)?;
+    let mut session = market_making(restless(), true)?;
     let mut heavy = true;
     repeat(|counter| {
         heavy = !heavy;
         let times = later(&mut session);
-        let (change, core) = (touch(heavy, times), &mut session.core);
-        let mut replaces = Vec::with_capacity(8);
-        counter.count(|| replaces.extend_from_slice(core.apply(black_box(&change))));
-        replaces.retain(|event| event.event_kind() == Some(EventKind::SendReplace));
+        let core = &mut session.core;
+        let replaces = sent(EventKind::SendReplace, core, &touch(heavy, times), counter);
         ensure!(replaces.len() == 2, "both quotes are moved, not {replaces:?}");
         for replace in replaces {
             let (order, price, qty) = (replace.order_id(), replace.order_price(), replace.order_qty());
@@ -130,16 +141,12 @@ pub fn quotes_moved() -> anyhow::Result<()> {
 
 /// Where orders are not amended, a quote that is off is cancelled, while of the other one the answer is awaited.
 pub fn quote_cancelled() -> anyhow::Result<()> {
-    let parameters = MarketMakingParameters { refresh_ppm: 0, refresh_min_ns: 1, ..MarketMakingParameters::default() };
-    let mut session = market_making(parameters, false)?;
+    let mut session = market_making(restless(), false)?;
     let (mut heavy, mut awaited) = (true, None);
     repeat(|counter| {
         heavy = !heavy;
         let times = later(&mut session);
-        let (change, core) = (touch(heavy, times), &mut session.core);
-        let mut cancels = Vec::with_capacity(8);
-        counter.count(|| cancels.extend_from_slice(core.apply(black_box(&change))));
-        cancels.retain(|event| event.event_kind() == Some(EventKind::SendCancel));
+        let cancels = sent(EventKind::SendCancel, &mut session.core, &touch(heavy, times), counter);
         // At first both rest.
         ensure!(cancels.len() == if awaited.is_some() { 1 } else { 2 }, "one quote is cancelled, not {cancels:?}");
         let placed = placed_anew(&mut session, cancels[0].order_id(), times)?;

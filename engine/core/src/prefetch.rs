@@ -11,6 +11,19 @@ pub fn prefetch<T>(value: &T) {
     prefetch_line(value, 0);
 }
 
+/// Asks for a line that will be written: wherever it is, it becomes this processor's own.
+#[inline(always)]
+pub fn prefetch_to_write<T>(value: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch changes nothing and never faults, whatever the address. Processors without the instruction
+    // take it for one that does nothing.
+    unsafe {
+        core::arch::asm!("prefetchw [{value}]", value = in(reg) value, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
 /// Asks for the first `lines` lines of a value.
 #[inline(always)]
 pub fn prefetch_lines<T>(value: &T, lines: usize) {

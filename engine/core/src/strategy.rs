@@ -70,6 +70,15 @@ pub struct OrderUpdate {
     pub reason: Option<RejectReason>,
 }
 
+impl OrderUpdate {
+    /// Of an order that is (or is just about to be) in this state, filled so far.
+    #[inline(always)]
+    pub(crate) fn of(order: &Order, previous: OrderState, state: OrderState, filled: Qty, reason: Option<RejectReason>) -> OrderUpdate {
+        let Order { id, instrument, side, price, qty, .. } = *order;
+        OrderUpdate { order: id, instrument, side, previous, state, price, qty, filled, reason }
+    }
+}
+
 /// A fill of one of the strategy's orders, accepted and booked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fill {

@@ -112,43 +112,50 @@ pub struct Percentiles {
 /// How many of the slowest ticks are kept.
 pub const SLOWEST: usize = 16;
 
-/// One tick that was answered, and what it was like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TickRecord {
-    /// When its frame was seen, nanoseconds since 1970.
+/// What a tick that was answered was like. Times in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Circumstances {
+    /// When its frame was seen, since 1970.
     pub seen_ns: u64,
-    /// Id of the venue whose message it was.
-    pub venue: u32,
     /// What the core wanted sent.
     pub commands: u32,
     /// Messages sent in answer; fewer, if the codec or the channel refused some.
     pub messages: u32,
-    /// Event kind of the command that the first of them was for.
-    pub first: u8,
+    /// Until the frame of the last of them was ready.
+    pub last_ns: u64,
     /// Bytes of the venue's message.
     pub bytes: u32,
     /// Events that came of it.
     pub events: u32,
-    /// Messages of the same frame that came before.
+    /// Messages of the same frame that came before it.
     pub before: u32,
     /// Frames of the same pass that were not worked off yet.
     pub behind: u32,
-    /// Nanoseconds since the pass before that had frames. Like the next two, 0 if there was none.
+    /// Since the pass before that had frames. Like the next two, 0 if there was none.
     pub quiet_ns: u64,
-    /// Nanoseconds since the last order that a message caused.
+    /// Since the last order that a message caused.
     pub order_ns: u64,
-    /// Nanoseconds since the last rehearsal ended.
+    /// Since the last rehearsal ended.
     pub rehearsed_ns: u64,
+}
+
+/// One tick that was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickRecord {
+    /// Id of the venue whose message it was.
+    pub venue: u32,
+    /// Event kind of the command that the first message was for.
+    pub first: u8,
     /// Its stages, nanoseconds.
     pub stages_ns: [u64; STAGES],
-    /// Until the frame of its last message was ready, nanoseconds.
-    pub last_ns: u64,
+    /// What it was like.
+    pub like: Circumstances,
 }
 
 impl TickRecord {
     /// What it was answered with.
     pub fn answer(&self) -> Answer {
-        Answer::of(self.messages, EventKind::from_raw(self.first))
+        Answer::of(self.like.messages, EventKind::from_raw(self.first))
     }
 
     /// Tick to order.
@@ -204,7 +211,7 @@ impl Latency {
             histogram.saturating_record(whole);
         }
         self.answers[tick.answer() as usize].saturating_record(whole);
-        self.last.saturating_record(tick.last_ns);
+        self.last.saturating_record(tick.like.last_ns);
         if whole > self.slowest[SLOWEST - 1].whole_ns() {
             self.keep(tick, whole);
         }
@@ -236,7 +243,7 @@ impl Latency {
 
     /// The slowest ticks, the slowest first.
     pub fn slowest(&self) -> &[TickRecord] {
-        let kept = self.slowest.iter().position(|tick| tick.messages == 0).unwrap_or(SLOWEST);
+        let kept = self.slowest.iter().position(|tick| tick.like.messages == 0).unwrap_or(SLOWEST);
         &self.slowest[..kept]
     }
 
@@ -408,7 +415,7 @@ mod tests {
             Answer::Amend => (1, EventKind::SendReplace),
             Answer::Several => (2, EventKind::SendNew),
         };
-        TickRecord { venue, messages, first: first as u8, stages_ns, ..TickRecord::default() }
+        TickRecord { venue, first: first as u8, stages_ns, like: Circumstances { messages, ..Circumstances::default() } }
     }
 
     #[test]
@@ -417,14 +424,16 @@ mod tests {
         assert!(latency.slowest().is_empty());
         // 1 to 97, each once, in an order that is none.
         for n in 1..=97u64 {
-            latency.record(&TickRecord { seen_ns: n, ..tick(0, Answer::Order, [0, 0, n * 37 % 98, 0, 0, 0]) });
+            let mut tick = tick(0, Answer::Order, [0, 0, n * 37 % 98, 0, 0, 0]);
+            tick.like.seen_ns = n;
+            latency.record(&tick);
             assert_eq!(latency.slowest().len(), SLOWEST.min(n as usize));
         }
         let mut all: Vec<u64> = (1..=97u64).map(|n| n * 37 % 98).collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
         let kept: Vec<u64> = latency.slowest().iter().map(TickRecord::whole_ns).collect();
         assert_eq!(kept, all[..SLOWEST]);
-        assert!(latency.slowest().iter().all(|tick| tick.seen_ns * 37 % 98 == tick.whole_ns()), "each with what it was like");
+        assert!(latency.slowest().iter().all(|tick| tick.like.seen_ns * 37 % 98 == tick.whole_ns()), "each with what it was like");
         latency.reset();
         assert!(latency.slowest().is_empty());
     }

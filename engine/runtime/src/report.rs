@@ -1,6 +1,6 @@
 //! The summary of a run, as JSON for programs; `peregrine` prints the same for people.
 
-use crate::latency::{Latency, Percentiles};
+use crate::latency::{Circumstances, Latency, Percentiles};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -225,36 +225,17 @@ pub struct LatencyReport {
 /// A tick that was answered late. Times in nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SlowTick {
-    /// When its frame was seen, since 1970.
-    pub seen_ns: u64,
     /// Whose message it was.
     pub venue: String,
     /// What it was answered with: `order`, `cancel`, `amend`, `several`.
     pub answer: String,
-    /// What the core wanted sent.
-    pub commands: u32,
-    /// Messages sent in answer; fewer, if the codec or the channel refused some.
-    pub messages: u32,
     /// Tick to order.
     pub whole_ns: u64,
     /// Its stages.
     pub stages_ns: BTreeMap<String, u64>,
-    /// Until the frame of its last message was ready.
-    pub last_ns: u64,
-    /// Bytes of the venue's message.
-    pub bytes: u32,
-    /// Events that came of it.
-    pub events: u32,
-    /// Messages of the same frame that came before it.
-    pub before: u32,
-    /// Frames of the same pass that waited for it.
-    pub behind: u32,
-    /// Since the pass with frames before. Like the next two, 0 if there was none.
-    pub quiet_ns: u64,
-    /// Since the last order that a message caused.
-    pub order_ns: u64,
-    /// Since the end of the last rehearsal.
-    pub rehearsed_ns: u64,
+    /// What it was like.
+    #[serde(flatten)]
+    pub like: Circumstances,
 }
 
 /// What the hot thread did after warm-up.

@@ -17,6 +17,7 @@
 //! ```
 
 use engine_core::event::{Event, LAYOUT_VERSION};
+use engine_core::prefetch::prefetch_to_write;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -248,19 +249,6 @@ fn read_leftover(map: &MmapRaw, len: u64) -> Result<(Leftover, usize), String> {
     Ok((Leftover { first: tail, events, tag: word(24) }, capacity as usize))
 }
 
-/// Asks for a cache line that will be written.
-#[inline(always)]
-fn prefetch_to_write(line: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch changes nothing and never faults, whatever the address. Processors without the instruction
-    // take it for one that does nothing.
-    unsafe {
-        std::arch::asm!("prefetchw [{line}]", line = in(reg) line, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
-
 impl Producer {
     /// Sequence of the next event.
     #[inline]
@@ -304,7 +292,7 @@ impl Producer {
             slots.add((self.head & self.mask) as usize).write(*event);
             slots
         };
-        prefetch_to_write(slots.wrapping_add((self.head.wrapping_add(ASKED_AHEAD) & self.mask) as usize).cast());
+        prefetch_to_write(slots.wrapping_add((self.head.wrapping_add(ASKED_AHEAD) & self.mask) as usize));
         self.head = self.head.wrapping_add(1);
         // SAFETY: as in `Memory::word`.
         unsafe { &*self.base.add(HEAD_AT).cast::<AtomicU64>() }.store(self.head, Ordering::Release);

@@ -102,10 +102,10 @@ fn an_order_does_not_wait_for_the_core_to_hear_that_the_one_before_it_was_refuse
     let recorded = stage.drain();
     let refused = recorded.iter().find(|e| e.event_kind() == Some(EventKind::OrderReject)).expect("a refusal");
     let [tick] = stage.hot.latency().slowest() else { panic!("one tick was answered") };
-    assert_eq!((tick.commands, tick.messages, tick.answer()), (2, 1, Answer::Order));
-    assert_eq!((tick.venue, tick.events, tick.bytes), (0, 2, "bid 1000000 1000100".len() as u32));
-    assert_eq!((tick.before, tick.behind, tick.rehearsed_ns), (0, 0, 0), "nothing was rehearsed");
-    assert!(refused.core_time_ns > tick.seen_ns + tick.whole_ns(), "the frame was ready before");
+    assert_eq!((tick.like.commands, tick.like.messages, tick.answer()), (2, 1, Answer::Order));
+    assert_eq!((tick.venue, tick.like.events, tick.like.bytes), (0, 2, "bid 1000000 1000100".len() as u32));
+    assert_eq!((tick.like.before, tick.like.behind, tick.like.rehearsed_ns), (0, 0, 0), "nothing was rehearsed");
+    assert!(refused.core_time_ns > tick.like.seen_ns + tick.whole_ns(), "the frame was ready before");
     assert_eq!(open(&stage), before + 1);
 }
 

@@ -4,14 +4,13 @@
 //! wide and unfolded, so that parts may be summed at different times and added; the last step is [`fold`].
 //! Every part but the last must have an even length.
 
-#![allow(unsafe_code, reason = "a function for a processor that has AVX2 may be called once that is known")]
-
 /// Fewer bytes are summed as quickly without AVX2.
 #[cfg(target_arch = "x86_64")]
 const LONG: usize = 64;
 
 /// The sum of the bytes as 16-bit words; a last odd byte is followed by zero.
 #[inline]
+#[allow(unsafe_code, reason = "a function for a processor that has AVX2 may be called once that is known")]
 pub(super) fn sum(bytes: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if bytes.len() >= LONG && is_x86_feature_detected!("avx2") {

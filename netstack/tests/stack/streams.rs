@@ -10,7 +10,8 @@ use netstack::transport::{CloseReason, ConnectError, SocketId, SocketState, Tran
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpControl;
 
-use crate::frames;
+use crate::frames::{self, Seen};
+use crate::link::Script;
 use crate::peer::{PEER, PORT};
 use crate::world::{MILLISECOND_NS, SECOND_NS, US, World, pass, stack_config};
 
@@ -262,15 +263,21 @@ fn urgent_sockets_leave_first() {
     assert_eq!(order, [b'c', b'a', b'b']);
 }
 
-#[test]
-fn what_is_urgent_leaves_without_what_is_not() {
+/// A stack that acknowledges at once, with a feed and a socket for orders open.
+fn feed_and_orders() -> (Script, (SocketId, Seen), SocketId) {
     let tcp = TcpConfig { ack_delay: 0, ..stack_config().tcp };
     let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], tcp, ..stack_config() };
-    let mut script = crate::link::Script::new(&config);
+    let mut script = Script::new(&config);
     script.pass();
-    let (feed, feed_syn) = script.open();
+    let feed = script.open();
     let (orders, _) = script.open();
     script.pass();
+    (script, feed, orders)
+}
+
+#[test]
+fn what_is_urgent_leaves_without_what_is_not() {
+    let (mut script, (feed, feed_syn), orders) = feed_and_orders();
     script.stack.set_priority(orders);
     let next = feed_syn.sequence.wrapping_add(1);
     frames::send(&mut script.far, &frames::tcp(feed_syn.port, TcpControl::Psh, 1001, Some(next), b"tick"), 0);
@@ -281,7 +288,7 @@ fn what_is_urgent_leaves_without_what_is_not() {
     script.stack.write(orders, 5, |room| (5, room.copy_from_slice(b"order"))).expect("room");
     assert_eq!(script.stack.transmit_urgent(0), 1);
     script.stack.flush(0).expect("flush");
-    let seen = |script: &mut crate::link::Script| -> Vec<(Vec<u8>, Option<u32>)> {
+    let seen = |script: &mut Script| -> Vec<(Vec<u8>, Option<u32>)> {
         let frames = frames::receive(&mut script.far, 0);
         frames.iter().filter_map(|frame| frames::read_tcp(frame)).map(|seen| (seen.payload.to_vec(), seen.acknowledgement)).collect()
     };
@@ -293,13 +300,7 @@ fn what_is_urgent_leaves_without_what_is_not() {
 
 #[test]
 fn within_a_burst_only_what_was_written_leaves() {
-    let tcp = TcpConfig { ack_delay: 0, ..stack_config().tcp };
-    let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], tcp, ..stack_config() };
-    let mut script = crate::link::Script::new(&config);
-    script.pass();
-    let (feed, feed_syn) = script.open();
-    let (orders, _) = script.open();
-    script.pass();
+    let (mut script, (feed, feed_syn), orders) = feed_and_orders();
     for number in 0..3_u32 {
         let next = feed_syn.sequence.wrapping_add(1);
         frames::send(&mut script.far, &frames::tcp(feed_syn.port, TcpControl::Psh, 1001 + number * 4, Some(next), b"tick"), 0);

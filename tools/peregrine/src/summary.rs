@@ -151,7 +151,7 @@ pub fn text(report: &Report) -> String {
 fn slow(tick: &SlowTick) -> String {
     let part = |stage: Stage| format!("{} {}", stage.as_str(), micros(tick.stages_ns.get(stage.as_str()).copied().unwrap_or_default()));
     let plural = |count: u32, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let queue = match (tick.before, tick.behind) {
+    let queue = match (tick.like.before, tick.like.behind) {
         (0, 0) => String::new(),
         (before, behind) => format!("; {} of its frame before it, {} waiting behind", plural(before, "message"), plural(behind, "frame")),
     };
@@ -159,9 +159,9 @@ fn slow(tick: &SlowTick) -> String {
         "{} {}: {} bytes, {} -> {}: {}{queue}",
         micros(tick.whole_ns),
         tick.venue,
-        grouped(u64::from(tick.bytes)),
-        plural(tick.events, "event"),
-        if tick.messages == 1 { tick.answer.clone() } else { plural(tick.messages, "message") },
+        grouped(u64::from(tick.like.bytes)),
+        plural(tick.like.events, "event"),
+        if tick.like.messages == 1 { tick.answer.clone() } else { plural(tick.like.messages, "message") },
         Stage::ALL.map(part).join(", ")
     )
 }

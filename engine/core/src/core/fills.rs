@@ -131,17 +131,7 @@ impl Desk {
         debug_assert!(order.acked, "what rests was acknowledged");
         let (from, to, before) = (order.state, OrderState::Filled, order.reserved);
         let place = Place { strategy: order.strategy, instrument: order.instrument, venue: order.venue, side: order.side };
-        let update = OrderUpdate {
-            order: order.id,
-            instrument: order.instrument,
-            side: order.side,
-            previous: from,
-            state: to,
-            price: order.price,
-            qty: order.qty,
-            filled: order.qty,
-            reason: None,
-        };
+        let update = OrderUpdate::of(order, from, to, order.qty, None);
         let output = self.order_output(EventKind::OrderTransition, order);
         self.push(Event { b: from as u64, c: to as u64, d: update.filled.0 as u64, ..output });
         self.orders.complete(slot, self.now_ns);
@@ -164,17 +154,7 @@ impl Desk {
         let place = Place { strategy: order.strategy, instrument: order.instrument, venue: order.venue, side: order.side };
         let instrument = self.instruments.get(order.instrument)?;
         let after = bind(instrument, order.side, order.price, Qty(order.qty.0 - filled.0), order.post_only);
-        let update = OrderUpdate {
-            order: order.id,
-            instrument: order.instrument,
-            side: order.side,
-            previous: from,
-            state: to,
-            price: order.price,
-            qty: order.qty,
-            filled,
-            reason: None,
-        };
+        let update = OrderUpdate::of(order, from, to, filled, None);
         let output = self.order_output(EventKind::OrderTransition, order);
         self.push(Event { b: from as u64, c: to as u64, d: filled.0 as u64, ..output });
         self.orders.fill_part(slot, filled, after);

@@ -172,17 +172,7 @@ impl Desk {
     #[inline]
     pub(super) fn tell(&mut self, slot: Slot, previous: OrderState, reason: Option<RejectReason>) {
         let order = self.orders.get(slot);
-        let update = OrderUpdate {
-            order: order.id,
-            instrument: order.instrument,
-            side: order.side,
-            previous,
-            state: order.state,
-            price: order.price,
-            qty: order.qty,
-            filled: order.filled,
-            reason,
-        };
+        let update = OrderUpdate::of(order, previous, order.state, order.filled, reason);
         let strategy = order.strategy;
         self.notify(Notice::Order(strategy, update));
     }

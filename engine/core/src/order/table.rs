@@ -298,7 +298,7 @@ impl OrderTable {
     #[inline]
     pub fn crosses(&self, instrument: InstrumentId, side: Side, price: Price) -> bool {
         let best = self.ladders.get(instrument.index()).map_or(NO_KEY, |ladders| ladders.0[side.opposite().index()].best);
-        price.0 * side.sign() + best >= 0
+        price.0.saturating_mul(side.sign()).saturating_add(best) >= 0
     }
 
     /// Open orders of an instrument, and whether one at `price` could trade with one of them: both of the above at once.

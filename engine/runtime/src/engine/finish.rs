@@ -69,21 +69,11 @@ where
 
 fn slow_tick(tick: &TickRecord, facts: &Facts) -> SlowTick {
     SlowTick {
-        seen_ns: tick.seen_ns,
         venue: facts.venues.get(tick.venue as usize).cloned().unwrap_or_default(),
         answer: tick.answer().as_str().to_owned(),
-        commands: tick.commands,
-        messages: tick.messages,
         whole_ns: tick.whole_ns(),
         stages_ns: Stage::ALL.iter().zip(tick.stages_ns).map(|(stage, ns)| (stage.as_str().to_owned(), ns)).collect(),
-        last_ns: tick.last_ns,
-        bytes: tick.bytes,
-        events: tick.events,
-        before: tick.before,
-        behind: tick.behind,
-        quiet_ns: tick.quiet_ns,
-        order_ns: tick.order_ns,
-        rehearsed_ns: tick.rehearsed_ns,
+        like: tick.like,
     }
 }
 

@@ -23,7 +23,7 @@ use super::status::{Phase, StatusBoard};
 use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
 use crate::cold::rest_worker::ColdTask;
-use crate::latency::{Latency, TickRecord};
+use crate::latency::{Circumstances, Latency, TickRecord};
 use drivers::spsc::Consumer;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, FeedState, Times};
 use engine_core::ids::{InstrumentId, VenueId};
@@ -497,12 +497,11 @@ where
                 sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
             ];
             self.record_measured();
-            self.measured = Some(TickRecord {
+            let like = Circumstances {
                 seen_ns: tick.seen_ns,
-                venue: tick.venue as u32,
                 commands: sent.commands,
                 messages: sent.messages,
-                first: sent.first,
+                last_ns: last_ready_ns.saturating_sub(tick.seen_ns),
                 bytes: tick.bytes,
                 events: tick.events,
                 before: tick.before,
@@ -510,9 +509,8 @@ where
                 quiet_ns: since(self.lately.frames_before_ns, tick.seen_ns),
                 order_ns: since(self.lately.ordered_ns, tick.seen_ns),
                 rehearsed_ns: since(self.lately.rehearsed_ns, tick.seen_ns),
-                stages_ns,
-                last_ns: last_ready_ns.saturating_sub(tick.seen_ns),
-            });
+            };
+            self.measured = Some(TickRecord { venue: tick.venue as u32, first: sent.first, stages_ns, like });
         }
         self.lately.ordered_ns = last_ready_ns;
         self.dirty = true;

@@ -333,7 +333,7 @@ mod tests {
     use super::*;
     use ::bench::machine::Machine;
     use engine_core::event::EventKind;
-    use runtime::latency::TickRecord;
+    use runtime::latency::{Circumstances, TickRecord};
 
     #[test]
     fn targets_are_those_of_twenty_thousand_messages_a_second() {
@@ -348,7 +348,8 @@ mod tests {
         let mut latency = Latency::new(2);
         for n in 1..=50 {
             for (venue, first, stages_ns) in [(0, EventKind::SendNew, [n, 2 * n, 3 * n, n, n, n]), (1, EventKind::SendCancel, [n; 6])] {
-                latency.record(&TickRecord { venue, messages: 1, first: first as u8, stages_ns, ..TickRecord::default() });
+                let like = Circumstances { messages: 1, ..Circumstances::default() };
+                latency.record(&TickRecord { venue, first: first as u8, stages_ns, like });
             }
         }
         let venue = |name: &str| runtime::report::VenueReport { name: name.into(), messages: 100, requests: 10, ..Default::default() };
