@@ -3,10 +3,10 @@
 //! A check reads; only [`Gate::record`], called once all have passed and the order is on its way, writes. The
 //! cost is constant: nothing here walks orders, books or tables.
 //!
-//! The checks are there twice. [`Gate::check_each`] (in `gate/each.rs`) says what they are, in their order, and which one refuses. Nearly all orders
-//! are within all limits, and for these [`Gate::pass`] answers first: all checks at once on numbers prepared at start, in
-//! 64 bits where the exact ones take 128. It may only say yes where the other would, with the same result (in builds with debug
-//! assertions both are asked each time); whatever it is not sure of it leaves to the other.
+//! The checks are there twice. [`Gate::check_each`] (in `gate/each.rs`) says what they are, in their order, and which one
+//! refuses. Nearly all orders are within all limits, and for these [`Gate::pass`] answers first: all checks at once on numbers
+//! prepared at start, in 64 bits where the exact ones take 128. It may only say yes where the other would, with the same result
+//! (in builds with debug assertions both are asked each time); whatever it is not sure of it leaves to the other.
 
 mod each;
 
