@@ -33,6 +33,7 @@ use crate::filter::{ETHERTYPE_IPV4, FRAGMENT_MASK, Filter, PROTOCOL_TCP, PROTOCO
 use crate::frame_memory::{FrameMemory, FreeList, KeptChunks, Pages};
 use crate::interface::{self, Interface, Offload};
 use crate::port::{BURST_MAX, Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use crate::purpose::Purpose;
 use crate::socket_filter::socket_filter;
 use crate::xdp_program::Shield;
 use crate::xsk_ring::Mapping;
@@ -493,9 +494,9 @@ impl Port for AfPacket {
         self.kept.is_at_rest(frame.offset)
     }
 
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
         let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
-        if !fits || !self.kept.is_at_rest(frame.offset) {
+        if !fits || !self.kept.is_at_rest(frame.offset) || purpose == Purpose::Rehearse {
             return false;
         }
         if !self.has_slot() {

@@ -30,6 +30,7 @@ use crate::filter::Filter;
 use crate::frame_memory::{CHUNK_SIZE, FrameMemory, FreeList, KeptChunks, Pages};
 use crate::interface::{self, Interface};
 use crate::port::{BURST_MAX, Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use crate::purpose::Purpose;
 use crate::retry::retry_while_busy;
 use crate::xdp_program::{AttachMode, XdpAttachment};
 use crate::xsk_ring::{ConsumerRing, Mapping, ProducerRing, RingOffsets};
@@ -260,23 +261,6 @@ impl AfXdp {
         })
     }
 
-    /// Queues a kept frame. Not inlined: a rehearsal must go through the very same code.
-    #[inline(never)]
-    fn queue_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
-        if !fits || !self.kept.is_at_rest(frame.offset) {
-            return false;
-        }
-        let descriptor = libc::xdp_desc { addr: frame.offset + start as u64, len: len as u32, options: 0 };
-        if !self.socket.tx.write(descriptor) {
-            return false;
-        }
-        self.kept.depart(frame.offset);
-        self.statistics.tx_frames += 1;
-        self.statistics.tx_bytes += len as u64;
-        true
-    }
-
     /// Takes back the chunks that the kernel has finished sending.
     #[inline]
     fn reclaim(&mut self) {
@@ -416,17 +400,25 @@ impl Port for AfXdp {
         self.kept.is_at_rest(frame.offset)
     }
 
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        self.queue_kept(frame, start, len)
-    }
-
-    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
-        if self.queue_kept(frame, start, len) {
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
+        if !fits || !self.kept.is_at_rest(frame.offset) {
+            return false;
+        }
+        let descriptor = libc::xdp_desc { addr: frame.offset + start as u64, len: len as u32, options: 0 };
+        if !self.socket.tx.write(descriptor) {
+            return false;
+        }
+        self.kept.depart(frame.offset);
+        self.statistics.tx_frames += purpose.count(1);
+        self.statistics.tx_bytes += purpose.count(len as u64);
+        if purpose == Purpose::Rehearse {
             self.socket.tx.take_back();
             self.kept.arrive(frame.offset);
-            self.statistics.tx_frames -= 1;
-            self.statistics.tx_bytes -= len as u64;
         }
+        true
     }
 
     fn has_room(&mut self, kept: bool) -> bool {

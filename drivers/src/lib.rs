@@ -19,6 +19,7 @@
 //! | [`bpf`] | eBPF assembled, loaded and attached without a compiler; memory shared with its programs |
 //! | [`socket_filter`] | the filter as classic BPF |
 //! | [`frame_memory`] | huge-page chunk memory and its free list |
+//! | [`purpose`] | whether a message is sent, or goes the way of one for practice |
 //! | [`spsc`] | the lock-free ring between two threads |
 //! | [`pcapng`] | the capture format: writer and reader |
 //! | [`interface`] | what the kernel says about an interface; offload switches |
@@ -37,6 +38,7 @@ pub mod memory;
 pub mod pages;
 pub mod pcapng;
 pub mod port;
+pub mod purpose;
 mod retry;
 pub mod select;
 pub mod socket_filter;

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{DriverError, Result};
 use crate::frame_memory::{FrameMemory, FreeList, KeptChunks, Pages};
 use crate::port::{Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use crate::purpose::Purpose;
 use crate::spsc::{self, Consumer, Producer};
 
 /// Bytes of an Ethernet header.
@@ -436,9 +437,9 @@ impl Port for MemoryPort {
         self.kept.is_at_rest(frame.offset)
     }
 
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
         let fits = len >= ETHERNET_HEADER && len <= self.capacity as usize && start + len <= frame.capacity as usize;
-        if !fits || !self.kept.is_at_rest(frame.offset) {
+        if !fits || !self.kept.is_at_rest(frame.offset) || purpose == Purpose::Rehearse {
             return false;
         }
         let Some(copy) = self.allocate() else { return false };

@@ -1,5 +1,6 @@
 //! The interface that all ports share.
 
+use crate::purpose::Purpose;
 use std::io;
 
 /// A received frame on loan from a port's frame memory. Plain handle: it is only valid between the
@@ -179,13 +180,13 @@ pub trait Port {
 
     /// Queues `len` bytes of a kept frame, from `start` on, for sending. False, and nothing is sent, if the port has
     /// not done with the last one or has no room.
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool;
-
-    /// Goes the way of [`Port::commit_kept`] and takes it back: nothing is sent, nothing is counted. Rarely used code and
-    /// memory stay in the caches that way. What is queued stays queued. Ports may do nothing at all.
-    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
-        let _ = (frame, start, len);
+    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
+        self.commit_kept_for(Purpose::Send, frame, start, len)
     }
+
+    /// [`Port::commit_kept`], for this purpose. What is rehearsed is queued and taken back again: nothing is sent, nothing is
+    /// counted, what is queued stays queued. Ports that cannot do so do nothing.
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool;
 
     /// True if one more frame could be sent now: a kept one that is at rest, or one that [`Port::allocate`] would give. Counted
     /// if not.
@@ -233,11 +234,8 @@ impl<P: Port + ?Sized> Port for Box<P> {
     fn is_at_rest(&self, frame: &TxFrame) -> bool {
         (**self).is_at_rest(frame)
     }
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        (**self).commit_kept(frame, start, len)
-    }
-    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
-        (**self).rehearse_kept(frame, start, len);
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
+        (**self).commit_kept_for(purpose, frame, start, len)
     }
     fn has_room(&mut self, kept: bool) -> bool {
         (**self).has_room(kept)

@@ -15,6 +15,7 @@ use crate::filter::Filter;
 use crate::interface::kernel_port_range;
 use crate::memory::{self, MemoryConfig, MemoryPort};
 use crate::port::{Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use crate::purpose::Purpose;
 use crate::tap::{Tap, TapConfig, TapStatistics};
 
 /// What the configuration may ask for.
@@ -250,12 +251,8 @@ impl Port for AnyPort {
         each_port!(self, port => port.is_at_rest(frame))
     }
     #[inline]
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        each_port!(self, port => port.commit_kept(frame, start, len))
-    }
-    #[inline]
-    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
-        each_port!(self, port => port.rehearse_kept(frame, start, len));
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
+        each_port!(self, port => port.commit_kept_for(purpose, frame, start, len))
     }
     #[inline]
     fn has_room(&mut self, kept: bool) -> bool {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::error::{DriverError, Result};
 use crate::pcapng::{self, Direction};
 use crate::port::{Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use crate::purpose::Purpose;
 use crate::spsc::{self, Consumer, Producer};
 
 /// How long the writer sleeps when there is nothing to write.
@@ -229,16 +230,15 @@ impl<P: Port> Port for Tap<P> {
         self.port.is_at_rest(frame)
     }
 
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        let committed = self.port.commit_kept(frame, start, len);
-        if committed && let Some(bytes) = self.port.buffer(frame).get(start..start + len) {
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
+        let committed = self.port.commit_kept_for(purpose, frame, start, len);
+        if committed
+            && purpose == Purpose::Send
+            && let Some(bytes) = self.port.buffer(frame).get(start..start + len)
+        {
             Self::record(&mut self.records, &self.shared, &mut self.recorded, Direction::Outbound, bytes);
         }
         committed
-    }
-
-    fn rehearse_kept(&mut self, frame: &TxFrame, start: usize, len: usize) {
-        self.port.rehearse_kept(frame, start, len);
     }
 
     fn has_room(&mut self, kept: bool) -> bool {

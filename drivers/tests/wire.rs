@@ -13,6 +13,7 @@ use drivers::af_xdp::{AfXdp, AfXdpConfig, BusyPoll};
 use drivers::filter::Filter;
 use drivers::interface::Interface;
 use drivers::port::{Burst, Port};
+use drivers::purpose::Purpose;
 use drivers::select::{self, AnyPort, Link, LinkConfig};
 use drivers::testbed::{self, ENGINE_ADDRESS, Testbed, TestbedConfig};
 use drivers::xdp_program::{AttachMode, XdpAttachment};
@@ -344,7 +345,7 @@ fn kept_frames(bed: &Testbed, mut port: impl Port) {
         let (rehearsed, counted) = (datagram(998), port.statistics());
         port.buffer(&kept)[100..100 + rehearsed.len()].copy_from_slice(&rehearsed);
         for _ in 0..3 {
-            port.rehearse_kept(&kept, 100, rehearsed.len());
+            port.commit_kept_for(Purpose::Rehearse, &kept, 100, rehearsed.len());
         }
         assert!(port.is_at_rest(&kept));
         let after = port.statistics();

@@ -18,7 +18,6 @@
 
 pub mod dns;
 pub mod http;
-pub mod purpose;
 pub mod session;
 pub mod stack;
 pub mod tcp;

@@ -9,6 +9,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use drivers::purpose::Purpose;
+
 /// A socket, told apart from earlier users of its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SocketId {
@@ -119,6 +121,15 @@ pub trait Transport {
     /// Lends room for `room` bytes that will follow what was written before. `fill` returns how many bytes
     /// at the front it wrote, and its result. `None`, without a call, if there is no room for so many now.
     fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R>;
+
+    /// [`Transport::write`], for this purpose. What is rehearsed goes the way of a message as far as the transport can take
+    /// it back: nothing of it is sent, and nothing has changed.
+    fn write_for<R>(&mut self, purpose: Purpose, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        self.write(socket, room, |room| {
+            let (written, result) = fill(room);
+            (purpose.count(written), result)
+        })
+    }
 
     /// Bytes written and not yet acknowledged by the peer.
     fn unacknowledged(&self, socket: SocketId) -> usize;

@@ -3,7 +3,7 @@
 mod session_support;
 mod tls_support;
 
-use netstack::purpose::Purpose;
+use drivers::purpose::Purpose;
 use netstack::session::{CauseKind, CloseCause, Progress, SendError};
 use netstack::tls::{Version, Versions};
 use netstack::transport::{CloseReason, ConnectError, Resolution, ResolveError, SocketState};

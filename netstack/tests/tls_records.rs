@@ -6,7 +6,7 @@ mod tls_support;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use netstack::purpose::Purpose;
+use drivers::purpose::Purpose;
 use netstack::tls::{Alert, KeySchedule, RecordBuffer, RecordLayer, SealError, Suite, TlsError, TrafficKeys, Version, Versions};
 use proptest::prelude::*;
 use rustls::{ClientConnection, ConnectionTrafficSecrets};

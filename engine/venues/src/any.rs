@@ -116,9 +116,14 @@ impl Venue for AnyVenue {
         forward!(self, venue => venue.touch_order(order));
     }
 
-    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
-        forward!(self, venue => venue.rehearse(command, times, out));
+    fn begin_rehearsal(&mut self, command: &Event, times: Times) -> bool {
+        forward!(self, venue => venue.begin_rehearsal(command, times))
     }
+
+    fn end_rehearsal(&mut self, command: &Event) {
+        forward!(self, venue => venue.end_rehearsal(command));
+    }
+
     fn take_closing(&mut self, role: Role) -> bool {
         forward!(self, venue => venue.take_closing(role))
     }

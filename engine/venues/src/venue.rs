@@ -306,11 +306,17 @@ pub trait Venue {
     /// Text of the last refusal or oddity that the venue sent, for the log; `None` if none since last asked.
     fn take_notice(&mut self) -> Option<&str>;
 
-    /// Executes a new order, a cancel or a replace for practice: through the code of [`Venue::execute`] and over
-    /// its tables, and takes back whatever that changed. The message in `out` is never sent. The runtime calls it to
-    /// keep the way to an order in the caches; a codec that does not mind keeps the default.
-    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
-        let _ = (command, times, out);
+    /// The next [`Venue::execute`], of this new order, cancel or replace, is for practice: its message is never sent, and
+    /// whatever it changes is taken back by [`Venue::end_rehearsal`], which follows at once. The runtime rehearses to
+    /// keep the way to an order in the caches. False, and there is nothing to end, if the codec cannot or need not.
+    fn begin_rehearsal(&mut self, command: &Event, times: Times) -> bool {
+        let _ = (command, times);
+        false
+    }
+
+    /// Takes back what was executed since [`Venue::begin_rehearsal`].
+    fn end_rehearsal(&mut self, command: &Event) {
+        let _ = command;
     }
 
     /// Reads what is remembered of an order, so that it is in the caches when a request about it is made.

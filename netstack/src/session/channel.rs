@@ -6,9 +6,9 @@
 //! `plain_left` and `trailer_left` saying what is left of it. A record that was put together from pieces
 //! stays in its [`RecordBuffer`].
 
-use crate::purpose::Purpose;
 use crate::tls::{Event, MAX_PENDING_RECORD, MAX_PLAINTEXT, RecordBuffer, SealError, TlsClient};
 use crate::transport::{SocketId, Transport};
+use drivers::purpose::Purpose;
 
 use super::cause::CloseCause;
 
@@ -265,14 +265,14 @@ impl Channel {
             return self.send_records(transport, socket, length, fill);
         }
         let Channel { tls, .. } = self;
-        let sealed = transport.write(socket, length + overhead, |room| {
+        let sealed = transport.write_for(purpose, socket, length + overhead, |room| {
             let Some(count) = room.get_mut(header..header + length).and_then(fill) else {
                 return (0, Err(Refusal::Nothing));
             };
             match tls.as_deref_mut() {
-                None => (purpose.count(count), Ok(count)),
+                None => (count, Ok(count)),
                 Some(tls) => match tls.seal_in_place_for(purpose, room, header..header + count) {
-                    Ok(record) => (purpose.count(record.end), Ok(record.end)),
+                    Ok(record) => (record.end, Ok(record.end)),
                     Err(error) => (0, Err(Refusal::Seal(error))),
                 },
             }

@@ -10,9 +10,9 @@ use super::channel::{Channel, Flow, Refusal};
 use super::dial::{Dial, Peer};
 use super::{Progress, SECOND_NS};
 use crate::http::{Event, Expected, HttpError, Limits, Method, RequestError, RequestWriter, ResponseParser};
-use crate::purpose::Purpose;
 use crate::tls::{RecordBuffer, TlsConfig};
 use crate::transport::{SocketId, SocketState, Transport};
+use drivers::purpose::Purpose;
 
 /// Bytes of a request given to the transport in one piece.
 const PIECE: usize = 8 * 1024;

@@ -5,10 +5,10 @@ use super::channel::{Channel, Flow, Refusal};
 use super::dial::Dial;
 use super::random::Random;
 use super::{Progress, SendError, SessionConfig, SessionStatistics};
-use crate::purpose::Purpose;
 use crate::tls::{RecordBuffer, TlsClient};
 use crate::transport::{SocketState, Transport};
 use crate::websocket::{Event, Kind, Message, MessageBuffer, Upgrade, UpgradeRequest, WebSocket, frame_header_len};
+use drivers::purpose::Purpose;
 
 /// Room for any control frame of ours.
 const CONTROL_FRAME: usize = 131;

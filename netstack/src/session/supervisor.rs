@@ -5,10 +5,10 @@ use super::cause::{CauseKind, CloseCause};
 use super::link::{Link, Stage, Step};
 use super::random::Random;
 use super::{Handler, Progress, SECOND_NS, SendError, SessionConfig, SessionStatistics};
-use crate::purpose::Purpose;
 use crate::tls::{Suite, Version};
 use crate::transport::{SocketId, Transport};
 use crate::websocket::{Kind, UpgradeError, close_code};
+use drivers::purpose::Purpose;
 
 /// Links that may be up at one time: the current one and its replacement.
 const LINKS: usize = 2;
@@ -450,7 +450,9 @@ impl Session {
         purpose: Purpose,
     ) -> Result<u32, SendError> {
         // A rehearsal draws none: what is random later must not depend on it.
-        let mask = if purpose == Purpose::Send { self.random.mask() } else { [0x55; 4] };
+        let mut others = self.random.clone();
+        let random = std::hint::select_unpredictable(purpose == Purpose::Send, &mut self.random, &mut others);
+        let mask = random.mask();
         let link = self.links.get_mut(index).ok_or(SendError::NotOpen)?;
         match link.send(transport, kind, payload, mask, purpose) {
             Ok(bytes) => {

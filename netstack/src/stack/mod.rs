@@ -83,6 +83,7 @@ use crate::dns::{QUESTIONS_MAX, Resolver};
 use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
 use dhcp::{Action, Dhcp};
+use drivers::purpose::Purpose;
 use initial_sequence::InitialSequence;
 use neighbours::{Due, Neighbours};
 use ports::Ports;
@@ -145,6 +146,16 @@ impl SlotSet {
     #[inline]
     fn clear(&mut self, index: usize) {
         self.words[index / 64] &= !(1 << (index % 64));
+    }
+
+    #[inline]
+    fn has(&self, index: usize) -> bool {
+        self.words[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
     }
 }
 
@@ -300,7 +311,9 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     }
 
     /// False if the port has no free frame.
-    #[inline]
+    ///
+    /// Not inlined: a rehearsal must go through the very same code.
+    #[inline(never)]
     fn transmit_written_urgent(&mut self) -> bool {
         (0..self.written.words.len()).all(|word| self.transmit_set(word, self.written.words[word] & self.urgent.words[word]))
     }
@@ -326,6 +339,22 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             }
         }
         std::mem::take(&mut self.committed)
+    }
+
+    /// Gives the slot the turn of an order, in which it takes back what it has rehearsed. Only while no slot has anything to
+    /// send.
+    fn rehearse(&mut self, index: usize) {
+        let fed = self.fed.has(index);
+        if self.written.is_empty() {
+            self.written.set(index);
+            self.transmit_written_urgent();
+            self.written.clear(index);
+        }
+        // Its turn may not have come: no next hop, or it is not urgent.
+        self.slots[index].tcp.end_rehearsal();
+        if fed {
+            self.fed.set(index);
+        }
     }
 
     /// Gives the slots of one word of the set their turn; false if the port has no free frame.
@@ -766,9 +795,19 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
 
     #[inline]
     fn write<R>(&mut self, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        self.write_for(Purpose::Send, socket, room, fill)
+    }
+
+    #[inline]
+    fn write_for<R>(&mut self, purpose: Purpose, socket: SocketId, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
         let index = self.held(socket)?;
-        let result = self.slots[index].tcp.write(&mut self.port, room, fill, self.now_ns)?;
-        self.written.set(index);
+        let tcp = &mut self.slots[index].tcp;
+        let result = tcp.write(&mut self.port, purpose, room, fill, self.now_ns)?;
+        if tcp.is_rehearsing() {
+            self.rehearse(index);
+        } else {
+            self.written.set(index);
+        }
         Some(result)
     }
 

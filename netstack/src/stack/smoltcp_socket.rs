@@ -28,6 +28,7 @@ use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocke
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER};
 use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, SocketState};
+use drivers::purpose::Purpose;
 
 /// When a timer of smoltcp's is due but had nothing to send.
 const IDLE_RETRY_NS: u64 = 1_000_000;
@@ -372,8 +373,25 @@ impl TcpSocket for SmoltcpTcp {
         self.socket().recv_queue() == 0
     }
 
+    fn is_rehearsing(&self) -> bool {
+        false
+    }
+
+    fn end_rehearsal(&mut self) {}
+
     #[inline]
-    fn write<P: Port, R>(&mut self, _port: &mut P, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R), now_ns: u64) -> Option<R> {
+    fn write<P: Port, R>(
+        &mut self,
+        _port: &mut P,
+        purpose: Purpose,
+        room: usize,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+        now_ns: u64,
+    ) -> Option<R> {
+        let fill = |room: &mut [u8]| {
+            let (written, result) = fill(room);
+            (purpose.count(written), result)
+        };
         let socket = self.set.get_mut::<Socket<'static>>(self.handle);
         let queued = socket.send_queue();
         if !socket.may_send() || socket.send_capacity() - queued < room {

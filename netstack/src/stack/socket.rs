@@ -14,6 +14,7 @@ use super::wire::ETHERNET_HEADER;
 use super::wire::{Outbox, Segment};
 use crate::tcp::{TcpConfig, TcpStatistics};
 use crate::transport::{CloseReason, SocketState};
+use drivers::purpose::Purpose;
 
 /// Settings that all sockets share.
 #[derive(Clone, Copy, Debug)]
@@ -98,8 +99,19 @@ pub trait TcpSocket: Sized {
     fn read<P: Port, R>(&mut self, port: &mut P, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> (usize, R);
     /// True if there is nothing to read.
     fn is_drained(&self) -> bool;
-    /// Lends room to write.
-    fn write<P: Port, R>(&mut self, port: &mut P, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R), now_ns: u64) -> Option<R>;
+    /// Lends room to write. What is rehearsed is sent by the next [`TcpSocket::egress`] up to the port and taken back there.
+    fn write<P: Port, R>(
+        &mut self,
+        port: &mut P,
+        purpose: Purpose,
+        room: usize,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+        now_ns: u64,
+    ) -> Option<R>;
+    /// True between what was rehearsed and the `egress` that takes it back.
+    fn is_rehearsing(&self) -> bool;
+    /// Takes back what was rehearsed and had no turn.
+    fn end_rehearsal(&mut self);
     /// Bytes written and not yet acknowledged.
     fn unacknowledged(&self) -> usize;
     /// Cuts segments to a narrower path from now on; false if it is no narrower.

@@ -18,9 +18,9 @@ use super::checksum;
 use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
-use crate::purpose::Purpose;
-use crate::tcp::{Connection, Decided, Kept, Outgoing, Payload, TcpStatistics, Verdict, parse, touched};
+use crate::tcp::{Connection, Decided, Kept, Outgoing, Payload, Rehearsal, TcpStatistics, Verdict, parse, touched};
 use crate::transport::{CloseReason, SocketState};
+use drivers::purpose::Purpose;
 
 /// Where the payload begins in a kept frame: room for the longest headers, and an aligned start.
 const PAYLOAD_AT: usize = 96;
@@ -40,6 +40,12 @@ pub struct OwnTcp {
     /// Payload bytes copied on their way out.
     copied_out: u64,
     wake_ns: u64,
+    /// What was written last is for.
+    purpose: Purpose,
+    /// The frame of what is rehearsed.
+    rehearsed: u64,
+    /// What it changes, as it was before.
+    before: Option<Rehearsal>,
 }
 
 impl OwnTcp {
@@ -105,11 +111,11 @@ fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], heade
 }
 
 impl OwnTcp {
-    /// Sends the segment, or goes as far as the port's ring with it.
+    /// Sends the segment; a rehearsed one goes as far as the port's ring, and counts as committed.
     ///
     /// Not inlined: a rehearsal must go through the very same code.
     #[inline(never)]
-    fn send<P: Port>(&mut self, port: &mut P, decided: Decided, purpose: Purpose, now_ns: u64) -> Left {
+    fn send<P: Port>(&mut self, port: &mut P, decided: Decided, now_ns: u64) -> Left {
         let Some(outgoing) = self.connection.send(now_ns, decided) else { return Left::Nothing };
         let sent = match outgoing.payload {
             Payload::Kept { frame, offset, .. } => {
@@ -117,14 +123,11 @@ impl OwnTcp {
                 // The rest of a segment that was cut has bytes in front of it that are not yet acknowledged.
                 let ready = offset as usize == PAYLOAD_AT && port.is_at_rest(&frame);
                 let headed = if ready { head(port.buffer(&frame), &outgoing, &self.headers) } else { None };
-                if purpose == Purpose::Rehearse {
-                    if let Some((start, len)) = headed {
-                        port.rehearse_kept(&frame, start, len);
-                    }
-                    return Left::Nothing;
-                }
-                headed.is_some_and(|(start, len)| port.commit_kept(&frame, start, len)) || self.send_elsewhere(port, &frame, &outgoing)
+                let purpose = self.purpose;
+                headed.is_some_and(|(start, len)| port.commit_kept_for(purpose, &frame, start, len))
+                    || self.send_elsewhere(port, &frame, &outgoing)
             }
+            _ if self.purpose == Purpose::Rehearse => false,
             payload => {
                 self.copied_out += payload.len() as u64;
                 send_copied(port, &outgoing, self.connection.payload(payload), &self.headers)
@@ -137,6 +140,9 @@ impl OwnTcp {
     #[cold]
     fn send_elsewhere<P: Port>(&mut self, port: &mut P, frame: &TxFrame, outgoing: &Outgoing) -> bool {
         let Payload::Kept { offset, len, .. } = outgoing.payload else { return false };
+        if self.purpose == Purpose::Rehearse {
+            return false;
+        }
         let (from, len) = (offset as usize, len as usize);
         let (Some(room), Some(bytes)) = (self.scratch.get_mut(..len), port.buffer(frame).get(from..from + len)) else { return false };
         room.copy_from_slice(bytes);
@@ -144,14 +150,15 @@ impl OwnTcp {
         send_copied(port, outgoing, &self.scratch[..len], &self.headers)
     }
 
-    /// Goes the way of a message of `len` bytes in this frame, without sending it.
-    fn rehearse<P: Port>(&mut self, port: &mut P, frame: &TxFrame, len: usize, now_ns: u64) {
-        let Some(before) = self.connection.begin_rehearsal(now_ns, len as u32) else { return };
-        self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, len as u32);
-        if let Some(decided) = self.connection.decide(now_ns) {
-            self.send(port, decided, Purpose::Rehearse, now_ns);
+    /// From here to [`TcpSocket::end_rehearsal`] everything is as if a message of `len` bytes were sent in this frame. False if
+    /// anything else is to be sent.
+    fn begin_rehearsal(&mut self, frame: &TxFrame, len: usize, now_ns: u64) -> bool {
+        self.before = self.connection.begin_rehearsal(now_ns, len as u32);
+        self.rehearsed = frame.offset;
+        if self.before.is_some() {
+            self.purpose = Purpose::Rehearse;
         }
-        self.connection.end_rehearsal(&before);
+        self.before.is_some()
     }
 }
 
@@ -169,6 +176,9 @@ impl TcpSocket for OwnTcp {
             scratch: touched(settings.mtu),
             copied_out: 0,
             wake_ns: u64::MAX,
+            purpose: Purpose::Send,
+            rehearsed: 0,
+            before: None,
         }
     }
 
@@ -240,7 +250,7 @@ impl TcpSocket for OwnTcp {
                 (turn.exhausted, turn.more) = (true, true);
                 break;
             }
-            match self.send(port, decided, Purpose::Send, now_ns) {
+            match self.send(port, decided, now_ns) {
                 Left::Nothing => break,
                 Left::Committed => turn.committed += 1,
                 Left::Stuck => {}
@@ -248,6 +258,10 @@ impl TcpSocket for OwnTcp {
             if !self.connection.may_send() {
                 break;
             }
+        }
+        turn.committed = self.purpose.count(turn.committed);
+        if self.purpose == Purpose::Rehearse {
+            self.end_rehearsal();
         }
         self.give_back(port);
         turn.resent = self.connection.retransmissions() - resent;
@@ -300,21 +314,43 @@ impl TcpSocket for OwnTcp {
     }
 
     #[inline]
-    fn write<P: Port, R>(&mut self, port: &mut P, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R), now_ns: u64) -> Option<R> {
+    fn write<P: Port, R>(
+        &mut self,
+        port: &mut P,
+        purpose: Purpose,
+        room: usize,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+        now_ns: u64,
+    ) -> Option<R> {
         let Some(frame) = self.spare(port, room) else {
-            return self.connection.write(now_ns, room, fill);
+            return self.connection.write(now_ns, room, |room| {
+                let (written, result) = fill(room);
+                (purpose.count(written), result)
+            });
         };
         let room = port.buffer(&frame).get_mut(PAYLOAD_AT..PAYLOAD_AT + room).unwrap_or(&mut []);
         let len = room.len();
         let (written, result) = fill(room);
-        if written == 0 {
-            // Only rehearsed, or refused: on to the headers, and no further.
-            self.rehearse(port, &frame, len, now_ns);
+        let written = written.min(len);
+        if written == 0 || (purpose == Purpose::Rehearse && !self.begin_rehearsal(&frame, written, now_ns)) {
             self.spare = Some(frame);
         } else {
-            self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, written.min(len) as u32);
+            self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, written as u32);
         }
         Some(result)
+    }
+
+    #[inline]
+    fn is_rehearsing(&self) -> bool {
+        self.purpose == Purpose::Rehearse
+    }
+
+    fn end_rehearsal(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.connection.end_rehearsal(&before);
+            self.spare = Some(TxFrame { offset: self.rehearsed, capacity: self.kept_capacity });
+        }
+        self.purpose = Purpose::Send;
     }
 
     #[inline]

@@ -46,7 +46,7 @@ mod wiped;
 
 use std::ops::Range;
 
-use crate::purpose::Purpose;
+use drivers::purpose::Purpose;
 use rustls::client::UnbufferedClientConnection;
 use rustls_pki_types::ServerName;
 use zeroize::Zeroize;

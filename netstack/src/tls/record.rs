@@ -4,6 +4,7 @@
 //! type behind the plaintext, then padding. TLS 1.2 (RFC 5288, RFC 7905): sequence, type, version and
 //! plaintext length as additional data; AES-GCM carries half of its nonce in the record.
 
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -12,7 +13,7 @@ use zeroize::Zeroize;
 
 use super::error::{SealError, TlsError};
 use super::wiped::Wiped;
-use crate::purpose::Purpose;
+use drivers::purpose::Purpose;
 
 /// Bytes of a record's header: type, version, length.
 pub const RECORD_HEADER: usize = 5;
@@ -342,10 +343,10 @@ impl RecordKey {
         let needed = self.sealed_len(length);
         let start = plaintext.start.checked_sub(self.header_room()).ok_or(SealError::BufferTooSmall { needed })?;
         let record = out.get_mut(start..).and_then(|out| out.get_mut(..needed)).ok_or(SealError::BufferTooSmall { needed })?;
-        let (sequence, next) = match purpose {
-            Purpose::Send => (self.sequence, self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?),
-            Purpose::Rehearse => (REHEARSAL_SEQUENCE, self.sequence),
-        };
+        let next = self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?;
+        let sent = purpose == Purpose::Send;
+        let sequence = select_unpredictable(sent, self.sequence, REHEARSAL_SEQUENCE);
+        let next = select_unpredictable(sent, next, self.sequence);
         self.protect(sequence, content_type, length, record)?;
         self.sequence = next;
         Ok(start..start + needed)

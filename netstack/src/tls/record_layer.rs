@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::buffer::RecordBuffer;
 use super::error::{Alert, SealError, TlsError};
 use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RECORD_HEADER, RecordKey, Suite, TrafficKeys, Version};
-use crate::purpose::Purpose;
+use drivers::purpose::Purpose;
 
 /// Longest handshake message taken after the handshake; in practice a session ticket of a few hundred bytes.
 pub const MAX_LATE_HANDSHAKE_MESSAGE: usize = 16 * 1024;
@@ -542,7 +542,7 @@ impl<S: KeySchedule> RecordLayer<S> {
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         self.may_seal()?;
         let length = self.sealer.seal(APPLICATION_DATA, plaintext, out)?;
-        self.sealed();
+        self.sealed(Purpose::Send);
         Ok(length)
     }
 
@@ -552,9 +552,7 @@ impl<S: KeySchedule> RecordLayer<S> {
     pub fn seal_in_place(&mut self, purpose: Purpose, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
         self.may_seal()?;
         let record = self.sealer.seal_in_place(purpose, APPLICATION_DATA, out, plaintext)?;
-        if purpose == Purpose::Send {
-            self.sealed();
-        }
+        self.sealed(purpose);
         Ok(record)
     }
 
@@ -577,8 +575,8 @@ impl<S: KeySchedule> RecordLayer<S> {
     }
 
     #[inline]
-    fn sealed(&mut self) {
-        self.statistics.records_out += 1;
+    fn sealed(&mut self, purpose: Purpose) {
+        self.statistics.records_out += purpose.count(1);
         if self.version == Version::Tls13 && self.sealer.sequence() >= self.record_limit / 2 {
             self.due.key_update = true;
         }

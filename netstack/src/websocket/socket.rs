@@ -6,7 +6,7 @@ use super::buffer::MessageBuffer;
 use super::error::{EncodeError, WebSocketError, close_code};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_SERVER_HEADER, Opcode, frame_header_len, mask_copy, mask_in_place, write_header};
 use super::utf8::Utf8Stream;
-use crate::purpose::Purpose;
+use drivers::purpose::Purpose;
 
 /// What a message's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

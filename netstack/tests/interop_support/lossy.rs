@@ -4,6 +4,7 @@
 use std::io;
 
 use drivers::port::{Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use drivers::purpose::Purpose;
 
 /// Any port, with loss.
 pub struct Lossy<P: Port> {
@@ -74,8 +75,8 @@ impl<P: Port> Port for Lossy<P> {
     fn is_at_rest(&self, frame: &TxFrame) -> bool {
         self.inner.is_at_rest(frame)
     }
-    fn commit_kept(&mut self, frame: &TxFrame, start: usize, len: usize) -> bool {
-        self.strikes() || self.inner.commit_kept(frame, start, len)
+    fn commit_kept_for(&mut self, purpose: Purpose, frame: &TxFrame, start: usize, len: usize) -> bool {
+        (purpose == Purpose::Send && self.strikes()) || self.inner.commit_kept_for(purpose, frame, start, len)
     }
     fn has_room(&mut self, kept: bool) -> bool {
         self.inner.has_room(kept)

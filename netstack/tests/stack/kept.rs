@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 
 use drivers::memory::{Faults, MemoryConfig, MemoryPort, pair};
 use drivers::port::Port;
+use drivers::purpose::Purpose;
 use netstack::stack::{Stack, StackConfig};
 use netstack::transport::{SocketId, SocketState, Transport};
 use proptest::prelude::*;
@@ -34,9 +35,10 @@ fn world(faults: Faults, seed: u64) -> World {
 fn write(world: &mut World, socket: SocketId, message: &[u8], rehearse: bool) -> bool {
     let fill = |room: &mut [u8]| {
         room.copy_from_slice(message);
-        (if rehearse { 0 } else { message.len() }, ())
+        (message.len(), ())
     };
-    world.stack.write(socket, message.len(), fill).is_some()
+    let purpose = if rehearse { Purpose::Rehearse } else { Purpose::Send };
+    world.stack.write_for(purpose, socket, message.len(), fill).is_some()
 }
 
 #[test]

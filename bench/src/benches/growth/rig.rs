@@ -10,7 +10,7 @@ use super::market::{Market, Protocol};
 use super::parts::{Built, Cold, Ends, Layout, SkippingClock, check_books, parts, session_start};
 use crate::measure::Meter;
 use anyhow::{Context, ensure};
-use netstack::purpose::Purpose;
+use drivers::purpose::Purpose;
 use netstack::transport::SocketId;
 use runtime::engine::hot_loop::{HotLoop, VenueParts};
 use runtime::engine::network::{Channel, ChannelCounters, ChannelEvents, Network, NotSent, TimeSource};

@@ -3,7 +3,7 @@
 use super::network::{Channel, ChannelCounters, ChannelEvents, Network, NotSent};
 use crate::report::{LinkReport, TcpReport};
 use drivers::port::Port;
-use netstack::purpose::Purpose;
+use drivers::purpose::Purpose;
 use netstack::session::{CauseKind, CloseCause, Handler, Progress, Session, SessionConfig};
 use netstack::stack::Stack;
 use netstack::tls::{TlsConfig, Version};

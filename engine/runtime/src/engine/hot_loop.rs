@@ -24,10 +24,10 @@ use super::venue_slot::{Barrier, Polled, VenueSlot, notice};
 use crate::cold::journal_writer::WriterProgress;
 use crate::cold::rest_worker::ColdTask;
 use crate::latency::{Circumstances, Latency, TickRecord};
+use drivers::purpose::Purpose;
 use drivers::spsc::Consumer;
 use engine_core::event::{BookInvalid, CommandKind, Event, EventKind, EventSink, FeedState, Times};
 use engine_core::ids::{InstrumentId, VenueId};
-use netstack::purpose::Purpose;
 use netstack::transport::SocketId;
 use std::io;
 use std::sync::Arc;
@@ -177,8 +177,6 @@ pub struct HotLoop<N, S, V> {
     pub(super) venues: Vec<VenueSlot<S, V>>,
     pub(super) side: CoreSide,
     pub(super) latency: Latency,
-    /// The last tick that was answered: recorded once its kick is over.
-    pub(super) measured: Option<TickRecord>,
     pub(super) counters: LoopCounters,
     pub(super) accounting: Accounting,
     pub(super) phase: Phase,
@@ -260,7 +258,6 @@ where
         HotLoop {
             network: parts.network,
             latency: Latency::new(venues.len()),
-            measured: None,
             venues,
             side: parts.side,
             counters: LoopCounters::default(),
@@ -487,6 +484,8 @@ where
             return sent;
         }
         let last_ready_ns = clock.now_ns();
+        self.dirty = true;
+        self.kick(clock);
         if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
             let stages_ns = [
                 tick.turn_ns - tick.seen_ns,
@@ -496,7 +495,6 @@ where
                 sent.first_sealed_ns.saturating_sub(decided_ns).saturating_sub(sent.encode_ns),
                 sent.first_ready_ns.saturating_sub(sent.first_sealed_ns),
             ];
-            self.record_measured();
             let like = Circumstances {
                 seen_ns: tick.seen_ns,
                 commands: sent.commands,
@@ -510,11 +508,10 @@ where
                 order_ns: since(self.lately.ordered_ns, tick.seen_ns),
                 rehearsed_ns: since(self.lately.rehearsed_ns, tick.seen_ns),
             };
-            self.measured = Some(TickRecord { venue: tick.venue as u32, first: sent.first, stages_ns, like });
+            let whole = self.latency.record(&TickRecord { venue: tick.venue as u32, first: sent.first, stages_ns, like });
+            self.board.latency.record(whole);
         }
         self.lately.ordered_ns = last_ready_ns;
-        self.dirty = true;
-        self.kick(clock);
         sent
     }
 
@@ -557,10 +554,7 @@ where
         if put.messages > 0 {
             // Its frame is made at once: an order does not wait for the one behind it.
             let sealed_ns = clock.now_ns();
-            self.committed += match network.transmit_urgent(sealed_ns) {
-                0 => network.transmit(sealed_ns), // Its socket is not marked yet.
-                committed => committed,
-            };
+            self.committed += network.transmit_urgent(sealed_ns);
             if first {
                 (sent.first, sent.first_sealed_ns, sent.first_ready_ns) = (command.kind, sealed_ns, clock.now_ns());
             }
@@ -639,9 +633,10 @@ where
     }
 
     /// The one system call.
+    #[inline(never)]
     fn kick(&mut self, clock: &mut impl TimeSource) {
         if self.committed == 0 {
-            return self.record_measured();
+            return;
         }
         self.committed = 0;
         self.counters.kicks += 1;
@@ -650,15 +645,6 @@ where
             self.failed = Some(error);
         }
         self.latency.record_kick(clock.now_ns() - before);
-        self.record_measured();
-    }
-
-    /// Records what was measured of the last order: it does not wait for that on its way to the NIC.
-    fn record_measured(&mut self) {
-        if let Some(tick) = self.measured.take() {
-            let whole = self.latency.record(&tick);
-            self.board.latency.record(whole);
-        }
     }
 
     /// True if nothing waits and nothing has come for a moment: the next frame of a burst must not find us rehearsing.
@@ -682,11 +668,9 @@ where
         }
         if rehearsal.begin(self.side.core().desk()) {
             for _ in 0..rehearsal::ROUNDS_MAX {
-                let orders = rehearsal.orders(self.side.core().desk());
                 let mut messages = 0;
-                if !orders.is_empty() && self.side.lend_commands(orders) {
-                    let tick = Tick::new(0, now, now, true);
-                    messages = self.send_orders(Some(now), tick, Purpose::Rehearse, clock).messages;
+                for order in rehearsal.orders(self.side.core().desk()) {
+                    messages += self.rehearse_order(order, now, clock);
                 }
                 if !rehearsal.answer(messages) {
                     break;
@@ -701,6 +685,21 @@ where
         self.counters.rehearsal_ns_max = self.counters.rehearsal_ns_max.max(spent);
         // However long it takes (many venues, many instruments), most of the time is the market's.
         self.due.rehearsal_ns = self.due.rehearsal_ns.max(end + REHEARSAL_PAUSE_MIN * spent);
+    }
+
+    /// Goes the way of one command of the core's, to the port; the messages that came of it.
+    fn rehearse_order(&mut self, order: &Event, now: u64, clock: &mut impl TimeSource) -> u32 {
+        let venue = order.venue_id().index();
+        let Some(slot) = self.venues.get_mut(venue) else { return 0 };
+        if !slot.venue.begin_rehearsal(order, Times { core_ns: now, poll_delay_ns: 0 }) {
+            return 0;
+        }
+        let mut messages = 0;
+        if self.side.lend_commands(std::slice::from_ref(order)) {
+            messages = self.send_orders(Some(now), Tick::new(venue, now, now, true), Purpose::Rehearse, clock).messages;
+        }
+        self.venues[venue].venue.end_rehearsal(order);
+        messages
     }
 
     /// Polls every channel: for its timers, and for messages that were left when its turn was over.

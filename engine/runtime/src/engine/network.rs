@@ -4,7 +4,7 @@
 //! WebSocket on top of a network). The loop is generic over both, so the compiler sees through them.
 
 use crate::report::LinkReport;
-use netstack::purpose::Purpose;
+use drivers::purpose::Purpose;
 use netstack::transport::SocketId;
 use std::io;
 use venues::venue::MessageKind;

@@ -49,7 +49,6 @@ where
 
     fn end_warm_up(&mut self) {
         self.latency.reset();
-        self.measured = None;
         self.board.latency.reset();
         self.counters.pass_ns_max = 0;
         self.counters.rehearsal_ns_max = 0;

@@ -7,8 +7,8 @@ use super::core_side::CoreSide;
 use super::network::{Channel, TimeSource};
 use super::venue_slot::VenueSlot;
 use crate::cold::rest_worker::ColdTask;
+use drivers::purpose::Purpose;
 use engine_core::event::{Event, EventKind, EventSink, Times};
-use netstack::purpose::Purpose;
 use venues::outbox::ColdRequest;
 use venues::venue::{ExecuteError, Venue};
 
@@ -35,13 +35,7 @@ pub(super) fn put_on_wire<N, S: Channel<N>, V: Venue>(
     let begun_ns = clock.now_ns();
     let times = Times { core_ns: begun_ns, poll_delay_ns: 0 };
     let VenueSlot { venue, orders, channels, .. } = slot;
-    let executed = match purpose {
-        Purpose::Send => venue.execute(command, times, orders),
-        Purpose::Rehearse => {
-            venue.rehearse(command, times, orders);
-            Ok(()) // Whatever it came to, there is nobody to tell.
-        }
-    };
+    let executed = venue.execute(command, times, orders);
     let encoded_ns = clock.now_ns();
     let mut put = Put { executed, messages: 0, lost: false, encode_ns: encoded_ns - begun_ns };
     for (role, message) in orders.messages() {

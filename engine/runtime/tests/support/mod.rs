@@ -1,6 +1,7 @@
 //! A small core, and scripts in the place of network, channel, codec and clock, for tests of the hot loop.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+use drivers::purpose::Purpose;
 use drivers::spsc;
 use engine_core::book::BookConfig;
 use engine_core::config::{
@@ -13,7 +14,6 @@ use engine_core::ids::{InstrumentId, OrderId, VenueId};
 use engine_core::instrument::{AssetTable, Capabilities, Instrument, InstrumentTable};
 use engine_core::state_hash::StateHasher;
 use engine_core::strategy::{Context, NewOrder, OrderUpdate, Strategy};
-use netstack::purpose::Purpose;
 use netstack::transport::SocketId;
 use runtime::cold::journal_writer::WriterProgress;
 use runtime::cold::rest_worker::ColdTask;
@@ -326,6 +326,8 @@ pub struct ScriptedVenue {
     resyncing: bool,
     adopted: Diary,
     rehearsed: Rc<RefCell<Vec<EventKind>>>,
+    /// While it rehearses: the counters before.
+    rehearsal: Option<VenueCounters>,
     counters: VenueCounters,
 }
 
@@ -388,6 +390,10 @@ impl Venue for ScriptedVenue {
     }
     fn on_timer(&mut self, _: Times, _: &mut impl EventSink, _: &mut Outbox) {}
     fn execute(&mut self, command: &Event, _: Times, out: &mut Outbox) -> Result<(), ExecuteError> {
+        if self.rehearsal.is_some() {
+            out.send_bytes(Role::OrderEntry, format!("rehearse {}", command.order_id()).as_bytes());
+            return Ok(());
+        }
         if let Some(error) = *self.execute_error.borrow() {
             return Err(error);
         }
@@ -419,9 +425,14 @@ impl Venue for ScriptedVenue {
     fn take_notice(&mut self) -> Option<&str> {
         None
     }
-    fn rehearse(&mut self, command: &Event, _: Times, out: &mut Outbox) {
+    fn begin_rehearsal(&mut self, command: &Event, _: Times) -> bool {
+        assert!(self.rehearsal.is_none(), "one at a time");
         self.rehearsed.borrow_mut().extend(command.event_kind());
-        out.send_bytes(Role::OrderEntry, format!("rehearse {}", command.order_id()).as_bytes());
+        self.rehearsal = Some(self.counters);
+        true
+    }
+    fn end_rehearsal(&mut self, _: &Event) {
+        self.counters = self.rehearsal.take().expect("it began");
     }
 }
 
@@ -557,6 +568,7 @@ impl Stage {
                 resyncing: false,
                 adopted: Rc::clone(&diary),
                 rehearsed: Rc::clone(&end.rehearsed),
+                rehearsal: None,
                 counters: VenueCounters::default(),
             };
             let channels = vec![channel(Role::MarketData, &end.market_data), channel(Role::OrderEntry, &end.order_entry)];

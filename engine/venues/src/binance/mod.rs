@@ -255,9 +255,13 @@ impl Venue for Binance {
         }
     }
 
-    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
+    fn begin_rehearsal(&mut self, command: &Event, _: Times) -> bool {
+        self.orders.as_mut().is_some_and(|orders| orders.begin_rehearsal(command, &self.ledger, &self.counters))
+    }
+
+    fn end_rehearsal(&mut self, command: &Event) {
         if let Some(orders) = &mut self.orders {
-            orders.rehearse(command, times, &mut self.ledger, &mut self.counters, out);
+            orders.end_rehearsal(command, &mut self.ledger, &mut self.counters);
         }
     }
 

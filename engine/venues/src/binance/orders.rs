@@ -106,6 +106,15 @@ pub struct OrderEntry {
     silent: Option<(u32, u64)>,
     /// Next symbol of a cancel of everything; `usize::MAX` if none is under way.
     cancel_all_at: usize,
+    /// While a command is executed for practice: what it changes.
+    before: Option<Before>,
+}
+
+/// What executing a command changes, as it was before.
+struct Before {
+    ledger: RateLedger,
+    counters: VenueCounters,
+    next_id: u32,
 }
 
 impl OrderEntry {
@@ -143,6 +152,7 @@ impl OrderEntry {
             answered_ns: 0,
             silent: None,
             cancel_all_at: usize::MAX,
+            before: None,
         }
     }
 
@@ -629,24 +639,30 @@ impl OrderEntry {
         core::hint::black_box(self.working.get(order).copied());
     }
 
-    /// Executes for practice, and takes back what that changed: the request, what was spent, the order.
-    pub fn rehearse(&mut self, command: &Event, times: Times, ledger: &mut RateLedger, counters: &mut VenueCounters, out: &mut Outbox) {
+    /// Takes down what executing the command changes: the request, what was spent, the order. False if it is none to
+    /// rehearse with.
+    pub fn begin_rehearsal(&mut self, command: &Event, ledger: &RateLedger, counters: &VenueCounters) -> bool {
         use EventKind::{SendCancel, SendNew, SendReplace};
         let order = command.order_id();
         if !matches!(command.event_kind(), Some(SendNew | SendCancel | SendReplace)) || self.working.get(order).is_some() {
-            return;
+            return false;
         }
-        let before = (ledger.clone(), *counters, self.requests.next_id());
+        self.before = Some(Before { ledger: ledger.clone(), counters: *counters, next_id: self.requests.next_id() });
         // A cancel or an amendment is of an order that the venue has given an id.
         if command.event_kind() != Some(SendNew)
             && let Some(known) = self.working.entry(order)
         {
             known.venue_id = VENUE_ID_FOR_PRACTICE;
         }
-        let _ = self.execute(command, times, ledger, counters, out);
-        self.working.remove(order);
-        self.requests.rewind(before.2);
-        (*ledger, *counters) = (before.0, before.1);
+        true
+    }
+
+    /// Takes back what was executed since.
+    pub fn end_rehearsal(&mut self, command: &Event, ledger: &mut RateLedger, counters: &mut VenueCounters) {
+        let Some(before) = self.before.take() else { return };
+        self.working.remove(command.order_id());
+        self.requests.rewind(before.next_id);
+        (*ledger, *counters) = (before.ledger, before.counters);
     }
 
     /// The connection that orders may go to.

@@ -354,9 +354,13 @@ impl Venue for Kraken {
         }
     }
 
-    fn rehearse(&mut self, command: &Event, times: Times, out: &mut Outbox) {
+    fn begin_rehearsal(&mut self, command: &Event, times: Times) -> bool {
+        self.order_entry.as_mut().is_some_and(|entry| entry.begin_rehearsal(command, &self.counters, times.core_ns))
+    }
+
+    fn end_rehearsal(&mut self, command: &Event) {
         if let Some(entry) = &mut self.order_entry {
-            entry.rehearse(command, times.core_ns, out);
+            entry.end_rehearsal(command, &mut self.counters);
         }
     }
 

@@ -13,12 +13,13 @@ use super::executions::Reports;
 use super::limits::{Cost, RateLedger};
 use super::message::{Envelope, MinuteText, TIME_TEXT_LEN};
 use super::private::Private;
-use super::tracked::InFlight;
+use super::tracked::{InFlight, Tracked};
 use super::writer::Writer;
 use super::{Cx, S};
 use crate::json::{JsonError, Scanner};
+use crate::limits::Leaky;
 use crate::outbox::{ColdRequest, Outbox};
-use crate::venue::{ExecuteError, Role};
+use crate::venue::{ExecuteError, Role, VenueCounters};
 use engine_core::event::{Event, EventKind, EventSink, RejectReason, Side, flags};
 use engine_core::ids::{InstrumentId, OrderId};
 
@@ -157,6 +158,18 @@ pub struct OrderEntry {
     window_ns: u64,
     /// The minute of the last deadline.
     minute: MinuteText,
+    /// While a command is executed for practice: what it changes.
+    before: Option<Before>,
+}
+
+/// What executing a command changes, as it was before.
+struct Before {
+    requests: (u64, Request),
+    place: usize,
+    points: Option<Leaky>,
+    sent_ns: u64,
+    orders: Option<(u32, Tracked)>,
+    counters: VenueCounters,
 }
 
 /// A refusal in common words.
@@ -210,6 +223,7 @@ impl OrderEntry {
             requests: Requests::new(),
             window_ns: window_ms * 1_000_000,
             minute: MinuteText::default(),
+            before: None,
         }
     }
 
@@ -409,16 +423,24 @@ impl OrderEntry {
         core::hint::black_box(self.reports.orders.find(order).map(|entry| self.reports.orders[entry].clone()));
     }
 
-    /// Executes for practice, and takes back what that changed: the request, the points, the order.
-    pub fn rehearse(&mut self, command: &Event, now_ns: u64, out: &mut Outbox) {
+    /// Takes down what executing the command changes: the request, the points, the order. False if it is none to rehearse
+    /// with.
+    pub fn begin_rehearsal(&mut self, command: &Event, counters: &VenueCounters, now_ns: u64) -> bool {
         use EventKind::{SendCancel, SendNew, SendReplace};
         let (order, instrument) = (command.order_id(), command.instrument_id());
-        let Some(kind @ (SendNew | SendCancel | SendReplace)) = command.event_kind() else { return };
-        let Ok(place) = self.place(instrument) else { return };
+        let Some(kind @ (SendNew | SendCancel | SendReplace)) = command.event_kind() else { return false };
+        let Ok(place) = self.place(instrument) else { return false };
         if self.reports.orders.find(order).is_some() {
-            return;
+            return false;
         }
-        let before = (self.requests.mark(), self.ledger.pair(place), self.private.sent_ns(), self.reports.orders.mark());
+        self.before = Some(Before {
+            requests: self.requests.mark(),
+            place,
+            points: self.ledger.pair(place),
+            sent_ns: self.private.sent_ns(),
+            orders: self.reports.orders.mark(),
+            counters: *counters,
+        });
         // A cancel or an amend is of an order that is known.
         if kind != SendNew
             && let Some(entry) = self.reports.orders.find_or_insert(order)
@@ -426,11 +448,17 @@ impl OrderEntry {
             let held = &mut self.reports.orders[entry];
             (held.instrument, held.changed_ns) = (Some(instrument), now_ns);
         }
-        let _ = self.execute(command, now_ns, out);
-        self.reports.orders.take_back(order, before.3);
-        self.requests.rewind(before.0);
-        self.ledger.restore(place, before.1);
-        self.private.sent(before.2);
+        true
+    }
+
+    /// Takes back what was executed since.
+    pub fn end_rehearsal(&mut self, command: &Event, counters: &mut VenueCounters) {
+        let Some(before) = self.before.take() else { return };
+        self.reports.orders.take_back(command.order_id(), before.orders);
+        self.requests.rewind(before.requests);
+        self.ledger.restore(before.place, before.points);
+        self.private.sent(before.sent_ns);
+        *counters = before.counters;
     }
 
     /// The answer to an order request has come (or never will): a cancel that waited for it goes out.

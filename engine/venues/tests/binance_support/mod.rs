@@ -140,7 +140,11 @@ impl Rig {
             send(EventKind::SendCancel, order),
             send_replace(order, 6_825_010, 100_000, 150_000),
         ] {
-            self.venue.rehearse(&command, self.times(), &mut self.practice);
+            let times = self.times();
+            if self.venue.begin_rehearsal(&command, times) {
+                let _ = self.venue.execute(&command, times, &mut self.practice);
+                self.venue.end_rehearsal(&command);
+            }
             messages.extend(self.practice.messages().map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()));
             assert!(self.practice.requests().is_empty());
             self.practice.clear();

@@ -161,7 +161,11 @@ impl Rig {
         for command in
             [send_new(order, Side::Buy, 612_504, 1_250_000, flags::IOC), send_cancel(order), send_replace(order, 612_490, 1_250_000)]
         {
-            self.venue.rehearse(&command, self.times(), &mut self.practice);
+            let times = self.times();
+            if self.venue.begin_rehearsal(&command, times) {
+                let _ = self.venue.execute(&command, times, &mut self.practice);
+                self.venue.end_rehearsal(&command);
+            }
             messages.extend(self.practice.messages().map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()));
             assert!(self.practice.requests().is_empty());
             self.practice.clear();

@@ -11,9 +11,10 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// `count` of something that is sent; none of it in a rehearsal.
+    /// `count` of something that is sent; none of it in a rehearsal. Without a branch: rehearsals would have the processor
+    /// guess it wrong for the order.
     #[inline]
     pub fn count<N: Default>(self, count: N) -> N {
-        if self == Purpose::Send { count } else { N::default() }
+        std::hint::select_unpredictable(self == Purpose::Send, count, N::default())
     }
 }
