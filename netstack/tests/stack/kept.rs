@@ -146,6 +146,100 @@ fn a_message_cut_for_a_narrower_path_leaves_in_pieces_and_its_frame_comes_back_o
     assert_eq!(std::iter::from_fn(|| stack.port_mut().allocate()).count(), 32, "all chunks are free again");
 }
 
+/// A stack with one open connection, and the other end of its link in our hands.
+struct Twin {
+    stack: Stack<MemoryPort>,
+    far: MemoryPort,
+    socket: SocketId,
+    port: u16,
+    /// The first byte of ours that the peer has not seen.
+    next: u32,
+    now_ns: u64,
+}
+
+impl Twin {
+    fn new(urgent: bool) -> Twin {
+        let (near, mut far) = pair(&MemoryConfig { chunks: CHUNKS, ..MemoryConfig::default() }).expect("a link");
+        let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], ..stack_config() };
+        let mut stack = Stack::new(near, &config, 0).expect("a stack");
+        let socket = stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
+        pass(&mut stack, 0);
+        let syn = frames::receive(&mut far, 0).iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN");
+        let next = syn.sequence.wrapping_add(1);
+        frames::send(&mut far, &frames::tcp(syn.port, TcpControl::Syn, 1000, Some(next), &[]), 0);
+        pass(&mut stack, 0);
+        frames::receive(&mut far, 0);
+        assert_eq!(stack.state(socket), SocketState::Open);
+        if urgent {
+            stack.set_priority(socket);
+        }
+        Twin { stack, far, socket, port: syn.port, next, now_ns: 0 }
+    }
+
+    /// Writes for this purpose, and makes frames as the engine does.
+    fn write(&mut self, purpose: Purpose, len: usize, byte: u8) {
+        let fill = |room: &mut [u8]| {
+            room.fill(byte);
+            (room.len(), ())
+        };
+        self.stack.write_for(purpose, self.socket, len, fill);
+        self.stack.transmit_urgent(self.now_ns);
+    }
+
+    /// Time goes by; the peer acknowledges what came if `answers`, and says something if `speaks`. What left, byte by byte.
+    fn on(&mut self, ns: u64, answers: bool, speaks: &[u8]) -> Vec<Vec<u8>> {
+        self.now_ns += ns;
+        pass(&mut self.stack, self.now_ns);
+        let left = frames::receive(&mut self.far, self.now_ns);
+        for seen in left.iter().filter_map(|frame| frames::read_tcp(frame)) {
+            if seen.sequence == self.next {
+                self.next = self.next.wrapping_add(seen.payload.len() as u32);
+            }
+        }
+        if answers {
+            frames::send(&mut self.far, &frames::tcp(self.port, TcpControl::None, 1001, Some(self.next), speaks), self.now_ns);
+            pass(&mut self.stack, self.now_ns);
+        }
+        left
+    }
+
+    /// All that one can ask it.
+    fn told(&mut self) -> String {
+        let (port, tcp) = (self.stack.port_mut().statistics(), self.stack.tcp_statistics());
+        let next = (self.stack.next_deadline_ns(), self.stack.unacknowledged(self.socket), self.stack.state(self.socket));
+        format!("{:?} {port:?} {tcp:?} {next:?}", self.stack.statistics())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever else is going on, with a rehearsal before each step a stack sends the same bytes at the same times.
+    #[test]
+    fn a_stack_that_rehearses_is_not_to_be_told_from_one_that_does_not(
+        urgent in any::<bool>(),
+        steps in proptest::collection::vec((0..1460_usize, 1..1600_usize, 0..4_u8, 0..3_u8), 1..80),
+    ) {
+        let (mut plain, mut rehearsing) = (Twin::new(urgent), Twin::new(urgent));
+        for (at, (len, rehearsed, pause, peer)) in steps.into_iter().enumerate() {
+            let byte = at as u8;
+            for _ in 0..2 {
+                rehearsing.write(Purpose::Rehearse, rehearsed, 0xee);
+                prop_assert_eq!(rehearsing.told(), plain.told(), "step {}", at);
+            }
+            if len > 0 {
+                plain.write(Purpose::Send, len, byte);
+                rehearsing.write(Purpose::Send, len, byte);
+                rehearsing.write(Purpose::Rehearse, rehearsed, 0xee);
+            }
+            let ns = [1_000, 200_000, 30 * MILLISECOND_NS, SECOND_NS][usize::from(pause)];
+            let left = rehearsing.on(ns, peer > 0, &[byte; 3][..usize::from(peer).saturating_sub(1)]);
+            prop_assert_eq!(left, plain.on(ns, peer > 0, &[byte; 3][..usize::from(peer).saturating_sub(1)]), "step {}", at);
+            prop_assert_eq!(rehearsing.told(), plain.told(), "step {}", at);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
