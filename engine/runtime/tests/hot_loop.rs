@@ -53,6 +53,21 @@ fn an_order_is_recorded_sent_and_framed_before_the_next_message_is_read() {
 }
 
 #[test]
+fn a_pass_kicks_for_its_order_alone_and_the_rest_leaves_with_the_next() {
+    let mut stage = stage(1);
+    stage.venues[0].market_data.borrow_mut().extend([Happening::Message("pong".into()), Happening::Message("bid 1000000 1000100".into())]);
+    stage.bursts.borrow_mut().push_back(vec![0]);
+    stage.pass();
+    let diary = stage.diary();
+    assert_eq!(diary.iter().filter(|line| *line == "kick").count(), 1, "{diary:?}");
+    assert!(!diary.iter().any(|line| line.starts_with("transmit all")), "{diary:?}");
+    stage.pass();
+    assert_eq!(stage.diary(), ["transmit all 1", "kick"]);
+    stage.pass();
+    assert!(stage.diary().is_empty());
+}
+
+#[test]
 fn an_order_does_not_wait_for_the_frames_behind_it() {
     let mut stage = stage(2);
     stage.venues[0].market_data.borrow_mut().push_back(Happening::Message("bid 1000000 1000100".into()));

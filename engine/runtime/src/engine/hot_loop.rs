@@ -346,6 +346,7 @@ where
     pub fn pass(&mut self, clock: &mut impl TimeSource) -> bool {
         let now = clock.now_ns();
         self.counters.passes += 1;
+        let kicks = self.counters.kicks;
         let frames = self.network.receive(now);
         if frames > 0 {
             self.counters.frames += frames as u64;
@@ -364,7 +365,8 @@ where
             self.cut_short = false;
             self.poll_all(clock);
         }
-        if self.dirty || self.committed > 0 {
+        // An order has been kicked off by itself; the rest of its pass goes along with the next pass's.
+        if (self.dirty || self.committed > 0) && self.counters.kicks == kicks {
             self.dirty = false;
             self.committed += self.network.transmit(clock.now_ns());
             self.kick(clock);

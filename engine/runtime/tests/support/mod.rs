@@ -353,7 +353,7 @@ impl Venue for ScriptedVenue {
         self.open[link.role.index()] = false;
         sink.event(&Event::feed_status(self.id, link.role as u8, FeedState::Down, times));
     }
-    fn on_message(&mut self, _: Link, _: MessageKind, payload: &[u8], times: Times, sink: &mut impl EventSink, _: &mut Outbox) {
+    fn on_message(&mut self, _: Link, _: MessageKind, payload: &[u8], times: Times, sink: &mut impl EventSink, out: &mut Outbox) {
         self.counters.messages += 1;
         let text = String::from_utf8_lossy(payload).into_owned();
         let words: Vec<&str> = text.split(' ').collect();
@@ -361,6 +361,9 @@ impl Venue for ScriptedVenue {
         let order = OrderId::new(self.epoch, number(1) as u32);
         let instrument = InstrumentId(self.id.0.into());
         match words[0] {
+            "pong" => {
+                out.send_bytes(Role::MarketData, b"pong");
+            }
             "book" => {
                 self.resyncing = false;
                 sink.event(&self.level(Side::Buy, number(1), 10, flags::CLEAR | flags::SNAPSHOT, times));
@@ -622,6 +625,7 @@ impl Stage {
     /// Opens both channels of every venue and gives each book a best bid of 1,000,000.
     pub fn opened(self) -> Stage {
         let mut stage = self.opened_undrained();
+        stage.pass(); // What an order's pass has left to say.
         stage.drain();
         for venue in &mut stage.venues {
             venue.requests();
