@@ -56,11 +56,16 @@ const fn bound_towards(direction: i128) -> i128 {
 /// `a * b * c`; `None` if it does not fit. Two multiplications where `a * b` fits 64 bits, which it nearly always does.
 #[inline]
 pub(crate) fn product(a: i64, b: i64, c: i64) -> Option<i128> {
-    let raw = wide(a, b);
-    match i64::try_from(raw) {
-        Ok(raw) => Some(wide(raw, c)),
-        Err(_) => raw.checked_mul(i128::from(c)),
+    match a.checked_mul(b) {
+        Some(raw) => Some(wide(raw, c)),
+        None => product_wide(a, b, c),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn product_wide(a: i64, b: i64, c: i64) -> Option<i128> {
+    wide(a, b).checked_mul(i128::from(c))
 }
 
 /// Why decimal text is not a fixed-point number at the wanted scale.
@@ -602,6 +607,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_product_of_three_is_exact_or_does_not_fit(
+            factors in any::<[i64; 3]>(), less in [0u32..64, 0..64, 0..64],
+        ) {
+            let [a, b, c] = [0, 1, 2].map(|at| factors[at] >> less[at]);
+            let exact = (i128::from(a) * i128::from(b)).checked_mul(i128::from(c));
+            prop_assert_eq!(product(a, b, c), exact);
+        }
+
         #[test]
         fn amounts_are_scaled_as_by_one_wide_division(high in -2_i64..=2, low in any::<u64>(), scale in 0_u8..=Money::SCALE) {
             let amount = Money(i128::from(high) << 62 | i128::from(low));

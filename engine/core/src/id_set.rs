@@ -4,6 +4,9 @@
 //! What must be looked at regularly is kept in such sets (what has a position, what is stale): the timer walks these and
 //! not all instruments.
 
+use crate::prefetch::extent;
+use core::ops::Range;
+
 /// A set of ids below a number given at the start. Walks are in the order of the ids.
 #[derive(Clone, Debug)]
 pub struct IdSet {
@@ -19,14 +22,20 @@ impl IdSet {
         IdSet { words: vec![0; words].into_boxed_slice(), summary: vec![0; words.div_ceil(64)].into_boxed_slice() }
     }
 
-    /// Puts an id in. Ids out of range are nothing to it.
-    #[inline]
+    /// Puts an id in, whether it is in already or not: no branch tells. Ids out of range are nothing to it.
+    #[inline(always)]
     pub fn insert(&mut self, id: usize) {
         let at = id / 64;
-        if let Some(word) = self.words.get_mut(at) {
+        if let (Some(word), Some(summary)) = (self.words.get_mut(at), self.summary.get_mut(at / 64)) {
             *word |= 1 << (id % 64);
-            self.summary[at / 64] |= 1 << (at % 64);
+            *summary |= 1 << (at % 64);
         }
+    }
+
+    /// Where the bits are that stand for an id.
+    pub(crate) fn extents_of(&self, id: usize) -> [Range<usize>; 2] {
+        let at = id / 64;
+        [self.words.get(at), self.summary.get(at / 64)].map(|word| word.map_or(0..0, extent))
     }
 
     /// Takes an id out.

@@ -33,9 +33,10 @@ use crate::fixed::{Money, POW10, Price, Qty, difference, product, sum};
 use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
-use crate::prefetch::prefetch;
+use crate::prefetch::{extent, prefetch};
 use crate::state_hash::StateHasher;
 use amounts::{share, within};
+use core::ops::Range;
 use running::{Held, NO_MARK, Paid, Prices, bounded};
 
 /// Why a fill, fee or balance was not booked. Nothing changed.
@@ -128,7 +129,11 @@ impl Position {
         }
         let notional = notional_at(up, price, qty)?;
         let signed = qty.0.wrapping_mul(side.sign());
-        let after = self.qty.0.checked_add(signed).filter(|q| q.abs() <= VALUE_MAX).ok_or(PositionError::Overflow)?;
+        // Neither is beyond `VALUE_MAX`.
+        let after = self.qty.0.wrapping_add(signed);
+        if after.unsigned_abs() > VALUE_MAX as u64 {
+            return Err(PositionError::Overflow);
+        }
         if self.qty.0.signum() == -side.sign() {
             return self.closing_step(instrument, side, (price, qty), notional, Qty(after));
         }
@@ -282,6 +287,12 @@ fn prices(marks: &[Option<Price>], rates: &Rates, id: InstrumentId, instrument: 
     Prices { mark, rate: rates.rate(instrument.quote) }
 }
 
+/// The same, off the path of a fill that needs none.
+#[inline(never)]
+fn prices_now(marks: &[Option<Price>], rates: &Rates, id: InstrumentId, instrument: &Instrument) -> Prices {
+    prices(marks, rates, id, instrument)
+}
+
 /// All positions, fees, marks and accounts. Fixed size after construction.
 #[derive(Clone, Debug)]
 pub struct Positions {
@@ -385,7 +396,7 @@ impl Positions {
         // A notional is positive.
         let quote = if side == Side::Buy { Money(step.booked.notional.0.wrapping_neg()) } else { step.booked.notional };
         self.ledger.trade(instrument, base, quote)?;
-        let now = prices(&self.marks, &self.rates, id, instrument);
+        let now = || prices_now(&self.marks, &self.rates, id, instrument);
         if first {
             self.traded.instruments.insert(id.index());
         }
@@ -477,11 +488,12 @@ impl Positions {
         self.fees.get(asset.index()).map_or(Money::ZERO, |fees| fees.sum)
     }
 
-    /// Reads what risk looks at, so that it is in the caches: of each table the first `most` entries.
-    pub(crate) fn touch(&self, most: usize) {
-        use core::hint::black_box;
-        black_box(self.marks.iter().take(most).fold(0, |sum, mark| sum ^ mark.map_or(0, |price| price.0)));
-        black_box(self.ledger.balances().iter().take(most).fold(0, |sum, balance| sum ^ balance.total.0));
+    /// Gives out what risk reads for an order in an instrument.
+    pub(crate) fn touch(&self, id: InstrumentId, instrument: &Instrument, touch: &mut impl FnMut(Range<usize>)) {
+        self.marks.get(id.index()).into_iter().for_each(|mark| touch(extent(mark)));
+        for asset in [instrument.base, instrument.quote] {
+            self.ledger.touch(instrument.venue, asset, touch);
+        }
     }
 
     /// Profit and loss of everything, in the reporting currency. Walks what was ever traded: not for every event.

@@ -6,7 +6,8 @@ use crate::risk::Refusal;
 /// Number of kinds of anomalies.
 const ANOMALIES: usize = Anomaly::ALL.len();
 
-/// Counters of the core.
+/// Counters of the core. What orders count comes first.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counters {
     /// New orders sent.

@@ -6,6 +6,7 @@
 use super::counters::Counters;
 use super::due::DueQueue;
 use super::outputs::Outputs;
+use super::touch::Touched;
 use crate::book::Book;
 use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Anomaly, Event, EventKind, FeedState, HaltReason, Times};
@@ -20,13 +21,9 @@ use crate::state_hash::StateHasher;
 use crate::strategy::{BookState, Fill, OrderUpdate};
 use crate::trades::TradeStream;
 
-/// Open orders, and entries of the tables of positions, that are touched between orders.
-const TOUCHED_MAX: usize = 32;
 /// Instruments of which all that an order reads, half a kilobyte each, fits into the first cache. Asking ahead for it costs each
 /// order some nanoseconds then, and gains nothing.
 const AT_HAND_MAX: usize = 64;
-/// Outputs for which there is room at hand.
-const OUTPUTS_TOUCHED: usize = 8;
 
 /// A strategy is to be told of this.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +138,8 @@ pub struct Desk {
     pub(super) stale_books: IdSet,
     /// Orders being walked over; empty between uses.
     pub(super) walk: Vec<Slot>,
+    /// How far [`Desk::touch`] has come; no part of the state.
+    pub(super) touched: Touched,
     pub(super) config: CoreConfig,
 }
 
@@ -175,18 +174,6 @@ impl Desk {
         if let Some(next) = self.next_order_id(0) {
             self.orders.prefetch_next(next);
         }
-    }
-
-    /// Touches what risk reads and the memory that the next order will be put in, so that it is in the caches then. Nothing
-    /// changes.
-    pub(super) fn touch(&mut self) {
-        if let Some(next) = self.next_order_id(0) {
-            self.orders.touch_next(next);
-        }
-        self.orders.touch_open(TOUCHED_MAX);
-        self.gate.touch();
-        self.positions.touch(TOUCHED_MAX);
-        self.outputs.touch(OUTPUTS_TOUCHED);
     }
 
     pub(super) fn new(config: CoreConfig) -> Result<Desk, ConfigError> {
@@ -260,6 +247,7 @@ impl Desk {
             notices: Vec::with_capacity(notices_max),
             notices_max,
             walk: Vec::with_capacity(capacity),
+            touched: Touched::new(&config),
             config,
         })
     }

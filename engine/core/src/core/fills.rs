@@ -20,15 +20,15 @@ impl Core {
     /// Takes a fill of one of our orders.
     #[inline(never)]
     pub(super) fn on_fill(&mut self, event: &Event) {
-        let mut told = None;
-        self.desk.take_fill(event, &mut told);
-        if let Some(Told { strategy: id, fill, update }) = &told {
-            let strategy = &mut *self.strategies[id.index()];
-            strategy.on_fill(&mut Context::new(&mut self.desk, *id), fill);
+        let Core { desk, strategies, .. } = self;
+        // Before anything that waits in the notices.
+        desk.take_fill(event, |desk, id, fill, update| {
+            let (strategy, mut ctx) = (&mut *strategies[id.index()], Context::new(desk, id));
+            strategy.on_fill(&mut ctx, fill);
             if let Some(update) = update {
-                strategy.on_order(&mut Context::new(&mut self.desk, *id), update);
+                strategy.on_order(&mut ctx, update);
             }
-        }
+        });
         if !self.desk.notices.is_empty() {
             self.give_notices();
         }
@@ -36,19 +36,12 @@ impl Core {
     }
 }
 
-/// What a strategy is told first, before anything that waits in the notices.
-struct Told {
-    strategy: StrategyId,
-    fill: Fill,
-    /// If the order's state changed.
-    update: Option<OrderUpdate>,
-}
-
 impl Desk {
+    /// Takes a fill; has the strategy of an order that rested told of it, and what became of its order if its state changed.
     #[inline(always)]
-    fn take_fill(&mut self, event: &Event, told: &mut Option<Told>) {
+    fn take_fill(&mut self, event: &Event, tell: impl FnOnce(&mut Desk, StrategyId, &Fill, Option<&OrderUpdate>)) {
         match self.orders.find(event.order_id()) {
-            Some(slot) if self.orders.get(slot).venue == event.venue_id() => self.on_fill(slot, event, told),
+            Some(slot) if self.orders.get(slot).venue == event.venue_id() => self.on_fill(slot, event, tell),
             _ => self.on_stranger(EventKind::OrderFill, event),
         }
         // It was the fee of this, or of nothing.
@@ -56,7 +49,7 @@ impl Desk {
     }
 
     #[inline(always)]
-    fn on_fill(&mut self, slot: Slot, event: &Event, told: &mut Option<Told>) {
+    fn on_fill(&mut self, slot: Slot, event: &Event, tell: impl FnOnce(&mut Desk, StrategyId, &Fill, Option<&OrderUpdate>)) {
         let (price, qty, trade_id) = (event.order_price(), event.order_qty(), event.d);
         let order = self.orders.get(slot);
         let (id, strategy, instrument_id, side) = (order.id, order.strategy, order.instrument, order.side);
@@ -70,29 +63,35 @@ impl Desk {
         let Ok(booked) = self.positions.on_fill(Some(strategy), instrument_id, instrument, side, price, qty) else {
             return self.not_booked(slot, Anomaly::OutOfBounds, event);
         };
-        let paid = if self.pending_fee.is_some() { self.pay_fee(slot, event) } else { None };
+        let maker = event.has(flags::MAKER);
+        let mut fill = Fill { order: id, instrument: instrument_id, side, price, qty, trade_id, fee: None, maker };
+        if self.pending_fee.is_some() {
+            fill.fee = self.pay_fee(slot, event);
+        }
         if !self.orders.remember_fill(slot, trade_id) {
             self.gate.suspend(instrument_id);
         }
         count(&mut self.counters.fills);
-        let fill = Fill { order: id, instrument: instrument_id, side, price, qty, trade_id, fee: paid, maker: event.has(flags::MAKER) };
         let order = self.orders.get(slot);
-        let filled = Qty(order.filled.0.saturating_add(qty.0));
-        let rests = order.state.is_working() && order.closing.is_none() && order.pending.is_none();
+        let filled = Qty(order.filled.0.checked_add(qty.0).unwrap_or(i64::MAX));
+        let rested = order.state.is_working() && order.closing.is_none() && order.pending.is_none() && filled <= order.qty;
         let fill_of = (qty, booked.notional);
-        if rests && filled == order.qty {
-            *told = Some(Told { strategy, fill, update: Some(self.complete(slot, fill_of)) });
-        } else if rests && filled < order.qty {
-            *told = Some(Told { strategy, fill, update: self.fill_part(slot, filled, fill_of) });
+        let update = if !rested {
+            self.fill_any(slot, event, filled, fill_of, &fill);
+            None
+        } else if filled == order.qty {
+            Some(self.complete(slot, fill_of))
         } else {
-            self.notify(Notice::Fill(strategy, fill));
-            self.fill_any(slot, event, filled, fill_of);
-        }
+            self.fill_part(slot, filled, fill_of)
+        };
         let news = !event.has(flags::SNAPSHOT) && !event.has(flags::COLD);
         if news && self.gate.record_fill(event.venue_id(), self.now_ns) {
             self.halt(HaltReason::FillBurst);
         }
         self.check_losses_of(strategy);
+        if rested {
+            tell(self, strategy, &fill, update.as_ref());
+        }
     }
 
     #[cold]
@@ -136,7 +135,7 @@ impl Desk {
         self.push(Event { b: from as u64, c: to as u64, d: update.filled.0 as u64, ..output });
         self.orders.complete(slot, self.now_ns);
         let mark = self.positions.mark(place.instrument).unwrap_or_default();
-        self.gate.exposure.fill(place, before, Reserved::default(), fill, mark);
+        self.gate.exposure.fill_rest(place, before, fill, mark);
         if let Some(gate) = self.gate.venue_mut(place.venue) {
             gate.open = gate.open.saturating_sub(1);
         }
@@ -159,13 +158,15 @@ impl Desk {
         self.push(Event { b: from as u64, c: to as u64, d: filled.0 as u64, ..output });
         self.orders.fill_part(slot, filled, after);
         let mark = self.positions.mark(place.instrument).unwrap_or_default();
-        self.gate.exposure.fill(place, before, after, fill, mark);
+        let freed = Reserved { qty: before.qty - after.qty, hold: before.hold - after.hold, notional: before.notional - after.notional };
+        self.gate.exposure.fill_rest(place, freed, fill, mark);
         (from != to).then_some(update)
     }
 
     /// The same of any other order.
     #[inline(never)]
-    fn fill_any(&mut self, slot: Slot, event: &Event, filled: Qty, fill: (Qty, Money)) {
+    fn fill_any(&mut self, slot: Slot, event: &Event, filled: Qty, fill: (Qty, Money), told: &Fill) {
+        self.notify(Notice::Fill(self.orders.get(slot).strategy, *told));
         let order = self.orders.get(slot);
         let total = order.qty_worst();
         if filled > total {

@@ -14,6 +14,7 @@
 //! | `watch` | time: overdue answers, stale books, losses |
 //! | `due` | what is to be looked at when |
 //! | `outputs` | what one input causes |
+//! | `touch` | what the next order will need, asked for between orders |
 //! | `counters` | what happened |
 //!
 //! All memory is taken by [`Core::new`]; [`Core::apply`] allocates nothing, and reads no clock.
@@ -26,6 +27,7 @@ mod fills;
 mod outputs;
 mod reports;
 mod requests;
+mod touch;
 mod transitions;
 mod watch;
 
@@ -37,9 +39,10 @@ use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Anomaly, BookInvalid, Event, EventKind, Side, flags};
 use crate::fixed::Price;
 use crate::ids::{InstrumentId, StrategyId, VenueId};
-use crate::prefetch::prefetch;
+use crate::prefetch::{extent, prefetch, prefetch_extent};
 use crate::state_hash::StateHasher;
 use crate::strategy::{Context, PublicTrade, Strategy};
+use core::ops::Range;
 use desk::Notice;
 
 /// No instrument.
@@ -511,9 +514,16 @@ impl Core {
         hasher.finish()
     }
 
-    /// Touches what the next order will need, so that it is in the caches then. Nothing changes.
+    /// Asks for what the next order, cancel or replace will read and change, so that it is in the caches then: see the header of
+    /// `touch.rs`. Nothing changes but how far it has come. To be called now and then between orders.
     pub fn touch(&mut self) {
-        self.desk.touch();
+        self.touch_with(prefetch_extent);
+    }
+
+    /// As [`Core::touch`]; what to do with the memory (from the first address to before the second) is for the caller to say.
+    pub fn touch_with(&mut self, mut touch: impl FnMut(Range<usize>)) {
+        touch(extent(&self.strategies[..]));
+        self.desk.touch(&mut touch);
     }
 
     /// The desk, to look at.

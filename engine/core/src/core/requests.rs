@@ -160,7 +160,7 @@ impl Desk {
             session.next_sequence += 1;
         }
         self.gate.record(request, venue, self.now_ns);
-        self.gate.exposure.bind_more(Place { strategy, instrument, venue, side }, reserved, passed.values);
+        self.gate.exposure.bind_new(Place { strategy, instrument, venue, side }, reserved, passed.values);
         count(&mut self.counters.submitted);
         let mode = (if post_only { flags::POST_ONLY } else { 0 }) | (if ioc { flags::IOC } else { 0 });
         let about = |kind: EventKind| Event {

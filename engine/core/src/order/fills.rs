@@ -77,7 +77,7 @@ impl FillMemory {
     #[inline]
     pub(crate) fn contains(&self, order: OrderId, trade_id: u64, chain: Chain) -> bool {
         if chain.len > CHAIN_MAX {
-            return self.find(order, trade_id).is_some();
+            return self.contains_indexed(order, trade_id);
         }
         let mut at = chain.head;
         while at != NIL {
@@ -88,6 +88,11 @@ impl FillMemory {
             at = entry.next;
         }
         false
+    }
+
+    #[inline(never)]
+    fn contains_indexed(&self, order: OrderId, trade_id: u64) -> bool {
+        self.find(order, trade_id).is_some()
     }
 
     /// How many more fills can be remembered.

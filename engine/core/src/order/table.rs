@@ -26,8 +26,9 @@ use super::state::OrderState;
 use crate::event::Side;
 use crate::fixed::{Price, Qty};
 use crate::ids::{InstrumentId, OrderId, StrategyId, VenueId};
-use crate::prefetch::prefetch;
+use crate::prefetch::{extent, prefetch};
 use crate::state_hash::StateHasher;
+use core::ops::Range;
 
 /// Place of an order in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +81,8 @@ pub struct OrderTable {
     open_fills_max: usize,
     /// With less room than this in the memory of fills, closed orders are forgotten.
     fills_low: usize,
+    /// With fewer slots free than this, orders are forgotten ahead of need.
+    free_low: u32,
     unknown: List,
     /// Sum of the digests of closed orders: they need not be walked for the state hash.
     closed_digest: u64,
@@ -90,6 +93,11 @@ const _: () = assert!(core::mem::offset_of!(OrderTable, orders) == 64 && core::m
 
 /// Slots that are kept free at most.
 const READY_MAX: usize = 64;
+
+/// The same of a table of so many.
+fn ready(capacity: usize) -> u32 {
+    READY_MAX.min(capacity / 64) as u32
+}
 
 #[inline]
 fn spread(id: OrderId) -> u64 {
@@ -165,21 +173,80 @@ impl OrderTable {
             open_fills: 0,
             open_fills_max: fills.room() / 4 * 3,
             fills_low: (fills.room() / 16).max(1),
+            free_low: ready(capacity) / 8,
             fills,
             closed_digest: 0,
             unsettled: NIL,
         }
     }
 
-    /// Touches the slot and the place in the index that the next order gets, so that they are in the caches then.
-    /// `next` is its id. Nothing changes.
-    pub(crate) fn touch_next(&self, next: OrderId) {
-        use core::hint::black_box;
-        black_box(self.index[tag(next) as usize & self.mask]);
-        let slot = if self.free == NIL { self.closed.head } else { self.free };
-        if let (Some(order), Some(node)) = (self.orders.get(slot as usize), self.nodes.get(slot as usize)) {
-            black_box((order.clone(), *node));
+    /// Gives out where the next `count` orders go: places of the index (`next` is the id of the first), slots and nodes, and what
+    /// they are linked to on the list of what is in flight.
+    pub(crate) fn touch_next(&self, next: OrderId, count: u32, touch: &mut impl FnMut(Range<usize>)) {
+        for ahead in 0..count {
+            self.touch_place(OrderId(next.0.wrapping_add(u64::from(ahead))), touch);
         }
+        self.touch_node(self.in_flight.tail, touch);
+        let mut slot = if self.free == NIL { self.closed.head } else { self.free };
+        for _ in 0..count {
+            self.touch_slot(slot, touch);
+            // Free ones and closed ones are linked alike.
+            let Some(node) = self.nodes.get(slot as usize) else { return };
+            slot = node.wait.next;
+        }
+    }
+
+    fn touch_place(&self, id: OrderId, touch: &mut impl FnMut(Range<usize>)) {
+        touch(extent(&self.index[tag(id) as usize & self.mask]));
+    }
+
+    fn touch_slot(&self, slot: u32, touch: &mut impl FnMut(Range<usize>)) {
+        self.orders.get(slot as usize).into_iter().for_each(|order| touch(extent(order)));
+        self.touch_node(slot, touch);
+    }
+
+    fn touch_node(&self, slot: u32, touch: &mut impl FnMut(Range<usize>)) {
+        self.nodes.get(slot as usize).into_iter().for_each(|node| touch(extent(node)));
+    }
+
+    /// Gives out what an order in an instrument is linked to on its side's ladder.
+    pub(crate) fn touch_ladders(&self, instrument: InstrumentId, touch: &mut impl FnMut(Range<usize>)) {
+        let Some(ladders) = self.ladders.get(instrument.index()) else { return };
+        touch(extent(ladders));
+        for list in ladders.0.iter().map(|rungs| &rungs.list) {
+            self.touch_node(list.head, touch);
+            self.touch_node(list.tail, touch);
+        }
+    }
+
+    /// Gives out what an order of a strategy is linked to on the list of its open ones.
+    pub(crate) fn touch_strategy(&self, strategy: StrategyId, touch: &mut impl FnMut(Range<usize>)) {
+        let Some(own) = self.own.get(strategy.index()) else { return };
+        touch(extent(own));
+        self.touch_node(own.tail, touch);
+    }
+
+    /// Gives out open orders, with their places: those that a cancel or a replace may be about. At most so many, those that follow
+    /// `after` (`None`: from the first on), and after the last the first again. Returns the last.
+    pub(crate) fn touch_open(&self, after: Option<Slot>, most: usize, touch: &mut impl FnMut(Range<usize>)) -> Option<Slot> {
+        let mut at =
+            after.filter(|slot| self.orders.get(slot.0 as usize).is_some_and(|order| order.id != OrderId::NONE && !order.state.is_final()));
+        for _ in 0..most.min(self.open as usize) {
+            let strategy = at.map(|slot| self.get(slot).strategy);
+            let following = at.and_then(|slot| self.next_own(self.get(slot).strategy, Some(slot)));
+            at = following.or_else(|| self.first_own(strategy));
+            let slot = at?;
+            self.touch_slot(slot.0, touch);
+            self.touch_place(self.get(slot).id, touch);
+        }
+        at
+    }
+
+    /// The oldest open order of the next strategy that has one, round about.
+    fn first_own(&self, after: Option<StrategyId>) -> Option<Slot> {
+        let from = after.map_or(0, |strategy| strategy.index() + 1);
+        let lists = self.own.iter().skip(from).chain(self.own.iter().take(from));
+        lists.map(|list| list.head).find(|&head| head != NIL).map(Slot)
     }
 
     /// Asks for what the next order reads on its way into the table (what it only writes it does not wait for). `next` is its id.
@@ -189,13 +256,6 @@ impl OrderTable {
         if let (Some(place), Some(node)) = places {
             prefetch(place);
             prefetch(node);
-        }
-    }
-
-    /// Reads up to `most` open orders: those that a cancel or a replace may be about.
-    pub(crate) fn touch_open(&self, most: usize) {
-        for order in self.iter_open().take(most) {
-            core::hint::black_box((self.find(order.id), order.clone()));
         }
     }
 
@@ -455,18 +515,17 @@ impl OrderTable {
     /// costs, some reads of what no cache holds any more, is thus paid neither by an order nor, as a rule, by a report.
     #[inline]
     pub(crate) fn keep_ready(&mut self, at_leisure: bool) {
-        let ready = READY_MAX.min(self.orders.len() / 64) as u32;
-        if at_leisure || self.free_len < ready / 8 {
-            self.make_ready(at_leisure, ready);
+        if at_leisure || self.free_len < self.free_low {
+            self.make_ready(at_leisure);
         }
     }
 
     #[inline(never)]
-    fn make_ready(&mut self, at_leisure: bool, ready: u32) {
+    fn make_ready(&mut self, at_leisure: bool) {
         if at_leisure {
             self.settle_some();
         }
-        let (enough, most) = if at_leisure { (ready, READY_MAX) } else { (ready / 8, 2) };
+        let (enough, most) = if at_leisure { (ready(self.orders.len()), READY_MAX) } else { (self.free_low, 2) };
         for _ in 0..most {
             if self.free_len >= enough {
                 return;
@@ -586,11 +645,10 @@ impl OrderTable {
     /// An open order with nothing on its way is filled whole.
     #[inline(always)]
     pub(crate) fn complete(&mut self, slot: Slot, now_ns: u64) {
-        let order = &mut self.orders[slot.0 as usize];
-        order.filled = order.qty;
-        order.state = OrderState::Filled;
-        order.reserved = Reserved::default();
-        self.close(slot.0, now_ns);
+        self.leave_open(slot.0, now_ns, |order| {
+            debug_assert!(order.wait_list == WaitList::None && order.pending.is_none() && order.closing.is_none());
+            (order.filled, order.state, order.reserved) = (order.qty, OrderState::Filled, Reserved::default());
+        });
     }
 
     /// Of an open order with nothing on its way a part is filled; `reserved` is what the rest binds.
@@ -659,7 +717,7 @@ impl OrderTable {
     }
 
     /// Adds an order to the list of closed ones.
-    #[inline]
+    #[inline(always)]
     fn enter_closed(&mut self, slot: u32) {
         let links = wait_append(&mut self.nodes, &mut self.closed, slot);
         if let Some(node) = self.nodes.get_mut(slot as usize) {
@@ -714,12 +772,24 @@ impl OrderTable {
     /// The order is final now: takes it off the lists of open ones. It is counted among the closed ones at leisure.
     #[inline(never)]
     fn close(&mut self, slot: u32, now_ns: u64) {
+        let OrderTable { orders, nodes, .. } = self;
+        let (Some(order), Some(&links)) = (orders.get_mut(slot as usize), nodes.get(slot as usize)) else { return };
+        (order.pending, order.closing) = (None, None);
+        match order.wait_list {
+            WaitList::None | WaitList::Closed => {}
+            WaitList::InFlight => wait_remove(nodes, &mut self.in_flight, links.wait),
+            WaitList::Unknown => wait_remove(nodes, &mut self.unknown, links.wait),
+        }
+        self.leave_open(slot, now_ns, |_| {});
+    }
+
+    /// As [`OrderTable::close`], for an order that waits for nothing (any more), and becomes final by `change`.
+    #[inline(always)]
+    fn leave_open(&mut self, slot: u32, now_ns: u64, change: impl FnOnce(&mut Order)) {
         let OrderTable { orders, nodes, own, ladders, .. } = self;
         let (Some(order), Some(&links)) = (orders.get_mut(slot as usize), nodes.get(slot as usize)) else { return };
-        order.closed_ns = now_ns;
-        order.pending = None;
-        order.closing = None;
-        let waited = std::mem::replace(&mut order.wait_list, WaitList::Closed);
+        change(order);
+        (order.closed_ns, order.wait_list) = (now_ns, WaitList::Closed);
         // Both count it, open as it was.
         self.open_fills = self.open_fills.wrapping_sub(order.fills.len());
         self.open = self.open.wrapping_sub(1);
@@ -730,11 +800,6 @@ impl OrderTable {
             let rungs = &mut ladders.0[order.side.index()];
             ladder_remove(nodes, &mut rungs.list, links.ladder);
             rungs.look_again(nodes);
-        }
-        match waited {
-            WaitList::None | WaitList::Closed => {}
-            WaitList::InFlight => wait_remove(nodes, &mut self.in_flight, links.wait),
-            WaitList::Unknown => wait_remove(nodes, &mut self.unknown, links.wait),
         }
         self.enter_closed(slot);
     }
@@ -753,16 +818,10 @@ impl OrderTable {
     /// report of one of their fills finds no order, and is not booked twice), a few at each fill, never this one. False if
     /// there is no room all the same.
     pub(crate) fn remember_fill(&mut self, slot: Slot, trade_id: u64) -> bool {
-        const FORGOTTEN_AT_ONCE_MAX: usize = 16;
-        let at = slot.0 as usize;
-        for _ in 0..FORGOTTEN_AT_ONCE_MAX {
-            if self.fills.room() >= self.fills_low {
-                break;
-            }
-            let Some(forgotten) = self.forget_oldest(slot.0) else { break };
-            self.release(forgotten);
+        if self.fills.room() < self.fills_low {
+            self.make_room_for_fills(slot);
         }
-        let order = &mut self.orders[at];
+        let order = &mut self.orders[slot.0 as usize];
         let remembered = self.fills.insert(order.id, trade_id, &mut order.fills);
         if remembered {
             order.fill_digest = order.fill_digest.wrapping_add(spread(OrderId(trade_id ^ 0x5bd1_e995)));
@@ -774,6 +833,18 @@ impl OrderTable {
             self.open_fills = self.open_fills.wrapping_add(usize::from(remembered));
         }
         remembered
+    }
+
+    #[cold]
+    fn make_room_for_fills(&mut self, but: Slot) {
+        const FORGOTTEN_AT_ONCE_MAX: usize = 16;
+        for _ in 0..FORGOTTEN_AT_ONCE_MAX {
+            let Some(forgotten) = self.forget_oldest(but.0) else { return };
+            self.release(forgotten);
+            if self.fills.room() >= self.fills_low {
+                return;
+            }
+        }
     }
 
     /// Writes the state: open orders one by one, closed ones as the sum kept for them.

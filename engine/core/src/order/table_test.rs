@@ -185,8 +185,13 @@ proptest! {
                     }
                 }
                 (8, Some(slot)) if open.contains_key(&id) => {
+                    table.update(slot, now_ns, |o| (o.state, o.pending, o.closing) = (OrderState::Acked, None, None));
+                    let mut updated = table.clone();
+                    updated.update(slot, now_ns, |o| (o.state, o.filled, o.reserved) = (OrderState::Filled, o.qty, Reserved::default()));
                     table.complete(slot, now_ns);
+                    prop_assert_eq!(hash(&table), hash(&updated));
                     let order = table.get(slot);
+                    prop_assert_eq!(order.words(), updated.get(slot).words());
                     prop_assert_eq!((order.state, order.filled, order.reserved), (OrderState::Filled, order.qty, Reserved::default()));
                     prop_assert_eq!(order.closed_ns, now_ns);
                     open.remove(&id);

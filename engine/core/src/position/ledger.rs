@@ -8,7 +8,9 @@ use super::amounts::within;
 use crate::fixed::Money;
 use crate::ids::{AssetId, VenueId};
 use crate::instrument::Instrument;
+use crate::prefetch::extent;
 use crate::state_hash::StateHasher;
+use core::ops::Range;
 
 /// The account of one asset on one venue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -123,6 +125,11 @@ impl Ledger {
     #[inline]
     pub(crate) fn balances(&self) -> &[Balance] {
         &self.balances
+    }
+
+    /// Gives out where a balance is.
+    pub(super) fn touch(&self, venue: VenueId, asset: AssetId, touch: &mut impl FnMut(Range<usize>)) {
+        self.slot(venue, asset).into_iter().for_each(|at| touch(extent(&self.balances[at])));
     }
 
     /// Our record minus the venue's last statement; `None` while either is missing. Meaningful only when no fill is under way.

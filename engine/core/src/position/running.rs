@@ -92,22 +92,30 @@ impl Held {
         self.step(instrument, side, price, qty)
     }
 
-    /// Takes a fill. Returns by how much it counts for more.
+    /// Takes a fill. Returns by how much it counts for more. `now` is asked only where the prices of the last timer do not do.
     #[inline(always)]
-    pub fn fill(&mut self, step: &Step, side: Side, qty: Qty, now: Prices) -> i128 {
+    pub fn fill(&mut self, step: &Step, side: Side, qty: Qty, now: impl FnOnce() -> Prices) -> i128 {
+        if self.position.qty.is_zero() | (self.mark == NO_MARK) | (self.rate == Money::ZERO) {
+            self.price(now());
+        }
+        self.position.take(step, side, qty);
+        self.recount()
+    }
+
+    /// A fill is taken that these prices are for.
+    #[inline(never)]
+    fn price(&mut self, now: Prices) {
         if self.position.qty.is_zero() || self.mark == NO_MARK {
             self.mark = now.mark;
         }
         if self.rate == Money::ZERO {
             self.rate = now.rate;
         }
-        self.position.take(step, side, qty);
-        self.recount()
     }
 
     /// As [`Held::fill`], where an instrument is not one strategy's alone.
     #[inline(never)]
-    pub fn another_fill(&mut self, step: &Step, side: Side, qty: Qty, now: Prices) -> i128 {
+    pub fn another_fill(&mut self, step: &Step, side: Side, qty: Qty, now: impl FnOnce() -> Prices) -> i128 {
         self.fill(step, side, qty, now)
     }
 

@@ -13,8 +13,9 @@ use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::entry::{Order, Reserved};
 use crate::position::{Balance, Positions, checked_notional};
-use crate::prefetch::prefetch;
+use crate::prefetch::{extent, prefetch};
 use crate::state_hash::StateHasher;
+use core::ops::Range;
 
 /// Bound on one value: sums over 65,536 of them fit, and no limit reaches it.
 pub(super) const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000_000_000 + 1;
@@ -22,6 +23,27 @@ pub(super) const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000
 #[inline(always)]
 fn add_value(sum: &mut i128, more: i128) {
     *sum = sum.wrapping_add(more);
+}
+
+/// Takes what was traded, and brings the values of an instrument and of a strategy's part of it up to date. Returns what they are
+/// more.
+#[inline(always)]
+fn revalue(lane: &mut Lane, own: &mut Own, units: &[Unit], traded: i64, mark: Price) -> Gross {
+    // Copies of positions, which are known to fit.
+    lane.position = lane.position.wrapping_add(traded);
+    own.position = own.position.wrapping_add(traded);
+    let unit = &units[usize::from(lane.unit)];
+    // A part of the instrument's open quantities is not larger than these.
+    let sane = are_sane(lane.open);
+    let worst = Extremes::of(lane.position, lane.open, sane).worst();
+    let own_worst = Extremes::of(own.position, own.open, sane).worst();
+    let all = unit.value(worst, mark);
+    // Where only one strategy trades, what it has is all there is.
+    let own_gross = if own_worst == worst { all } else { unit.value(own_worst, mark) };
+    Gross {
+        all: all.wrapping_sub(std::mem::replace(&mut lane.gross, all)),
+        own: own_gross.wrapping_sub(std::mem::replace(&mut own.gross, own_gross)),
+    }
 }
 
 /// Binary places of [`Unit::value`].
@@ -90,8 +112,6 @@ struct Lane {
     quote: AssetId,
     /// Its unit: index into [`Exposure::units`].
     unit: u16,
-    /// It is in [`Exposure::active`].
-    active: bool,
 }
 
 const _: () = assert!(size_of::<Lane>() == 64, "one cache line");
@@ -111,8 +131,6 @@ struct Own {
     open: [i64; 2],
     /// The strategy's position: a copy.
     position: i64,
-    /// It is in [`Exposure::active_own`].
-    active: bool,
 }
 
 impl Own {
@@ -170,6 +188,12 @@ impl Unit {
 /// Open quantities below this, and any position, can be added without overflow.
 const OPEN_SANE: u64 = 1 << 61;
 
+/// True below it.
+#[inline]
+const fn are_sane(open: [i64; 2]) -> bool {
+    ((open[0] | open[1]) as u64) < OPEN_SANE
+}
+
 /// What a position and its open orders can become: long with all buys filled, short (as a positive number) with all sells.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extremes {
@@ -180,7 +204,13 @@ pub(super) struct Extremes {
 impl Extremes {
     #[inline]
     fn new(position: i64, open: [i64; 2]) -> Extremes {
-        let sane = ((open[0] | open[1]) as u64) < OPEN_SANE;
+        Extremes::of(position, open, are_sane(open))
+    }
+
+    /// The same; `sane`: the open quantities are below [`OPEN_SANE`].
+    #[inline(always)]
+    fn of(position: i64, open: [i64; 2], sane: bool) -> Extremes {
+        debug_assert!(are_sane(open) || !sane);
         if sane {
             // No position is beyond `VALUE_MAX`.
             return Extremes { long: position.wrapping_add(open[0]), short: open[1].wrapping_sub(position) };
@@ -213,10 +243,9 @@ impl Extremes {
 /// known.
 #[inline]
 fn value_fast(unit: u64, qty: i64, mark: Price) -> Option<i128> {
-    let raw = (qty as u64 as u128).wrapping_mul(mark.0 as u64 as u128);
-    let fits = raw >> 64 == 0 && unit != 0 && qty >= 0 && mark.0 >= 0;
+    let raw = (qty as u64).checked_mul(mark.0 as u64).filter(|_| unit != 0 && qty | mark.0 >= 0)?;
     // Below 2^108, which is below the ceiling.
-    fits.then(|| (raw.wrapping_mul(u128::from(unit)) >> UNIT_BITS) as i128)
+    Some((u128::from(raw).wrapping_mul(u128::from(unit)) >> UNIT_BITS) as i128)
 }
 
 /// As [`value_fast`], for any amounts: what does not fit is the ceiling.
@@ -319,10 +348,8 @@ pub struct Exposure {
     by_strategy: Box<[i128]>,
     /// `venue * assets + asset`.
     holds: Box<[i128]>,
-    /// Instruments with a position or something open.
+    /// Places of `own` with a position or something open. An instrument has some if one of its strategies has.
     active: IdSet,
-    /// The same of each strategy.
-    active_own: Vec<IdSet>,
 }
 
 impl Exposure {
@@ -346,7 +373,6 @@ impl Exposure {
             base: instrument.base,
             quote: instrument.quote,
             unit: unit_of(instrument),
-            active: false,
         };
         let lanes = table.iter().map(|(_, instrument)| lane(instrument)).collect();
         let flow = |max: &Option<Money>| Flow { worst: [0; 2], max: max.map_or(i128::MAX, |max| max.0) };
@@ -361,8 +387,7 @@ impl Exposure {
             by_venue: vec![0; venues].into(),
             by_strategy: vec![0; strategies].into(),
             units: units.into(),
-            active: IdSet::new(table.len()),
-            active_own: vec![IdSet::new(table.len()); strategies],
+            active: IdSet::new(strategies * table.len()),
         }
     }
 
@@ -372,18 +397,26 @@ impl Exposure {
         strategy.index().wrapping_mul(self.instruments).wrapping_add(instrument.index())
     }
 
-    /// Takes what a new order binds, or one that is being replaced binds more (a quantity not negative), and the values that
-    /// [`Exposure::outlook`] foretold.
+    /// Takes what a new order binds, and the values that [`Exposure::outlook`] foretold.
+    #[inline(always)]
+    pub(crate) fn bind_new(&mut self, place: Place, bound: Reserved, values: Gross) {
+        // The first that is open takes the same way as any other.
+        self.active.insert(self.own_index(place.strategy, place.instrument));
+        self.bind_more(place, bound, values);
+    }
+
+    /// Takes what an open order that is being replaced binds more (a quantity not negative), and the values foretold.
     #[inline(always)]
     pub(crate) fn bind_more(&mut self, place: Place, more: Reserved, values: Gross) {
         let Place { strategy, instrument: id, venue, side } = place;
         let at = self.own_index(strategy, id);
+        debug_assert!(self.active.contains(at), "what binds is looked at");
         let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
         lane.open[side.index()] += more.qty.0;
         own.open[side.index()] += more.qty.0;
         let change = values.all.wrapping_sub(std::mem::replace(&mut lane.gross, values.all));
         let own_change = values.own.wrapping_sub(std::mem::replace(&mut own.gross, values.own));
-        let (active, base, quote) = (lane.active & own.active, lane.base.index(), lane.quote.index());
+        let (base, quote) = (lane.base.index(), lane.quote.index());
         let (base_more, held) = (wide(more.qty.0, lane.base_up), lane.holds[side.index()] as usize);
         add_value(&mut self.by_venue[venue.index()], change);
         add_value(&mut self.by_strategy[strategy.index()], own_change);
@@ -397,9 +430,33 @@ impl Exposure {
         *brought_in = sum(*brought_in, brought);
         let paid_out = &mut self.flows[out].worst[OUT];
         *paid_out = sum(*paid_out, paid);
-        if !active {
-            self.activate(strategy, id);
-        }
+    }
+
+    /// Takes a fill of an order that binds what is left of it: so much of what it bound was traded. Quantity and notional of the fill,
+    /// which was booked.
+    #[inline(always)]
+    pub(crate) fn fill_rest(&mut self, place: Place, freed: Reserved, (qty, notional): (Qty, Money), mark: Price) {
+        debug_assert_eq!(freed.qty, qty);
+        let Place { strategy, instrument: id, side, .. } = place;
+        let at = self.own_index(strategy, id);
+        // What binds is looked at already.
+        debug_assert!(self.active.contains(at));
+        let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
+        lane.open[side.index()] -= qty.0;
+        own.open[side.index()] -= qty.0;
+        let (held, base, quote) = (lane.holds[side.index()] as usize, lane.base.index(), lane.quote.index());
+        let base_traded = wide(qty.0, lane.base_up);
+        let more = revalue(lane, own, &self.units, qty.0.wrapping_mul(side.sign()), mark);
+        self.add_values(place, more);
+        self.holds[held] -= freed.hold.0;
+        // What was open of the base asset was traded, and of the quote asset too unless the fill's price was another than the order's.
+        let (into, out) = (side.index(), side.opposite().index());
+        let of_base = &mut self.flows[base].worst[out];
+        *of_base = difference(*of_base, base_traded);
+        let of_quote = &mut self.flows[quote].worst;
+        of_quote[into] = difference(of_quote[into], notional.0);
+        // Neither is negative.
+        of_quote[out] = sum(of_quote[out], notional.0.wrapping_sub(freed.notional.0));
     }
 
     /// Takes a change of what an order binds.
@@ -409,7 +466,7 @@ impl Exposure {
     }
 
     /// The same by a fill that was booked: quantity and notional.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn fill(&mut self, place: Place, before: Reserved, after: Reserved, (qty, notional): (Qty, Money), mark: Price) {
         self.take(place, Change { traded: qty.0, paid: notional.0, ..Change::of(before, after) }, mark);
     }
@@ -417,28 +474,14 @@ impl Exposure {
     /// Takes what happened to an order, and brings the values that it changes up to date.
     #[inline(always)]
     fn take(&mut self, place: Place, change: Change, mark: Price) {
-        let Place { strategy, instrument: id, venue, side } = place;
+        let Place { strategy, instrument: id, side, .. } = place;
         let at = self.own_index(strategy, id);
         let (lane, own) = (&mut self.lanes[id.index()], &mut self.own[at]);
         lane.open[side.index()] += change.qty;
         own.open[side.index()] += change.qty;
-        // Copies of positions, which are known to fit.
-        let traded = change.traded.wrapping_mul(side.sign());
-        lane.position = lane.position.wrapping_add(traded);
-        own.position = own.position.wrapping_add(traded);
-        let unit = &self.units[usize::from(lane.unit)];
-        let (worst, own_worst) = (lane.extremes().worst(), own.extremes().worst());
-        let gross = unit.value(worst, mark);
-        // Where only one strategy trades, what it has is all there is.
-        let own_gross = if own_worst == worst { gross } else { unit.value(own_worst, mark) };
-        let more = gross.wrapping_sub(std::mem::replace(&mut lane.gross, gross));
-        let own_more = own_gross.wrapping_sub(std::mem::replace(&mut own.gross, own_gross));
-        add_value(&mut self.by_venue[venue.index()], more);
-        add_value(&mut self.by_strategy[strategy.index()], own_more);
-        add_value(&mut self.total, more);
-        if !(lane.active & own.active) {
-            self.activate(strategy, id);
-        }
+        let more = revalue(lane, own, &self.units, change.traded.wrapping_mul(side.sign()), mark);
+        self.add_values(place, more);
+        self.active.insert(at);
         let lane = &self.lanes[id.index()];
         let (base_asset, quote_asset) = (lane.base.index(), lane.quote.index());
         let (base, base_traded) = (wide(change.qty, lane.base_up), wide(change.traded, lane.base_up));
@@ -454,6 +497,14 @@ impl Exposure {
                 self.flows[quote_asset].bring_in(change.notional, change.paid);
             }
         }
+    }
+
+    /// So much more is what an instrument is worth, and what a strategy's part of it is.
+    #[inline(always)]
+    fn add_values(&mut self, place: Place, more: Gross) {
+        add_value(&mut self.by_venue[place.venue.index()], more.all);
+        add_value(&mut self.by_strategy[place.strategy.index()], more.own);
+        add_value(&mut self.total, more.all);
     }
 
     #[inline]
@@ -476,15 +527,6 @@ impl Exposure {
         own.gross = gross;
     }
 
-    /// A position, or something open, where there was none.
-    #[inline(never)]
-    fn activate(&mut self, strategy: StrategyId, id: InstrumentId) {
-        let own = self.own_index(strategy, id);
-        (self.lanes[id.index()].active, self.own[own].active) = (true, true);
-        self.active.insert(id.index());
-        self.active_own[strategy.index()].insert(id.index());
-    }
-
     /// Asks for what an order of a strategy in an instrument reads.
     #[inline]
     pub(super) fn prefetch(&self, strategy: StrategyId, id: InstrumentId) {
@@ -499,34 +541,20 @@ impl Exposure {
         for unit in &mut self.units {
             unit.refresh(positions);
         }
-        let mut from = 0;
+        let (mut from, mut strategy, mut begin) = (0, 0, 0);
         while let Some(at) = self.active.next(from) {
-            let id = InstrumentId(at as u16);
+            while at >= begin + self.instruments {
+                (strategy, begin) = (strategy + 1, begin + self.instruments);
+            }
+            let id = InstrumentId((at - begin) as u16);
+            let mark = positions.mark(id).unwrap_or_default();
+            // An instrument of several strategies comes several times: it is worth the same each time.
             if let Some(instrument) = instruments.get(id) {
-                self.revalue_all(id, instrument.venue, positions.mark(id).unwrap_or_default());
+                self.revalue_all(id, instrument.venue, mark);
             }
-            let lane = &mut self.lanes[at];
-            if lane.extremes().worst() == 0 {
-                lane.active = false;
+            self.revalue_own(StrategyId(strategy), id, mark);
+            if self.own[at].extremes().worst() == 0 {
                 self.active.remove(at);
-            }
-            from = at + 1;
-        }
-        for strategy in 0..self.active_own.len() {
-            self.refresh_own(StrategyId(strategy as u8), positions);
-        }
-    }
-
-    fn refresh_own(&mut self, strategy: StrategyId, positions: &Positions) {
-        let mut from = 0;
-        while let Some(at) = self.active_own[strategy.index()].next(from) {
-            let id = InstrumentId(at as u16);
-            self.revalue_own(strategy, id, positions.mark(id).unwrap_or_default());
-            let own = self.own_index(strategy, id);
-            let own = &mut self.own[own];
-            if own.extremes().worst() == 0 {
-                own.active = false;
-                self.active_own[strategy.index()].remove(at);
             }
             from = at + 1;
         }
@@ -649,22 +677,26 @@ impl Exposure {
         self.by_venue.get(venue.index()).map_or(Money::ZERO, |&v| Money(v))
     }
 
-    /// Reads the first `most` entries of each table, so that they are in the caches.
-    pub(super) fn touch(&self, most: usize) {
-        use core::hint::black_box;
-        for lane in self.lanes.iter().take(most) {
-            black_box(*lane);
-        }
-        for own in self.own.iter().take(most) {
-            black_box(*own);
-        }
-        for flow in self.flows.iter().take(most) {
-            black_box(*flow);
-        }
-        black_box(self.units.iter().take(most).fold(0, |sum, unit| sum ^ unit.value));
-        for amounts in [&self.holds, &self.by_venue, &self.by_strategy] {
-            black_box(amounts.iter().take(most).fold(0, |sum, amount| sum ^ amount));
-        }
+    /// Gives out what an order of a strategy in an instrument reads and changes.
+    pub(super) fn touch(&self, strategy: StrategyId, id: InstrumentId, touch: &mut impl FnMut(Range<usize>)) {
+        let at = self.own_index(strategy, id);
+        let (Some(lane), Some(own)) = (self.lanes.get(id.index()), self.own.get(at)) else { return };
+        touch(extent(lane));
+        touch(extent(own));
+        self.active.extents_of(at).into_iter().for_each(&mut *touch);
+        [lane.base, lane.quote].into_iter().filter_map(|asset| self.flows.get(asset.index())).for_each(|flow| touch(extent(flow)));
+        lane.holds.into_iter().filter_map(|at| self.holds.get(at as usize)).for_each(|held| touch(extent(held)));
+        self.units.get(usize::from(lane.unit)).into_iter().for_each(|unit| touch(extent(unit)));
+    }
+
+    /// The same of all orders of a venue.
+    pub(super) fn touch_venue(&self, venue: VenueId, touch: &mut impl FnMut(Range<usize>)) {
+        self.by_venue.get(venue.index()).into_iter().for_each(|value| touch(extent(value)));
+    }
+
+    /// The same of all orders of a strategy.
+    pub(super) fn touch_strategy(&self, strategy: StrategyId, touch: &mut impl FnMut(Range<usize>)) {
+        self.by_strategy.get(strategy.index()).into_iter().for_each(|value| touch(extent(value)));
     }
 
     /// Checks the sums against what they are sums of, and that everything with a value is looked at by the timer. `current`: a
@@ -679,8 +711,8 @@ impl Exposure {
         assert_eq!((gross, gross), (self.total, all(&self.by_venue)), "values of instruments, of all, of venues");
         for (at, lane) in self.lanes.iter().enumerate() {
             let (id, worst) = (InstrumentId(at as u16), lane.extremes().worst());
-            assert_eq!(lane.active, self.active.contains(at));
-            assert!(lane.active || (worst == 0 && lane.gross == 0), "what has a value is looked at");
+            let active = (at..self.own.len()).step_by(self.instruments.max(1)).any(|own| self.active.contains(own));
+            assert!(active || (worst == 0 && lane.gross == 0), "what has a value is looked at");
             let now = self.value(id, worst, positions.mark(id).unwrap_or_default());
             assert!(!current || lane.gross == now, "the timer brings values up to date");
         }
@@ -688,8 +720,8 @@ impl Exposure {
             assert_eq!(own.iter().map(|own| own.gross).sum::<i128>(), self.by_strategy[strategy]);
             for (at, own) in own.iter().enumerate() {
                 let (id, worst) = (InstrumentId(at as u16), own.extremes().worst());
-                assert_eq!(own.active, self.active_own[strategy].contains(at));
-                assert!(own.active || (worst == 0 && own.gross == 0), "what has a value is looked at");
+                let active = self.active.contains(strategy * self.instruments + at);
+                assert!(active || (worst == 0 && own.gross == 0), "what has a value is looked at");
                 let now = self.value(id, worst, positions.mark(id).unwrap_or_default());
                 assert!(!current || own.gross == now, "the timer brings values up to date");
             }
@@ -842,13 +874,31 @@ mod tests {
                     let standing = foretold.standing(strategy, id);
                     let values = foretold.outlook(&standing, strategy, VenueId(0), side, Qty(added), Price(price)).values;
                     let (hold, notional) = (after.hold - before.hold, after.notional - before.notional);
-                    foretold.bind_more(place, Reserved { qty: Qty(added), hold, notional }, values.of_instrument);
+                    let more = Reserved { qty: Qty(added), hold, notional };
+                    if before == Reserved::default() {
+                        foretold.bind_new(place, more, values.of_instrument);
+                    } else {
+                        foretold.bind_more(place, more, values.of_instrument);
+                    }
                     changed.rebind(place, before, after, Price(price));
                     prop_assert_eq!(hash(&foretold), hash(&changed));
                     prop_assert_eq!((foretold.by_venue[0], foretold.total), (values.venue, values.total));
                     prop_assert_eq!(foretold.by_strategy[strategy.index()], values.strategy);
                     prop_assert_eq!(&foretold.by_strategy, &changed.by_strategy);
                 }
+            }
+        }
+
+        #[test]
+        fn the_quick_value_is_the_exact_one(
+            unit in any::<u64>(), qty in any::<i64>(), mark in any::<i64>(), less in [0u32..64, 0..64, 0..64],
+        ) {
+            let (unit, qty, mark) = (unit >> less[0], qty >> less[1], mark >> less[2]);
+            if let Some(value) = value_fast(unit, qty, Price(mark)) {
+                prop_assert_eq!(value, value_wide(i128::from(unit), qty, Price(mark)));
+            } else {
+                let short = qty >= 0 && mark >= 0 && qty.checked_mul(mark).is_some();
+                prop_assert!(unit == 0 || !short, "nearly all values are quick");
             }
         }
 

@@ -24,11 +24,9 @@ use crate::instrument::Instrument;
 use crate::order::entry::{Order, Reserved};
 use crate::order::table::OrderTable;
 use crate::position::Positions;
-use crate::prefetch::prefetch_lines;
+use crate::prefetch::{extent, prefetch_lines};
 use crate::state_hash::StateHasher;
-
-/// Entries of each table that are touched between orders.
-const TOUCHED_MAX: usize = 64;
+use core::ops::Range;
 
 /// A new order, or what an order shall become.
 #[derive(Clone, Copy, Debug)]
@@ -668,25 +666,32 @@ impl Gate {
         difference(view.positions.ledger.total(venue, asset).0, self.exposure.held(venue, asset).0)
     }
 
-    /// Reads what the checks of the next order will need, so that it is in the caches then: of each kind the first few.
-    pub fn touch(&self) {
-        use core::hint::black_box;
-        for gate in self.instruments.iter().take(TOUCHED_MAX) {
-            black_box(gate.clone());
-        }
-        for seat in self.seats.iter().take(TOUCHED_MAX) {
-            black_box(*seat);
-        }
-        for venue in self.venues.iter().take(TOUCHED_MAX) {
-            black_box((venue.exposure_max, venue.open));
-            [&venue.order_rate, &venue.message_rate, &venue.cancel_rate].into_iter().for_each(Window::touch);
-        }
-        for strategy in self.strategies.iter().take(TOUCHED_MAX) {
-            black_box(strategy.exposure_max);
-            strategy.order_rate.touch();
-        }
-        self.order_rate.touch();
-        self.exposure.touch(TOUCHED_MAX);
+    /// Gives out what every order reads and changes.
+    pub(crate) fn touch(&self, touch: &mut impl FnMut(Range<usize>)) {
+        self.order_rate.touch(touch);
+    }
+
+    /// The same of orders of a strategy in an instrument.
+    pub(crate) fn touch_seat(&self, strategy: StrategyId, id: InstrumentId, touch: &mut impl FnMut(Range<usize>)) {
+        self.instruments.get(id.index()).into_iter().for_each(|gate| touch(extent(gate)));
+        self.seats.get(self.seat(strategy, id)).into_iter().for_each(|seat| touch(extent(seat)));
+        self.exposure.touch(strategy, id, touch);
+    }
+
+    /// The same of orders on a venue, and of cancels.
+    pub(crate) fn touch_venue(&self, id: VenueId, touch: &mut impl FnMut(Range<usize>)) {
+        let Some(venue) = self.venues.get(id.index()) else { return };
+        touch(extent(venue));
+        [&venue.order_rate, &venue.message_rate, &venue.cancel_rate].into_iter().for_each(|window| window.touch(touch));
+        self.exposure.touch_venue(id, touch);
+    }
+
+    /// The same of orders of a strategy.
+    pub(crate) fn touch_strategy(&self, id: StrategyId, touch: &mut impl FnMut(Range<usize>)) {
+        let Some(strategy) = self.strategies.get(id.index()) else { return };
+        touch(extent(strategy));
+        strategy.order_rate.touch(touch);
+        self.exposure.touch_strategy(id, touch);
     }
 
     /// Notes that the order or replace was sent.

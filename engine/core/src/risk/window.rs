@@ -5,7 +5,12 @@
 //! is read only when an event is recorded.
 
 use crate::config::RateLimit;
+use crate::prefetch::extent;
 use crate::state_hash::StateHasher;
+use core::ops::Range;
+
+/// Slots from the next one on that are touched between orders.
+const RECORDS_TOUCHED: usize = 8;
 
 /// Counts events against a [`RateLimit`].
 #[derive(Clone, Debug)]
@@ -55,9 +60,11 @@ impl Window {
         self.times_sum = 0;
     }
 
-    /// Reads what the next record will need, so that it is in the caches then.
-    pub(super) fn touch(&self) {
-        core::hint::black_box(self.leaves_ns.get(self.next));
+    /// Gives out the slots that the next records write, and the one that each of them reads: those of a line's length at least.
+    pub(super) fn touch(&self, touch: &mut impl FnMut(Range<usize>)) {
+        let (slots, rest) = (&self.leaves_ns, RECORDS_TOUCHED.saturating_sub(self.leaves_ns.len() - self.next));
+        touch(extent(&slots[self.next..slots.len().min(self.next + RECORDS_TOUCHED)]));
+        touch(extent(&slots[..rest.min(self.next)]));
     }
 
     /// Writes the state.
