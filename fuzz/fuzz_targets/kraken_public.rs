@@ -36,6 +36,10 @@ impl Sums {
         let Ok(Message::Book { symbol, snapshot, .. }) = parsed else { return line };
         self.books[symbol].take(snapshot, &mut self.scratch, None);
         let sum = self.books[symbol].checksum();
+        // The texts of levels are those of their numbers.
+        let (price, qty) = self.books[symbol].decimals();
+        self.books[symbol].set_printed(price.printed, qty.printed);
+        assert_eq!(self.books[symbol].checksum(), sum);
         match line.windows(SENTINEL.len()).position(|window| window == SENTINEL) {
             Some(at) => [&line[..at], format!("\"checksum\":{sum},").as_bytes(), &line[at + SENTINEL.len()..]].concat(),
             None => line,

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod book;
+pub mod carryless;
 pub mod config;
 pub mod core;
 pub mod event;

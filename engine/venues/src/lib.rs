@@ -18,6 +18,7 @@
 pub mod any;
 pub mod batch;
 pub mod binance;
+pub mod crc;
 pub mod decode;
 pub mod json;
 pub mod kraken;

@@ -68,64 +68,6 @@ pub(crate) const fn short_text(number: u64) -> (u64, u32) {
     ((word | ZEROS).wrapping_shr(zeros), 8 - zeros / 8)
 }
 
-/// A word that begins at the byte `at`, 1 to 8, of two.
-#[inline(always)]
-const fn spread(word: u64, at: u32) -> (u64, u64) {
-    // Shifts in halves, as one by the whole width of a word is none.
-    (word.wrapping_shl(4 * at).wrapping_shl(4 * at), word.wrapping_shr(64 - 8 * at))
-}
-
-/// Text of up to 24 bytes in three words, in registers as long as can be: one that is written in small pieces and read in
-/// large ones would have to wait for the pieces to arrive in memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ShortText {
-    words: [u64; 3],
-    len: u8,
-}
-
-impl ShortText {
-    /// Bytes that fit.
-    pub const LEN_MAX: usize = 24;
-
-    /// Two integers one behind the other. What does not fit is left out.
-    #[inline(always)]
-    pub fn of_integers(first: u64, second: u64) -> ShortText {
-        const HALF: u64 = 100_000_000;
-        let (high, low) = (second / HALF, second % HALF);
-        if first >= HALF || high >= HALF {
-            return ShortText::of_long_integers(first, second);
-        }
-        let (head, head_len) = short_text(first);
-        let ((mut tail, mut tail_len), mut end) = (short_text(if high == 0 { low } else { high }), 0);
-        if high != 0 {
-            let rest = spread(digits(low) | ZEROS, tail_len);
-            (tail, end, tail_len) = (tail | rest.0, rest.1, tail_len + 8);
-        }
-        let (tail, end) = (spread(tail, head_len), spread(end, head_len));
-        ShortText { words: [head | tail.0, tail.1 | end.0, end.1], len: (head_len + tail_len) as u8 }
-    }
-
-    /// As [`ShortText::of_integers`], of any length.
-    #[cold]
-    fn of_long_integers(first: u64, second: u64) -> ShortText {
-        let mut text = [0; 2 * INTEGER_LEN_MAX];
-        let len = write_integers(first, second, &mut text);
-        let mut words = [0; 3];
-        for (word, bytes) in words.iter_mut().zip(text.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        ShortText { words, len: len as u8 }
-    }
-
-    /// The first sixteen bytes and the eight behind them, zeros behind the text; and the length of the whole text, more than
-    /// [`ShortText::LEN_MAX`] if it did not fit.
-    #[inline(always)]
-    pub const fn bytes(&self) -> ([u8; 16], [u8; 8], u8) {
-        let [first, second, third] = self.words;
-        ((first as u128 | (second as u128) << 64).to_le_bytes(), third.to_le_bytes(), self.len)
-    }
-}
-
 /// Digits of the largest integer.
 pub const INTEGER_LEN_MAX: usize = 20;
 
@@ -353,6 +295,9 @@ pub struct Form {
 pub struct Like<'a> {
     /// Price, quantity.
     pub values: (i64, i64),
+    /// The same, digit by digit: the price, the quantity before its point and behind it. Eight values each, the last digit in the
+    /// highest byte.
+    pub digits: (u64, u64, u64),
     /// Another price follows.
     pub more: bool,
     /// What follows.
@@ -382,6 +327,12 @@ impl Form {
     #[inline(always)]
     pub const fn printed(&self) -> (u8, u8) {
         self.printed
+    }
+
+    /// Decimals of a quantity, 1 to 8.
+    #[inline(always)]
+    pub const fn qty_decimals(&self) -> u32 {
+        (self.qty_decimals & 0x7) as u32 + 1
     }
 
     /// True if levels with these places can be like it.
@@ -665,7 +616,8 @@ impl<'a> Cursor<'a> {
         }
         // The point goes: it is nought already.
         let behind = price >> 8;
-        let price = k.number(((price ^ behind) & form.before ^ behind).wrapping_shl(form.price_shift));
+        let price_digits = ((price ^ behind) & form.before ^ behind).wrapping_shl(form.price_shift);
+        let price = k.number(price_digits);
         let at = usize::from(form.price_len & 0x7) + 1;
         if price < form.price_min || (word_at(window, at)? ^ word_of(b",\"qty\":")) << 8 != 0 {
             return None;
@@ -681,12 +633,14 @@ impl<'a> Cursor<'a> {
         if (fraction.wrapping_add(form.decimals_limits) | fraction) & k.high != 0 {
             return None;
         }
-        let whole = k.number(values.wrapping_shl(64u32.wrapping_sub(bits)));
-        let qty = whole.wrapping_mul(form.unit).wrapping_add(k.number(fraction.wrapping_shl(form.decimals_shift)));
+        let whole = values.wrapping_shl(64u32.wrapping_sub(bits));
+        let fraction = fraction.wrapping_shl(form.decimals_shift);
+        let qty = k.number(whole).wrapping_mul(form.unit).wrapping_add(k.number(fraction));
         let end = point + usize::from(form.qty_decimals & 0x7) + 2;
         let more = word_at(window, end)? == word_of(b"},{\"pric") && word_at(window, end + 3)? == word_of(b"\"price\":");
         let rest = window.get(end..).and(self.rest.get(if more { end + 11 } else { end }..))?;
-        Some(Like { values: (price as i64, qty as i64), more, rest: Cursor { rest } })
+        let digits = (price_digits, whole, fraction);
+        Some(Like { values: (price as i64, qty as i64), digits, more, rest: Cursor { rest } })
     }
 
     /// Takes what [`Pair::is_before`] has seen.
@@ -755,16 +709,8 @@ mod tests {
         assert!(Places::of(9).is_none());
     }
 
-    fn text_of(first: u64, second: u64) -> (Vec<u8>, usize) {
-        let (head, tail, len) = ShortText::of_integers(first, second).bytes();
-        ([head.as_slice(), &tail].concat(), usize::from(len))
-    }
-
     #[test]
-    fn texts_that_do_not_fit_are_cut() {
-        let (text, len) = text_of(u64::MAX, u64::MAX);
-        assert_eq!((text.as_slice(), len), (b"184467440737095516151844".as_slice(), 40));
-        assert_eq!(text_of(0, 0).1, 2);
+    fn integers_of_any_length_are_written() {
         let mut whole = [b'x'; 40];
         assert_eq!(write_integers(u64::MAX, u64::MAX, &mut whole), 40);
         assert_eq!(&whole, b"1844674407370955161518446744073709551615");
@@ -841,6 +787,11 @@ mod tests {
                 prop_assert!(named.is_some() || !is_whole);
                 if let Some(named) = named.filter(|_| is_whole) {
                     prop_assert_eq!((like.values, form.printed()), (named.values, named.decimals));
+                    let (price, whole, decimals) = like.digits;
+                    let unit = POW10[form.qty_decimals() as usize] as u64;
+                    prop_assert_eq!(number(price), named.values.0 as u64);
+                    prop_assert_eq!(number(whole) * unit + number(decimals), named.values.1 as u64);
+                    prop_assert!([price, whole, decimals].iter().all(|digits| others(*digits) == 0));
                     let mut rest = pair;
                     prop_assert_eq!(rest.accept(b"},{\"price\":"), like.more);
                     prop_assert_eq!(like.rest.rest, rest.rest);
@@ -858,14 +809,9 @@ mod tests {
         ) {
             let (first, second) = (first % 10u64.pow(digits.0), second % 10u64.pow(digits.1));
             let want = format!("{first}{second}");
-            let (text, len) = text_of(first, second);
-            prop_assert_eq!(len, want.len());
-            let fits = len.min(ShortText::LEN_MAX);
-            prop_assert_eq!(&text[..fits], &want.as_bytes()[..fits]);
-            prop_assert!(text[fits..].iter().all(|&c| c == 0));
             let mut whole = [b'x'; 2 * INTEGER_LEN_MAX];
             prop_assert_eq!(write_integers(first, second, &mut whole), want.len());
-            prop_assert_eq!(&whole[..len], want.as_bytes());
+            prop_assert_eq!(&whole[..want.len()], want.as_bytes());
         }
 
         #[test]

@@ -1,9 +1,11 @@
 //! Messages in the venues' usual form are read by a quicker reader: it says what the general one says of every message
 //! that it takes, it takes those that the venues write, and no other message reads differently because of it.
 
+use engine_core::carryless::Portable;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use venues::binance::{self, message as binance_message};
+use venues::crc::Piece;
 use venues::kraken::{self, message as kraken_message};
 use venues::symbols::SymbolIndex;
 
@@ -75,9 +77,21 @@ fn binance_usual(payload: &[u8]) -> Option<String> {
     Some(format!("{message:?} {:?} {:?}", scratch.rows(), scratch.trades))
 }
 
+/// The levels whose piece of the checksum's text was known when they were read. It is the one that their numbers have.
+fn texts_known(scratch: &kraken_message::Scratch) -> usize {
+    let known = |line: &&kraken_message::Line| line.text().len > 0;
+    for line in scratch.rows.iter().filter(known) {
+        let want = Piece::of_integers(Portable, line.price.unsigned_abs(), line.qty.unsigned_abs());
+        assert_eq!(line.text(), want, "{line:?}");
+    }
+    scratch.rows.iter().filter(known).count()
+}
+
 fn kraken_text(message: &kraken::stream::Message<'_>, scratch: &kraken_message::Scratch) -> String {
     use kraken::stream::Message;
-    let rows = format!("{:?} {:?} {:?}", scratch.rows, scratch.trades, (scratch.price_decimals, scratch.qty_decimals));
+    texts_known(scratch);
+    let rows: Vec<_> = scratch.rows.iter().map(kraken_message::Line::row).collect();
+    let rows = format!("{rows:?} {:?} {:?}", scratch.trades, (scratch.price_decimals, scratch.qty_decimals));
     match message {
         Message::Book { symbol, instrument, snapshot, checksum, time_ns } => {
             format!("book {symbol} {instrument:?} {snapshot} {checksum:?} {time_ns} {rows}")
@@ -186,6 +200,21 @@ fn book_of_levels_alike() -> impl Strategy<Value = String> {
             format!(r#"{{"symbol":"{symbol}","bids":[{bids}],"asks":[{asks}],"checksum":7,"timestamp":"2026-01-01T00:00:00.231904Z"}}"#);
         format!(r#"{{"channel":"book","type":"update","data":[{data}]}}"#)
     })
+}
+
+#[test]
+fn levels_alike_come_with_their_texts() {
+    let level = |qty: &str| format!(r#"{{"price":61250.4,"qty":{qty}}}"#);
+    let bids = [level("0.60000000"), level("12.00000010"), level("0.00000000"), level("0.00000001")].join(",");
+    let text = format!(
+        r#"{{"channel":"book","type":"update","data":[{{"symbol":"BTC/USD","bids":[{bids}],"asks":[],"checksum":7,"timestamp":"2026-01-01T00:00:00.231904Z"}}]}}"#
+    );
+    let mut scratch = kraken_message::Scratch::default();
+    assert!(kraken::usual::parse(text.as_bytes(), &symbols(), &mut scratch, |_| {}).is_some());
+    assert_eq!((scratch.rows.len(), texts_known(&scratch)), (4, 3));
+    scratch = kraken_message::Scratch { carryless: None, ..kraken_message::Scratch::default() };
+    assert!(kraken::usual::parse(text.as_bytes(), &symbols(), &mut scratch, |_| {}).is_some());
+    assert_eq!((scratch.rows.len(), texts_known(&scratch)), (4, 3), "on any processor");
 }
 
 /// A mantissa as they are, and as they must not be.

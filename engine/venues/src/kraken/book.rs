@@ -11,36 +11,39 @@
 //!    down: of each level the price, then the quantity, printed with the instrument's decimals, without the
 //!    point and without leading zeros; which is to say, the two integers. CRC-32/IEEE over that text.
 //!
-//! Each level keeps its piece of that text, rendered once when the level is set: the sum of an update then costs
-//! twenty small copies and one CRC. Zeros are put before the text, for the CRC is quickest on whole blocks: one that
-//! begins with nought does not change by them. Its usual beginning, all ones, is then added to the first four bytes
-//! of the text, which comes to the same.
+//! The text is never put together. Each level keeps what remains of its piece of it modulo the CRC's polynomial, and its length (see
+//! [`crate::crc`]): from a level read in the usual form these come with its digits. The sum of an update is then twenty
+//! products.
 //!
 //! With a thousand books each message finds its own out of the caches. So a book is one block without pointers to follow:
-//! a line with the order of the levels and all that is asked at every message, then the levels and their texts, each in a
-//! slot that it keeps as long as it is held. What comes or goes changes the order, and nothing is moved. A slot that is
+//! a line with the order of the levels and all that is asked at every message, then the remainders, prices and quantities, each
+//! level in a slot that it keeps as long as it is held. A side that a message does not change is not summed up again. What comes or goes changes the order, and nothing is moved. A slot that is
 //! free again is the next to be taken, so that no more are touched than were ever in use at once. Levels beyond the slots
 //! (a deep window, or the middle of a message that adds many) are in a list elsewhere.
 
 use super::message::{Row, Scratch};
-use crate::words::{INTEGER_LEN_MAX, ShortText, write_integers};
+use crate::crc::{self, Backwards, Piece};
+use crate::words::INTEGER_LEN_MAX;
+use engine_core::carryless::{Carryless, Native, Portable};
 use engine_core::event::Side;
 use engine_core::fixed::POW10;
-use engine_core::prefetch::{prefetch, prefetch_lines};
+use engine_core::prefetch::prefetch_lines;
 
 /// Levels a side that the checksum covers.
 pub const CHECKSUM_LEVELS: usize = 10;
 /// Levels a side beyond the window that one message may add before the window is cut.
 const SLACK: usize = 256;
 /// Levels a side that have slots: four bits say which.
-const SLOTS: usize = 16;
-/// Blocks that the CRC takes at once.
-const BLOCK_LEN: usize = 128;
-/// Where the text of a sum surely ends.
-const TEXT_END: usize = 1_024;
+const SLOTS: usize = 14;
+/// Slots that there is room for: the remainders of a side are one line.
+const ROOM: usize = 16;
+/// Behind the remainders of the levels: that of the whole side, and the length of its text.
+const SIDE: usize = SLOTS;
+const SIDE_LEN: usize = SLOTS + 1;
+/// The length of a side's text that has changed since it was summed up.
+const STALE: u32 = u32::MAX;
 
-const _: () =
-    assert!(CHECKSUM_LEVELS < SLOTS && BLOCK_LEN + 2 * CHECKSUM_LEVELS * 2 * INTEGER_LEN_MAX < TEXT_END && TEXT_END.is_power_of_two());
+const _: () = assert!(CHECKSUM_LEVELS < SLOTS && SIDE_LEN < ROOM && 2 * CHECKSUM_LEVELS * 2 * INTEGER_LEN_MAX <= crc::LEN_MAX);
 
 /// A price level.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,41 +104,6 @@ impl Trail {
     const START: Trail = Trail { side: 0, rank: i64::MIN, at: 0 };
 }
 
-/// Where the text of a sum is put together.
-#[derive(Clone, Debug)]
-pub struct Sum {
-    /// Zeros, and from [`BLOCK_LEN`] on the text of the last sum.
-    text: [u8; TEXT_END + ShortText::LEN_MAX],
-    /// At its beginning: which instructions the processor has is asked once.
-    crc: crc32fast::Hasher,
-}
-
-impl Default for Sum {
-    fn default() -> Sum {
-        Sum { text: [0; TEXT_END + ShortText::LEN_MAX], crc: crc32fast::Hasher::new_with_initial(u32::MAX) }
-    }
-}
-
-impl Sum {
-    /// Room for a piece of text.
-    #[inline(always)]
-    fn room(&mut self, at: usize) -> Option<&mut [u8; ShortText::LEN_MAX]> {
-        self.text.get_mut(at..)?.first_chunk_mut()
-    }
-
-    /// Of the text up to `end`.
-    #[inline(always)]
-    fn of_text(&mut self, end: usize) -> u32 {
-        let Some(text) = self.text.get_mut(BLOCK_LEN..end) else { return 0 };
-        let Some(first) = text.first_chunk_mut() else { return crc32fast::hash(text) };
-        *first = (!u32::from_le_bytes(*first)).to_le_bytes();
-        let len = text.len().next_multiple_of(BLOCK_LEN);
-        let mut crc = self.crc.clone();
-        crc.update(&self.text[end - len..end]);
-        crc.finalize()
-    }
-}
-
 /// Decimal places: of the values held, and of the text that the venue sums up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decimals {
@@ -149,6 +117,12 @@ impl Decimals {
     /// Both alike, as they are unless the venue has changed its mind in mid-session.
     pub const fn same(scale: u8) -> Decimals {
         Decimals { scale, printed: scale }
+    }
+
+    /// True if both are alike.
+    #[inline(always)]
+    const fn are_same(self) -> bool {
+        self.scale == self.printed
     }
 
     #[inline]
@@ -179,7 +153,7 @@ pub struct Book {
     /// By side, as all that follows.
     order: [Order; 2],
     /// Lengths of the levels' texts, by slot.
-    text_lens: [[u8; SLOTS]; 2],
+    text_lens: [[u8; ROOM]; 2],
     /// Levels with slots: the best ones.
     counts: [u8; 2],
     depth: u16,
@@ -188,11 +162,10 @@ pub struct Book {
     /// The connection whose updates the book follows; `None` while it is invalid. The codec's, kept where it is at hand.
     pub live_on: Option<u32>,
     // 64 bytes.
-    /// The first sixteen bytes of the levels' texts, by slot.
-    heads: [[[u8; 16]; SLOTS]; 2],
-    levels: [[Level; SLOTS]; 2],
-    /// What is behind the heads. Of texts that are longer yet there is nothing: see [`Book::long_text`].
-    tails: [[[u8; 8]; SLOTS]; 2],
+    /// What remains of the levels' texts, by slot: see [`Piece`]. Behind them, of the whole side's.
+    remainders: [[u32; ROOM]; 2],
+    prices: [[i64; ROOM]; 2],
+    qtys: [[i64; ROOM]; 2],
     /// Levels without slots, the worst first. Empty unless all slots of the side are in use.
     below: [Vec<Level>; 2],
 }
@@ -204,15 +177,15 @@ impl Book {
         let below = || Vec::with_capacity(usize::from(depth) + SLACK - SLOTS);
         Book {
             order: [Order::START; 2],
-            text_lens: [[0; SLOTS]; 2],
+            text_lens: [[0; ROOM]; 2],
             counts: [0; 2],
             depth,
             price,
             qty,
             live_on: None,
-            heads: [[[0; 16]; SLOTS]; 2],
-            levels: [[Level::default(); SLOTS]; 2],
-            tails: [[[0; 8]; SLOTS]; 2],
+            remainders: [[0; ROOM]; 2],
+            prices: [[0; ROOM]; 2],
+            qtys: [[0; ROOM]; 2],
             below: [below(), below()],
         }
     }
@@ -225,24 +198,33 @@ impl Book {
     /// A message of this book is being read: asks for the memory that it will need. Changes nothing.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch(self);
-        for side in 0..2 {
-            // Twelve slots each: more are hardly ever in use.
-            prefetch_lines(&self.heads[side], 3);
-            prefetch_lines(&self.levels[side], 3);
-        }
+        prefetch_lines(self, size_of::<Book>() / 64 - 1);
     }
 
     /// The venue prints with other decimals from here on. Levels held are rendered anew.
     pub fn set_printed(&mut self, price: u8, qty: u8) {
         self.price.printed = price.min(self.price.scale);
         self.qty.printed = qty.min(self.qty.scale);
+        match Native::detect() {
+            Some(c) => self.render_anew(c),
+            None => self.render_anew(Portable),
+        }
+    }
+
+    fn render_anew<C: Carryless>(&mut self, c: C) {
         for side in 0..2 {
             for at in 0..self.count(side) {
                 let slot = self.order[side].slot(at);
-                self.put(side, slot, self.levels[side][slot]);
+                let level = self.level(side, slot);
+                self.put(side, slot, level, self.text_of(c, level));
             }
         }
+    }
+
+    /// The text of a side is another one.
+    #[inline(always)]
+    const fn changed(&mut self, side: usize) {
+        self.remainders[side][SIDE_LEN] = STALE;
     }
 
     #[inline(always)]
@@ -253,6 +235,8 @@ impl Book {
     /// Empties both sides.
     pub fn clear(&mut self) {
         self.counts = [0; 2];
+        self.changed(0);
+        self.changed(1);
         self.below.iter_mut().for_each(Vec::clear);
     }
 
@@ -260,19 +244,41 @@ impl Book {
     /// Deletes of levels that left the window are appended to the rows, which then say all that changed.
     #[inline]
     pub fn take(&mut self, snapshot: bool, scratch: &mut Scratch, checksum: Option<u32>) -> Proof {
+        match scratch.carryless {
+            Some(c) => c.run(
+                #[inline(always)]
+                || self.take_with(c, snapshot, scratch, checksum),
+            ),
+            None => self.take_with(Portable, snapshot, scratch, checksum),
+        }
+    }
+
+    #[inline(always)]
+    fn take_with<C: Carryless>(&mut self, c: C, snapshot: bool, scratch: &mut Scratch, checksum: Option<u32>) -> Proof {
         if snapshot {
             self.clear();
         }
+        let texts_hold = self.price.are_same() && self.qty.are_same();
         let mut trail = Trail::START;
-        for at in 0..scratch.rows.len() {
-            let Row { side, price, qty } = scratch.rows[at];
-            if let Some(price) = self.set_behind(Row { side, price, qty }, &mut trail) {
-                scratch.rows.push(Row { side, price, qty: 0 });
+        let (count, mut done) = (scratch.rows.len(), 0);
+        loop {
+            let mut dropped = None;
+            for line in scratch.rows.get(done..count).unwrap_or_default() {
+                done += 1;
+                let text = if texts_hold { line.text() } else { Piece::EMPTY };
+                if let Some(price) = self.set_behind(c, line.row(), text, &mut trail) {
+                    dropped = Some(Row { side: line.side, price, qty: 0 });
+                    break;
+                }
+            }
+            match dropped {
+                Some(row) => scratch.rows.push(row.into()),
+                None => break,
             }
         }
-        self.truncate(|side, price| scratch.rows.push(Row { side, price, qty: 0 }));
+        self.truncate(|side, price| scratch.rows.push(Row { side, price, qty: 0 }.into()));
         match checksum {
-            Some(want) if self.sum(&mut scratch.sum) != want => self.try_decimals_of(scratch, want),
+            Some(want) if self.sum(c) != want => self.try_decimals_of(scratch, want),
             _ => Proof::Holds,
         }
     }
@@ -284,7 +290,7 @@ impl Book {
         let seen = (scratch.price_decimals, scratch.qty_decimals);
         for (price, qty) in [seen, (seen.0, before.1), (before.0, seen.1)] {
             self.set_printed(price, qty);
-            if (self.price.printed, self.qty.printed) != before && self.sum(&mut scratch.sum) == want {
+            if (self.price.printed, self.qty.printed) != before && self.checksum() == want {
                 return Proof::HoldsAtOtherDecimals;
             }
         }
@@ -296,12 +302,15 @@ impl Book {
     #[inline]
     pub fn set(&mut self, row: Row) -> Option<i64> {
         let mut trail = Trail::START;
-        self.set_behind(row, &mut trail)
+        match Native::detect() {
+            Some(c) => self.set_behind(c, row, Piece::EMPTY, &mut trail),
+            None => self.set_behind(Portable, row, Piece::EMPTY, &mut trail),
+        }
     }
 
     /// As [`Book::set`], of a message's next row.
     #[inline(always)]
-    fn set_behind(&mut self, row: Row, trail: &mut Trail) -> Option<i64> {
+    fn set_behind<C: Carryless>(&mut self, c: C, row: Row, text: Piece, trail: &mut Trail) -> Option<i64> {
         let side = row.side.index();
         let level = Level { price: row.price, qty: row.qty };
         let count = self.count(side);
@@ -311,7 +320,7 @@ impl Book {
         let (mut at, mut held) = (if side == trail.side && rank < trail.rank { trail.at } else { 0 }, false);
         let mut order = Order(self.order[side].0.wrapping_shr((at as u32) << 2));
         while at < count {
-            let price = self.levels[side][order.slot(0)].price;
+            let price = self.prices[side][order.slot(0)];
             if (price ^ turn) <= rank {
                 held = price == row.price;
                 break;
@@ -321,12 +330,13 @@ impl Book {
         }
         *trail = Trail { side, rank, at };
         if count == SLOTS {
-            return self.set_in_full(row, at, held);
+            return self.set_in_full(c, row, at, held);
         }
         if row.qty == 0 {
             if held {
                 self.order[side].send_back(at, count - 1);
                 self.counts[side] = (count - 1) as u8;
+                self.changed(side);
             }
             return None;
         }
@@ -336,16 +346,19 @@ impl Book {
             }
             self.counts[side] = (count + 1) as u8;
         }
-        self.put(side, self.order[side].slot(at), level);
+        let text = if text.len == 0 { self.text_of(c, level) } else { text };
+        self.put(side, self.order[side].slot(at), level, text);
         None
     }
 
     /// As [`Book::set`], with all slots of the side in use; the level's place among them is `at`.
     #[cold]
     #[inline(never)]
-    fn set_in_full(&mut self, row: Row, at: usize, held: bool) -> Option<i64> {
+    fn set_in_full<C: Carryless>(&mut self, c: C, row: Row, at: usize, held: bool) -> Option<i64> {
         let side = row.side.index();
         let level = Level { price: row.price, qty: row.qty };
+        let last = SLOTS - 1;
+        let pushed = self.level(side, self.order[side].slot(last));
         let below = &mut self.below[side];
         let turn = turn(row.side);
         if at == SLOTS {
@@ -366,25 +379,26 @@ impl Book {
             }
             return None;
         }
-        let last = SLOTS - 1;
         if held && row.qty > 0 {
-            self.put(side, self.order[side].slot(at), level);
+            self.put(side, self.order[side].slot(at), level, self.text_of(c, level));
             return None;
         }
         if row.qty > 0 {
-            let pushed = self.levels[side][self.order[side].slot(last)];
             let worst = if below.len() == below.capacity() { Some(below.remove(0).price) } else { None };
             below.push(pushed);
             self.order[side].bring_forward(last, at);
-            self.put(side, self.order[side].slot(at), level);
+            self.put(side, self.order[side].slot(at), level, self.text_of(c, level));
             return worst;
         }
         if held {
             let next = below.pop();
             self.order[side].send_back(at, last);
             match next {
-                Some(next) => self.put(side, self.order[side].slot(last), next),
-                None => self.counts[side] -= 1,
+                Some(next) => self.put(side, self.order[side].slot(last), next, self.text_of(c, next)),
+                None => {
+                    self.counts[side] -= 1;
+                    self.changed(side);
+                }
             }
         }
         None
@@ -392,15 +406,26 @@ impl Book {
 
     /// Puts a level into a slot.
     #[inline(always)]
-    fn put(&mut self, side: usize, slot: usize, level: Level) {
-        let text = ShortText::of_integers(self.price.integer(level.price), self.qty.integer(level.qty));
-        let (head, tail, len) = text.bytes();
-        self.levels[side][slot] = level;
-        self.heads[side][slot] = head;
-        self.text_lens[side][slot] = len;
-        if usize::from(len) > head.len() {
-            self.tails[side][slot] = tail;
-        }
+    fn put(&mut self, side: usize, slot: usize, level: Level, text: Piece) {
+        self.changed(side);
+        self.prices[side][slot] = level.price;
+        self.qtys[side][slot] = level.qty;
+        self.remainders[side][slot] = text.remainder;
+        self.text_lens[side][slot] = text.len;
+    }
+
+    /// The text of a level as the venue prints it.
+    #[inline(always)]
+    fn text_of<C: Carryless>(&self, c: C, level: Level) -> Piece {
+        let (price, qty) = (self.price.integer(level.price), self.qty.integer(level.qty));
+        c.run(
+            #[inline(always)]
+            || Piece::of_integers(c, price, qty),
+        )
+    }
+
+    fn level(&self, side: usize, slot: usize) -> Level {
+        Level { price: self.prices[side][slot], qty: self.qtys[side][slot] }
     }
 
     /// Cuts both sides to the window. `dropped` is told of each level that left it.
@@ -412,9 +437,10 @@ impl Book {
             let count = self.count(at);
             if count > depth {
                 for place in depth..count {
-                    dropped(side, self.levels[at][self.order[at].slot(place)].price);
+                    dropped(side, self.prices[at][self.order[at].slot(place)]);
                 }
                 self.counts[at] = depth as u8;
+                self.changed(at);
             }
             if count == SLOTS {
                 self.truncate_below(side, &mut dropped);
@@ -433,51 +459,52 @@ impl Book {
 
     /// The venue's checksum of what is held.
     pub fn checksum(&self) -> u32 {
-        self.sum(&mut Sum::default())
+        match Native::detect() {
+            Some(c) => sum_of_sides(c, self.sum_of_side(c, 0), self.sum_of_side(c, 1)),
+            None => sum_of_sides(Portable, self.sum_of_side(Portable, 0), self.sum_of_side(Portable, 1)),
+        }
     }
 
-    #[inline]
-    fn sum(&self, sum: &mut Sum) -> u32 {
-        let mut end = BLOCK_LEN;
-        for side in [Side::Sell.index(), Side::Buy.index()] {
-            let (text_lens, heads) = (&self.text_lens[side], &self.heads[side]);
-            let mut order = self.order[side];
-            for _ in 0..self.counts[side].min(CHECKSUM_LEVELS as u8) {
-                let slot = order.slot(0);
-                order.0 >>= 4;
-                let len = usize::from(text_lens[slot]);
-                // What is written too much is overwritten by the next piece.
-                let Some(room) = sum.room(end) else { break };
-                let Some(head) = room.first_chunk_mut() else { break };
-                *head = heads[slot];
-                if len > head.len() {
-                    let Some(tail) = room.last_chunk_mut() else { break };
-                    *tail = self.tails[side][slot];
-                    if len > ShortText::LEN_MAX {
-                        self.long_text(self.levels[side][slot], &mut sum.text[end..]);
-                    }
-                }
-                // It is never that much: said so that nothing is left of checks.
-                end = (end + len) % TEXT_END;
+    /// The sum of both sides, of which those that have changed are summed up anew.
+    #[inline(always)]
+    fn sum<C: Carryless>(&mut self, c: C) -> u32 {
+        for side in 0..2 {
+            if self.remainders[side][SIDE_LEN] == STALE {
+                let (remainder, len) = self.sum_of_side(c, side);
+                self.remainders[side][SIDE] = remainder;
+                self.remainders[side][SIDE_LEN] = len as u32;
             }
         }
-        sum.of_text(end)
+        let [bids, asks] = self.remainders.map(|of| (of[SIDE], of[SIDE_LEN] as usize));
+        sum_of_sides(c, bids, asks)
     }
 
-    /// Writes a level's text of any length.
-    #[cold]
-    #[inline(never)]
-    fn long_text(&self, level: Level, out: &mut [u8]) {
-        if let Some(out) = out.first_chunk_mut() {
-            write_integers(self.price.integer(level.price), self.qty.integer(level.qty), out);
+    /// What remains of a side's text, and its length.
+    #[inline(always)]
+    fn sum_of_side<C: Carryless>(&self, c: C, side: usize) -> (u32, usize) {
+        let (remainders, text_lens) = (&self.remainders[side], &self.text_lens[side]);
+        let mut sum = Backwards::new(c);
+        let mut put = |slot: usize| sum.put(remainders[slot], usize::from(text_lens[slot]));
+        let order = self.order[side];
+        let count = self.count(side);
+        if count >= CHECKSUM_LEVELS {
+            // Nearly always: no loop is left of it.
+            for at in (0..CHECKSUM_LEVELS).rev() {
+                put(order.slot(at));
+            }
+        } else {
+            for at in (0..count).rev() {
+                put(order.slot(at));
+            }
         }
+        sum.piece()
     }
 
     /// Levels of a side as price and quantity, best first.
     pub fn levels(&self, side: Side) -> impl Iterator<Item = (i64, i64)> {
         let side = side.index();
-        let (levels, order) = (&self.levels[side], self.order[side]);
-        let top = (0..self.count(side)).map(move |at| levels[order.slot(at)]);
+        let order = self.order[side];
+        let top = (0..self.count(side)).map(move |at| self.level(side, order.slot(at)));
         top.chain(self.below[side].iter().rev().copied()).map(|level| (level.price, level.qty))
     }
 
@@ -485,6 +512,15 @@ impl Book {
     pub fn is_empty(&self) -> bool {
         self.counts == [0; 2]
     }
+}
+
+/// The checksum, by what remains of each side's text, and its length: the asks come first.
+#[inline(always)]
+fn sum_of_sides<C: Carryless>(c: C, bids: (u32, usize), asks: (u32, usize)) -> u32 {
+    let mut sum = Backwards::new(c);
+    sum.put(bids.0, bids.1);
+    sum.put(asks.0, asks.1);
+    sum.finish()
 }
 
 /// What turns the bits of a side's prices so that of two the greater is the better.
@@ -499,6 +535,7 @@ const fn turn(side: Side) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kraken::message::Line;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -613,8 +650,8 @@ mod tests {
 
     #[test]
     fn what_a_message_needs_of_a_book_is_in_few_lines() {
-        assert_eq!((align_of::<Book>(), core::mem::offset_of!(Book, heads)), (64, 64));
-        assert!(size_of::<Book>() <= 22 * 64, "{}", size_of::<Book>());
+        assert_eq!((align_of::<Book>(), core::mem::offset_of!(Book, remainders)), (64, 64));
+        assert!(size_of::<Book>() <= 12 * 64, "{}", size_of::<Book>());
         let mut book = vector_a();
         for at in 0..1_000 {
             // Levels come in front and leave at the end.
@@ -628,11 +665,11 @@ mod tests {
     /// Every change of the order keeps it one of all slots.
     #[test]
     fn an_order_is_what_a_list_would_be() {
-        for free in 0..SLOTS {
+        for free in 0..ROOM {
             for at in 0..=free {
-                let mut list: Vec<usize> = (0..SLOTS).map(|at| at * 7 % SLOTS).collect();
+                let mut list: Vec<usize> = (0..ROOM).map(|at| at * 7 % ROOM).collect();
                 let mut order = Order(list.iter().rev().fold(0, |bits, &slot| bits << 4 | slot as u64));
-                let slots = |order: Order| (0..SLOTS).map(|at| order.slot(at)).collect::<Vec<_>>();
+                let slots = |order: Order| (0..ROOM).map(|at| order.slot(at)).collect::<Vec<_>>();
                 assert_eq!(slots(order), list);
                 order.bring_forward(free, at);
                 let moved = list.remove(free);
@@ -694,6 +731,12 @@ mod tests {
         }
     }
 
+    /// A row with its text, as nearly all of them are read, or without.
+    fn line(row: Row) -> Line {
+        let text = if row.price % 3 == 0 { Piece::EMPTY } else { Piece::of_integers(Portable, row.price as u64, row.qty as u64) };
+        Line::new(row, text)
+    }
+
     /// Rows of prices that are close together or all over, so that levels come, go and change.
     fn rows() -> impl Strategy<Value = Vec<Row>> {
         let price = prop_oneof![6 => 1i64..40, 2 => (1i64..40).prop_map(|price| price * 1_000_000_007), 1 => value()];
@@ -741,12 +784,13 @@ mod tests {
         /// and now and then other decimals.
         #[test]
         fn the_window_equals_a_naive_model(
-            depth in prop_oneof![4 => Just(10usize), 1 => 1usize..40],
+            depth in prop_oneof![4 => Just(10usize), 1 => 1usize..40], portable: bool,
             messages in proptest::collection::vec((rows(), 0u8..16, (0u8..=8, 0u8..=8)), 1..50),
         ) {
             let mut book = Book::new(depth, Decimals::same(8), Decimals::same(8));
             let mut model = Model { depth, sides: Default::default() };
             let mut scratch = Scratch::default();
+            scratch.carryless = scratch.carryless.filter(|_| !portable);
             let mut printed = (8, 8);
             for (rows, case, decimals) in messages {
                 let snapshot = case == 0;
@@ -754,7 +798,7 @@ mod tests {
                     model.sides = Default::default();
                 }
                 scratch.clear();
-                scratch.rows.extend(&rows);
+                scratch.rows.extend(rows.iter().map(|&row| line(row)));
                 (scratch.price_decimals, scratch.qty_decimals) = printed;
                 let all = model.take(&rows);
                 let mut want = Proof::Holds;
@@ -783,7 +827,7 @@ mod tests {
                     printed = (book.decimals().0.printed, book.decimals().1.printed);
                     prop_assert_eq!(model.checksum(printed), model.checksum(sum_printed));
                 }
-                prop_assert_eq!(&scratch.rows, &all);
+                prop_assert_eq!(scratch.rows.iter().map(Line::row).collect::<Vec<_>>(), all);
                 for side in [Side::Buy, Side::Sell] {
                     prop_assert_eq!(book.levels(side).collect::<Vec<_>>(), model.levels(side));
                 }

@@ -15,7 +15,7 @@
 
 use super::book::{Book, Decimals, Proof};
 use super::instruments::{Pair, Pairs, Rules, System};
-use super::message::{Envelope, Row, Scratch};
+use super::message::{Envelope, Line, Scratch};
 use super::stream::{self, Message};
 use super::writer::Writer;
 use super::{Cx, S};
@@ -352,7 +352,7 @@ impl MarketData {
     #[inline]
     pub fn on_message<K: EventSink>(&mut self, generation: u32, payload: &[u8], cx: &mut Cx<'_, K>) {
         let (feeds, sink) = (&self.feeds, &mut *cx.sink);
-        let upcoming = |ahead: Ahead<'_, Row>| match ahead {
+        let upcoming = |ahead: Ahead<'_, Line>| match ahead {
             Ahead::Book(place, instrument) => {
                 if let Some(feed) = feeds.get(place) {
                     feed.book.prefetch();

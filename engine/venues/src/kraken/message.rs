@@ -2,9 +2,10 @@
 //!
 //! Nothing is emitted before a message has been read to its end: a message is taken whole or not at all.
 
-use super::book::Sum;
+use crate::crc::Piece;
 use crate::json::{JsonError, Scanner, Text, What};
 use crate::words::{Form, Shaped, ZEROS, digits};
+use engine_core::carryless::Native;
 use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::{self, DecimalError, POW10};
 
@@ -22,6 +23,49 @@ pub struct Row {
     pub price: i64,
     /// At the symbol's quantity scale.
     pub qty: i64,
+}
+
+/// A row as it was read: with the checksum's piece of text, if that is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// At the symbol's price scale.
+    pub price: i64,
+    /// At the symbol's quantity scale.
+    pub qty: i64,
+    /// What remains of the text of both; see [`Piece`].
+    remainder: u32,
+    /// The text's length; 0: the text is not known.
+    text_len: u8,
+    /// Side of the book.
+    pub side: Side,
+}
+
+impl Line {
+    /// A row whose text, if it is known, is that of its price and of its quantity at the decimals of their scales.
+    #[inline(always)]
+    pub const fn new(row: Row, text: Piece) -> Line {
+        let Row { side, price, qty } = row;
+        Line { price, qty, remainder: text.remainder, text_len: text.len, side }
+    }
+
+    /// The row alone.
+    #[inline(always)]
+    pub const fn row(&self) -> Row {
+        Row { side: self.side, price: self.price, qty: self.qty }
+    }
+
+    /// Its text, if that is known.
+    #[inline(always)]
+    pub const fn text(&self) -> Piece {
+        Piece { remainder: self.remainder, len: self.text_len }
+    }
+}
+
+impl From<Row> for Line {
+    #[inline(always)]
+    fn from(row: Row) -> Line {
+        Line::new(row, Piece::EMPTY)
+    }
 }
 
 /// A public trade.
@@ -45,7 +89,7 @@ pub struct TradeRow {
 #[derive(Debug)]
 pub struct Scratch {
     /// Levels, in the message's order; then deletes of what left the window (no more than there were levels).
-    pub rows: Vec<Row>,
+    pub rows: Vec<Line>,
     /// Trades, in the message's order.
     pub trades: Vec<TradeRow>,
     /// Most decimal places that a price of the message was printed with.
@@ -56,8 +100,8 @@ pub struct Scratch {
     pub form: Form,
     /// What times are read with.
     pub minute: Minute,
-    /// What checksums are made with.
-    pub sum: Sum,
+    /// What checksums are made with, if the processor has it.
+    pub carryless: Option<Native>,
 }
 
 impl Default for Scratch {
@@ -69,7 +113,7 @@ impl Default for Scratch {
             qty_decimals: 0,
             form: Form::NONE,
             minute: Minute::default(),
-            sum: Sum::default(),
+            carryless: Native::detect(),
         }
     }
 }
@@ -88,7 +132,7 @@ impl Scratch {
     pub fn level(&mut self, row: Row) -> bool {
         let fits = self.rows.len() < ROWS_MAX;
         if fits {
-            self.rows.push(row);
+            self.rows.push(row.into());
         }
         fits
     }

@@ -4,7 +4,7 @@
 //! wrong with a message. `channel` comes before `data` in practice: rows then go straight to fixed-point. If the order is another one,
 //! `data` is looked at after the rest; the result is the same.
 
-use super::message::{Envelope, ParseError, Row, Scratch, TradeRow, missing, price, qty, time};
+use super::message::{Envelope, Line, ParseError, Row, Scratch, TradeRow, missing, price, qty, time};
 use super::usual;
 use crate::batch::Ahead;
 use crate::json::{JsonError, Scanner, Text, What};
@@ -72,7 +72,7 @@ pub fn parse<'a>(
     payload: &'a [u8],
     symbols: &mut SymbolIndex,
     scratch: &mut Scratch,
-    upcoming: impl FnMut(Ahead<'_, Row>),
+    upcoming: impl FnMut(Ahead<'_, Line>),
 ) -> Result<Message<'a>, ParseError> {
     scratch.clear();
     match usual::parse(payload, symbols, scratch, upcoming) {

@@ -10,12 +10,15 @@
 //! Anything else (members in another order or new ones, white space, a symbol that we do not hold, a value out of
 //! bounds) is `None` here, and [`super::stream`] says what it is.
 
-use super::message::{ROWS_MAX, Row, Scratch, TradeRow};
+use super::message::{Line, ROWS_MAX, Row, Scratch, TradeRow};
 use super::stream::Message;
 use crate::batch::Ahead;
+use crate::crc::{Decimals, Piece};
 use crate::symbols::{Found, SymbolIndex};
 use crate::words::{Cursor, Places, Plain};
+use engine_core::carryless::{Carryless, Portable};
 use engine_core::event::Side;
+use engine_core::ids::InstrumentId;
 
 /// Reads one text message. What was read before it turned out to be in another form stays in the scratch, and `upcoming` has
 /// heard of a book and of levels.
@@ -24,7 +27,7 @@ pub fn parse<'a>(
     payload: &'a [u8],
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
-    upcoming: impl FnMut(Ahead<'_, Row>),
+    upcoming: impl FnMut(Ahead<'_, Line>),
 ) -> Option<Message<'a>> {
     let mut c = Cursor::new(payload);
     c.expect(b"{\"channel\":\"")?;
@@ -75,7 +78,7 @@ fn book<'a>(
     c: &mut Cursor<'a>,
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
-    mut upcoming: impl FnMut(Ahead<'_, Row>),
+    mut upcoming: impl FnMut(Ahead<'_, Line>),
 ) -> Option<Message<'a>> {
     let snapshot = is_snapshot(c)?;
     c.expect(b",\"data\":[{\"symbol\":\"")?;
@@ -83,13 +86,7 @@ fn book<'a>(
     let (symbol, instrument) = (found.at, found.instrument);
     upcoming(Ahead::Book(symbol, instrument));
     let (price_places, qty_places) = places(found)?;
-    c.expect(b",\"bids\":[")?;
-    *c = levels(*c, Side::Buy, (price_places, qty_places), scratch)?;
-    let bids = scratch.rows.len();
-    upcoming(Ahead::Levels(instrument, &scratch.rows));
-    c.expect(b",\"asks\":[")?;
-    *c = levels(*c, Side::Sell, (price_places, qty_places), scratch)?;
-    upcoming(Ahead::Levels(instrument, &scratch.rows[bids..]));
+    *c = sides(*c, instrument, (price_places, qty_places), scratch, &mut upcoming)?;
     c.expect(b",\"checksum\":")?;
     let checksum = u32::try_from(c.integer()?).ok()?;
     c.expect(b",\"timestamp\":\"")?;
@@ -98,9 +95,51 @@ fn book<'a>(
     Some(Message::Book { symbol, instrument, snapshot, checksum: Some(checksum), time_ns })
 }
 
+/// Takes `,"bids":[..],"asks":[..]`.
+#[inline(always)]
+fn sides<'a>(
+    c: Cursor<'a>,
+    instrument: InstrumentId,
+    places: (&Places, &Places),
+    scratch: &mut Scratch,
+    upcoming: &mut impl FnMut(Ahead<'_, Line>),
+) -> Option<Cursor<'a>> {
+    match scratch.carryless {
+        Some(k) => k.run(
+            #[inline(always)]
+            || sides_with(k, c, instrument, places, scratch, upcoming),
+        ),
+        None => sides_with(Portable, c, instrument, places, scratch, upcoming),
+    }
+}
+
+#[inline(always)]
+fn sides_with<'a>(
+    k: impl Carryless,
+    mut c: Cursor<'a>,
+    instrument: InstrumentId,
+    places: (&Places, &Places),
+    scratch: &mut Scratch,
+    upcoming: &mut impl FnMut(Ahead<'_, Line>),
+) -> Option<Cursor<'a>> {
+    for side in [Side::Buy, Side::Sell] {
+        c.expect(if side == Side::Buy { b",\"bids\":[" } else { b",\"asks\":[" })?;
+        let first = scratch.rows.len();
+        c = levels(k, c, side, places, scratch)?;
+        upcoming(Ahead::Levels(instrument, &scratch.rows[first..]));
+    }
+    Some(c)
+}
+
 /// `{"price":61250.4,"qty":0.60000000},{"price":61249.9,"qty":0.00000000}]`, or `]` alone.
 #[inline(always)]
-fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places), scratch: &mut Scratch) -> Option<Cursor<'a>> {
+fn levels<'a>(
+    k: impl Carryless,
+    mut c: Cursor<'a>,
+    side: Side,
+    (price_places, qty_places): (&Places, &Places),
+    scratch: &mut Scratch,
+) -> Option<Cursor<'a>> {
     if c.accept(b"]") {
         return Some(c);
     }
@@ -109,8 +148,8 @@ fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Place
         scratch.form = c.form(price_places, qty_places);
     }
     loop {
-        let (rest, ended) = levels_alike(c, side, scratch)?;
-        c = rest;
+        let ended;
+        (c, ended) = levels_alike(k, c, side, scratch)?;
         if ended {
             c.expect(b"}]")?;
             return Some(c);
@@ -123,18 +162,21 @@ fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Place
     }
 }
 
-/// Takes levels as long as they are in the form of those before them; true if that was all. Not inlined, as the loop needs every
-/// register.
-#[inline(never)]
-fn levels_alike<'a>(mut c: Cursor<'a>, side: Side, scratch: &mut Scratch) -> Option<(Cursor<'a>, bool)> {
+/// Takes levels as long as they are in the form of those before them; true if that was all.
+#[inline(always)]
+fn levels_alike<'a>(k: impl Carryless, mut c: Cursor<'a>, side: Side, scratch: &mut Scratch) -> Option<(Cursor<'a>, bool)> {
     let Scratch { rows, form, .. } = scratch;
+    let qty_decimals = Decimals::new(form.qty_decimals());
     let mut any = false;
     let mut ended = false;
     while let Some(level) = c.level_like(form) {
         if rows.len() >= ROWS_MAX {
             return None;
         }
-        rows.push(Row { side, price: level.values.0, qty: level.values.1 });
+        let (price, whole, decimals) = level.digits;
+        let row = Row { side, price: level.values.0, qty: level.values.1 };
+        let text = if row.qty == 0 { Piece::EMPTY } else { Piece::of_digits(k, price, (whole, decimals), &qty_decimals) };
+        rows.push(Line::new(row, text));
         c = level.rest;
         any = true;
         if !level.more {
