@@ -42,7 +42,7 @@ fn ends() -> anyhow::Result<[RecordLayer<Fixed>; 2]> {
     Ok([RecordLayer::new(Version::Tls13, &one, &other, Fixed)?, RecordLayer::new(Version::Tls13, &other, &one, Fixed)?])
 }
 
-pub fn tls_open() -> anyhow::Result<()> {
+pub fn tls_open_300() -> anyhow::Result<()> {
     let [mut sender, mut receiver] = ends()?;
     let (plain, mut record, mut buffer) = ([7; SIZE], [0; SIZE + MAX_OVERHEAD], RecordBuffer::new());
     repeat(|counter| {
@@ -57,7 +57,7 @@ pub fn tls_open() -> anyhow::Result<()> {
     })
 }
 
-pub fn tls_seal() -> anyhow::Result<()> {
+pub fn tls_seal_300() -> anyhow::Result<()> {
     let [mut sender, _] = ends()?;
     let (plain, mut record) = ([7; SIZE], [0; SIZE + MAX_OVERHEAD]);
     repeat(|counter| {
