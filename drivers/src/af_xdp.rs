@@ -30,6 +30,7 @@ use crate::filter::Filter;
 use crate::frame_memory::{CHUNK_SIZE, FrameMemory, FreeList, KeptChunks, Pages};
 use crate::interface::{self, Interface};
 use crate::port::{BURST_MAX, Burst, Port, PortInfo, PortStatistics, RxFrame, TxFrame};
+use crate::prefetch::{LINE, prefetch};
 use crate::purpose::Purpose;
 use crate::retry::retry_while_busy;
 use crate::xdp_program::{AttachMode, XdpAttachment};
@@ -40,6 +41,8 @@ const ETHERNET_HEADER: usize = 14;
 const XDP_HEADROOM: usize = 256;
 /// Room for a VLAN tag and the frame check sequence beyond the MTU.
 const FRAME_SLACK: usize = 8;
+/// Lines of a received frame that are asked for beforehand.
+const LINES_ASKED_FOR: usize = 16;
 /// Copy mode sends at most this many frames in one system call, so that a kick has a bound.
 const TX_BUDGET: u32 = 128;
 /// Bytes of frames in flight that the kernel allows in copy mode.
@@ -322,8 +325,14 @@ impl Port for AfXdp {
             self.socket.wake_receive();
         }
         let mut added = 0;
+        self.socket.rx.expect();
         while burst.room() > 0 {
             let Some(descriptor) = self.socket.rx.read() else { break };
+            // All of it will be read at once, and another core has just written it.
+            let frame = self.memory.address(descriptor.addr);
+            for line in 0..(descriptor.len as usize / LINE + 1).min(LINES_ASKED_FOR) {
+                prefetch(frame.wrapping_add(line * LINE));
+            }
             burst.push(RxFrame { offset: descriptor.addr, len: descriptor.len });
             self.statistics.rx_bytes += u64::from(descriptor.len);
             added += 1;

@@ -114,6 +114,11 @@ impl FrameMemory {
         offset & !(u64::from(self.chunk_size) - 1)
     }
 
+    /// Where this offset is or would be; not to be read or written.
+    pub fn address(&self, offset: u64) -> *const u8 {
+        self.region.base().wrapping_add(offset as usize).cast_const()
+    }
+
     /// Pointer to `len` bytes at `offset`.
     ///
     /// # Panics

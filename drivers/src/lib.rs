@@ -38,6 +38,7 @@ pub mod memory;
 pub mod pages;
 pub mod pcapng;
 pub mod port;
+pub(crate) mod prefetch;
 pub mod purpose;
 mod retry;
 pub mod select;

@@ -8,6 +8,7 @@
 //! We produce into *fill* (chunks for frames to come) and *TX*; we consume from *RX* and *completion*
 //! (chunks that the kernel has finished sending).
 
+use crate::prefetch::prefetch;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -192,6 +193,13 @@ pub(crate) struct ConsumerRing<T> {
 impl<T: Copy> ConsumerRing<T> {
     pub(crate) fn new(mapping: Mapping, offsets: &RingOffsets, size: u32) -> io::Result<ConsumerRing<T>> {
         Ok(ConsumerRing { ring: Ring::new(mapping, offsets, size)?, next: 0, released: 0, produced: 0 })
+    }
+
+    /// Asks for the line of the next entry: if the kernel has just written it, it comes along with the kernel's counter and
+    /// not after it.
+    #[inline]
+    pub(crate) fn expect(&self) {
+        prefetch(self.ring.slot(self.next).as_ptr().cast());
     }
 
     /// Copies the oldest entry out; `None` if there is none.
