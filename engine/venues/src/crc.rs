@@ -243,7 +243,8 @@ mod tests {
 
         #[test]
         fn digits_have_the_piece_of_the_numbers(
-            price in (0u32..=8).prop_flat_map(|digits| 0..10u64.pow(digits)), whole in (0u32..=7).prop_flat_map(|digits| 0..10u64.pow(digits)),
+            price in (0u32..=8).prop_flat_map(|digits| 0..10u64.pow(digits)),
+            whole in (0u32..=7).prop_flat_map(|digits| 0..10u64.pow(digits)),
             (count, decimals) in (1u32..=8).prop_flat_map(|count| (Just(count), 0..10u64.pow(count))),
         ) {
             let qty = whole * POW10[count as usize] as u64 + decimals;

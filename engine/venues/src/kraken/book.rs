@@ -17,9 +17,10 @@
 //!
 //! With a thousand books each message finds its own out of the caches. So a book is one block without pointers to follow:
 //! a line with the order of the levels and all that is asked at every message, then the remainders, prices and quantities, each
-//! level in a slot that it keeps as long as it is held. A side that a message does not change is not summed up again. What comes or goes changes the order, and nothing is moved. A slot that is
-//! free again is the next to be taken, so that no more are touched than were ever in use at once. Levels beyond the slots
-//! (a deep window, or the middle of a message that adds many) are in a list elsewhere.
+//! level in a slot that it keeps as long as it is held. A side that a message does not change is not summed up again. What
+//! comes or goes changes the order, and nothing is moved. A slot that is free again is the next to be taken, so that no more
+//! are touched than were ever in use at once. Levels beyond the slots (a deep window, or the middle of a message that adds
+//! many) are in a list elsewhere.
 
 use super::message::{Row, Scratch};
 use crate::crc::{self, Backwards, Piece};
