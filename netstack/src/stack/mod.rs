@@ -803,10 +803,10 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
         let index = self.held(socket)?;
         let tcp = &mut self.slots[index].tcp;
         let result = tcp.write(&mut self.port, purpose, room, fill, self.now_ns)?;
-        if tcp.is_rehearsing() {
-            self.rehearse(index);
-        } else {
+        if purpose == Purpose::Send {
             self.written.set(index);
+        } else if tcp.is_rehearsing() {
+            self.rehearse(index);
         }
         Some(result)
     }

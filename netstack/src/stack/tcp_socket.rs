@@ -246,7 +246,7 @@ impl TcpSocket for OwnTcp {
                 turn.more = true;
                 break;
             }
-            if !port.has_room(decided.kept) {
+            if self.purpose == Purpose::Send && !port.has_room(decided.kept) {
                 (turn.exhausted, turn.more) = (true, true);
                 break;
             }

@@ -186,6 +186,12 @@ impl Twin {
         self.stack.transmit_urgent(self.now_ns);
     }
 
+    /// Time goes by, and nothing happens: timers may be due.
+    fn wait(&mut self, ns: u64) {
+        self.now_ns += ns;
+        self.stack.transmit_urgent(self.now_ns);
+    }
+
     /// Time goes by; the peer acknowledges what came if `answers`, and says something if `speaks`. What left, byte by byte.
     fn on(&mut self, ns: u64, answers: bool, speaks: &[u8]) -> Vec<Vec<u8>> {
         self.now_ns += ns;
@@ -223,7 +229,9 @@ proptest! {
         let (mut plain, mut rehearsing) = (Twin::new(urgent), Twin::new(urgent));
         for (at, (len, rehearsed, pause, peer)) in steps.into_iter().enumerate() {
             let byte = at as u8;
-            for _ in 0..2 {
+            for ns in [0, 50_000, 20 * MILLISECOND_NS] {
+                plain.wait(ns);
+                rehearsing.wait(ns);
                 rehearsing.write(Purpose::Rehearse, rehearsed, 0xee);
                 prop_assert_eq!(rehearsing.told(), plain.told(), "step {}", at);
             }

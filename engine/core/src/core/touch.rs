@@ -61,7 +61,7 @@ pub(super) struct Touched {
     of_seats: Round,
     of_venues: Round,
     of_strategies: Round,
-    open: Option<Slot>,
+    open: Option<(StrategyId, Slot)>,
 }
 
 impl Touched {

@@ -227,26 +227,34 @@ impl OrderTable {
     }
 
     /// Gives out open orders, with their places: those that a cancel or a replace may be about. At most so many, those that follow
-    /// `after` (`None`: from the first on), and after the last the first again. Returns the last.
-    pub(crate) fn touch_open(&self, after: Option<Slot>, most: usize, touch: &mut impl FnMut(Range<usize>)) -> Option<Slot> {
-        let mut at =
-            after.filter(|slot| self.orders.get(slot.0 as usize).is_some_and(|order| order.id != OrderId::NONE && !order.state.is_final()));
+    /// `after` (`None`: from the first on), and after the last the first again. Returns the last. If the order that was the last is
+    /// closed by now, its strategy's others wait for the next round.
+    pub(crate) fn touch_open(
+        &self,
+        after: Option<(StrategyId, Slot)>,
+        most: usize,
+        touch: &mut impl FnMut(Range<usize>),
+    ) -> Option<(StrategyId, Slot)> {
+        let is_open = |slot: Slot| self.orders.get(slot.0 as usize).is_some_and(|o| o.id != OrderId::NONE && !o.state.is_final());
+        let (mut last, mut lists) = (after, self.own.len());
         for _ in 0..most.min(self.open as usize) {
-            let strategy = at.map(|slot| self.get(slot).strategy);
-            let following = at.and_then(|slot| self.next_own(self.get(slot).strategy, Some(slot)));
-            at = following.or_else(|| self.first_own(strategy));
-            let slot = at?;
+            let strategy = last.map(|(strategy, _)| strategy);
+            let following = last.filter(|&(of, slot)| is_open(slot) && self.get(slot).strategy == of);
+            let following = following.and_then(|(of, slot)| self.next_own(of, Some(slot)));
+            let Some(slot) = following.or_else(|| self.first_own(strategy, &mut lists)) else { break };
+            last = Some((self.get(slot).strategy, slot));
             self.touch_slot(slot.0, touch);
             self.touch_place(self.get(slot).id, touch);
         }
-        at
+        last
     }
 
-    /// The oldest open order of the next strategy that has one, round about.
-    fn first_own(&self, after: Option<StrategyId>) -> Option<Slot> {
+    /// The oldest open order of the next strategy that has one, round about; looks at so many strategies at most.
+    fn first_own(&self, after: Option<StrategyId>, most: &mut usize) -> Option<Slot> {
         let from = after.map_or(0, |strategy| strategy.index() + 1);
         let lists = self.own.iter().skip(from).chain(self.own.iter().take(from));
-        lists.map(|list| list.head).find(|&head| head != NIL).map(Slot)
+        let looked_at = lists.take(*most).map(|list| list.head).inspect(|_| *most -= 1);
+        looked_at.into_iter().find(|&head| head != NIL).map(Slot)
     }
 
     /// Asks for what the next order reads on its way into the table (what it only writes it does not wait for). `next` is its id.

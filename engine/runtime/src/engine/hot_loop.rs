@@ -177,6 +177,8 @@ pub struct HotLoop<N, S, V> {
     pub(super) venues: Vec<VenueSlot<S, V>>,
     pub(super) side: CoreSide,
     pub(super) latency: Latency,
+    /// What is to be sent besides orders waits for this pass.
+    put_off: bool,
     pub(super) counters: LoopCounters,
     pub(super) accounting: Accounting,
     pub(super) phase: Phase,
@@ -260,6 +262,7 @@ where
             latency: Latency::new(venues.len()),
             venues,
             side: parts.side,
+            put_off: false,
             counters: LoopCounters::default(),
             accounting: Accounting::new(),
             phase: Phase::WarmUp,
@@ -365,10 +368,15 @@ where
             self.cut_short = false;
             self.poll_all(clock);
         }
-        // An order has been kicked off by itself; the rest of its pass goes along with the next pass's.
-        if (self.dirty || self.committed > 0) && self.counters.kicks == kicks {
-            self.dirty = false;
+        // An order has been kicked off by itself: the rest of its pass leaves with the next, whatever that brings.
+        let kicked = self.counters.kicks != kicks;
+        if self.dirty && (!kicked || self.put_off) {
+            (self.dirty, self.put_off) = (false, false);
             self.committed += self.network.transmit(clock.now_ns());
+        } else {
+            self.put_off = self.dirty;
+        }
+        if self.committed > 0 {
             self.kick(clock);
         }
         if frames > 0 {
@@ -594,7 +602,7 @@ where
     /// Sends what a codec wants sent besides orders, and hands its requests to the cold plane.
     #[inline]
     fn send_rest(&mut self, venue: usize, clock: &mut impl TimeSource) {
-        let HotLoop { venues, network, .. } = self;
+        let HotLoop { venues, network, committed, .. } = self;
         let slot = &mut venues[venue];
         if slot.out.is_empty() {
             return;
@@ -605,6 +613,10 @@ where
             let channel = slot.channels[role.index()].as_mut();
             let sent = channel.is_some_and(|c| c.channel.send(network, message, Purpose::Send).is_ok());
             slot.counters.not_sent += u64::from(!sent);
+            if role == Role::OrderEntry {
+                // A cancel of the codec's own does not wait either.
+                *committed += network.transmit_urgent(now);
+            }
         }
         let mut reconcile = false;
         for request in slot.out.requests() {

@@ -261,20 +261,11 @@ impl Book {
         }
         let texts_hold = self.price.are_same() && self.qty.are_same();
         let mut trail = Trail::START;
-        let (count, mut done) = (scratch.rows.len(), 0);
-        loop {
-            let mut dropped = None;
-            for line in scratch.rows.get(done..count).unwrap_or_default() {
-                done += 1;
-                let text = if texts_hold { line.text() } else { Piece::EMPTY };
-                if let Some(price) = self.set_behind(c, line.row(), text, &mut trail) {
-                    dropped = Some(Row { side: line.side, price, qty: 0 });
-                    break;
-                }
-            }
-            match dropped {
-                Some(row) => scratch.rows.push(row.into()),
-                None => break,
+        for line in &scratch.rows {
+            let text = if texts_hold { line.text() } else { Piece::EMPTY };
+            if self.set_behind(c, line.row(), text, &mut trail).is_some() {
+                // Hundreds of levels more than were asked for: no window of this venue, and one has been given up.
+                return Proof::Fails;
             }
         }
         self.truncate(|side, price| scratch.rows.push(Row { side, price, qty: 0 }.into()));
@@ -763,6 +754,22 @@ mod tests {
             rows(from, 0).chain(rows(to, 1)).collect()
         });
         prop_oneof![6 => few, 2 => in_order, 1 => in_reverse, 2 => sweep, 1 => proptest::collection::vec(row.clone(), 30..90)]
+    }
+
+    #[test]
+    fn a_message_of_more_levels_than_any_window_has_is_not_believed() {
+        let mut book = Book::new(10, Decimals::same(8), Decimals::same(8));
+        let mut scratch = Scratch::default();
+        let mut filled = |book: &mut Book, levels: i64| {
+            scratch.clear();
+            (scratch.price_decimals, scratch.qty_decimals) = (8, 8);
+            scratch.rows.extend((1..=levels).map(|price| line(Row { side: Side::Buy, price, qty: 1 })));
+            book.take(true, &mut scratch, None)
+        };
+        let room = (10 + SLACK) as i64;
+        assert_eq!(filled(&mut book, room), Proof::Holds);
+        assert_eq!(filled(&mut book, room + 1), Proof::Fails, "a level was given up in the middle of it");
+        assert_eq!(filled(&mut book, 10), Proof::Holds);
     }
 
     proptest! {
