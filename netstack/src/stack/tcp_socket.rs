@@ -42,10 +42,8 @@ pub struct OwnTcp {
     wake_ns: u64,
     /// What was written last is for.
     purpose: Purpose,
-    /// The frame of what is rehearsed.
-    rehearsed: u64,
-    /// What it changes, as it was before.
-    before: Option<Rehearsal>,
+    /// The frame of what is rehearsed, and what that changes, as it was before.
+    before: Option<(u64, Rehearsal)>,
 }
 
 impl OwnTcp {
@@ -153,8 +151,7 @@ impl OwnTcp {
     /// From here to [`TcpSocket::end_rehearsal`] everything is as if a message of `len` bytes were sent in this frame. False if
     /// anything else is to be sent.
     fn begin_rehearsal(&mut self, frame: &TxFrame, len: usize, now_ns: u64) -> bool {
-        self.before = self.connection.begin_rehearsal(now_ns, len as u32);
-        self.rehearsed = frame.offset;
+        self.before = self.connection.begin_rehearsal(now_ns, len as u32).map(|before| (frame.offset, before));
         if self.before.is_some() {
             self.purpose = Purpose::Rehearse;
         }
@@ -177,7 +174,6 @@ impl TcpSocket for OwnTcp {
             copied_out: 0,
             wake_ns: u64::MAX,
             purpose: Purpose::Send,
-            rehearsed: 0,
             before: None,
         }
     }
@@ -346,9 +342,9 @@ impl TcpSocket for OwnTcp {
     }
 
     fn end_rehearsal(&mut self) {
-        if let Some(before) = self.before.take() {
+        if let Some((offset, before)) = self.before.take() {
             self.connection.end_rehearsal(&before);
-            self.spare = Some(TxFrame { offset: self.rehearsed, capacity: self.kept_capacity });
+            self.spare = Some(TxFrame { offset, capacity: self.kept_capacity });
         }
         self.purpose = Purpose::Send;
     }

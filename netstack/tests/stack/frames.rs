@@ -1,9 +1,11 @@
 //! Frames by hand, for scripted hosts.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use drivers::memory::MemoryPort;
+use drivers::memory::{MemoryConfig, MemoryPort, pair};
 use drivers::port::{Burst, Port};
+use netstack::stack::{Stack, StackConfig};
+use netstack::transport::{SocketId, SocketState, Transport};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpAddress, IpProtocol, Ipv4Packet,
@@ -11,7 +13,7 @@ use smoltcp::wire::{
 };
 
 use crate::peer::{PEER, PORT};
-use crate::world::US;
+use crate::world::{US, pass, stack_config};
 
 /// The scripted host's hardware address, and ours (the memory link's defaults).
 pub const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0b];
@@ -187,4 +189,33 @@ pub fn read_tcp(frame: &[u8]) -> Option<Seen> {
         payload: repr.payload.to_vec(),
         mss: repr.max_seg_size,
     })
+}
+
+/// A stack with one open connection, and the other end of its link in our hands.
+pub struct ByHand {
+    pub stack: Stack<MemoryPort>,
+    pub far: MemoryPort,
+    pub socket: SocketId,
+    /// The stack's port.
+    pub port: u16,
+    /// The first byte of its that the peer has not seen.
+    pub next: u32,
+}
+
+impl ByHand {
+    /// Over a link with so many chunks; the peer's first sequence number is this one.
+    pub fn opened(chunks: u32, sequence: u32) -> ByHand {
+        let (near, mut far) = pair(&MemoryConfig { chunks, ..MemoryConfig::default() }).expect("a link");
+        let config = StackConfig { neighbours: vec![(PEER, PEER_MAC)], ..stack_config() };
+        let mut stack = Stack::new(near, &config, 0).expect("a stack");
+        let socket = stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
+        pass(&mut stack, 0);
+        let syn = receive(&mut far, 0).iter().find_map(|frame| read_tcp(frame)).expect("a SYN");
+        let next = syn.sequence.wrapping_add(1);
+        send(&mut far, &tcp(syn.port, TcpControl::Syn, sequence, Some(next), &[]), 0);
+        pass(&mut stack, 0);
+        receive(&mut far, 0);
+        assert_eq!(stack.state(socket), SocketState::Open);
+        ByHand { stack, far, socket, port: syn.port, next }
+    }
 }

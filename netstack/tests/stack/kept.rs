@@ -1,18 +1,15 @@
 //! Messages lie in the frames that they are sent from until the peer has them: no byte is copied, none is lost, and
 //! every frame comes back.
 
-use std::net::SocketAddrV4;
-
-use drivers::memory::{Faults, MemoryConfig, MemoryPort, pair};
+use drivers::memory::{Faults, MemoryConfig, MemoryPort};
 use drivers::port::Port;
 use drivers::purpose::Purpose;
-use netstack::stack::{Stack, StackConfig};
-use netstack::transport::{SocketId, SocketState, Transport};
+use netstack::stack::StackConfig;
+use netstack::transport::{SocketId, Transport};
 use proptest::prelude::*;
 use smoltcp::wire::TcpControl;
 
-use crate::frames;
-use crate::peer::{PEER, PORT};
+use crate::frames::{self, ByHand};
 use crate::world::{MILLISECOND_NS, SECOND_NS, World, pass, stack_config};
 
 const CHUNKS: u32 = 256;
@@ -105,17 +102,7 @@ fn what_is_read_in_order_is_read_from_its_frame_and_what_is_left_is_kept() {
 
 #[test]
 fn a_message_cut_for_a_narrower_path_leaves_in_pieces_and_its_frame_comes_back_once() {
-    let (near, mut far) = pair(&MemoryConfig { chunks: 32, ..MemoryConfig::default() }).expect("a link");
-    let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], ..stack_config() };
-    let mut stack = Stack::new(near, &config, 0).expect("a stack");
-    let socket = stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
-    pass(&mut stack, 0);
-    let syn = frames::receive(&mut far, 0).iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN");
-    let next = syn.sequence.wrapping_add(1);
-    frames::send(&mut far, &frames::tcp(syn.port, TcpControl::Syn, 1000, Some(next), &[]), 0);
-    pass(&mut stack, 0);
-    frames::receive(&mut far, 0);
-    assert_eq!(stack.state(socket), SocketState::Open);
+    let ByHand { mut stack, mut far, socket, port, next } = ByHand::opened(32, 1000);
     let message: Vec<u8> = (0..1400_u32).map(|at| (at * 7) as u8).collect();
     stack.write(socket, message.len(), |room| (room.len(), room.copy_from_slice(&message))).expect("room");
     pass(&mut stack, 1000);
@@ -134,7 +121,7 @@ fn a_message_cut_for_a_narrower_path_leaves_in_pieces_and_its_frame_comes_back_o
             }
         }
         let got = whole.iter().take_while(|byte| byte.is_some()).count() as u32;
-        frames::send(&mut far, &frames::tcp(syn.port, TcpControl::None, 1001, Some(next.wrapping_add(got)), &[]), now_ns);
+        frames::send(&mut far, &frames::tcp(port, TcpControl::None, 1001, Some(next.wrapping_add(got)), &[]), now_ns);
         now_ns += 10 * MILLISECOND_NS;
         pass(&mut stack, now_ns);
     }
@@ -148,32 +135,17 @@ fn a_message_cut_for_a_narrower_path_leaves_in_pieces_and_its_frame_comes_back_o
 
 /// A stack with one open connection, and the other end of its link in our hands.
 struct Twin {
-    stack: Stack<MemoryPort>,
-    far: MemoryPort,
-    socket: SocketId,
-    port: u16,
-    /// The first byte of ours that the peer has not seen.
-    next: u32,
+    link: ByHand,
     now_ns: u64,
 }
 
 impl Twin {
     fn new(urgent: bool) -> Twin {
-        let (near, mut far) = pair(&MemoryConfig { chunks: CHUNKS, ..MemoryConfig::default() }).expect("a link");
-        let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], ..stack_config() };
-        let mut stack = Stack::new(near, &config, 0).expect("a stack");
-        let socket = stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
-        pass(&mut stack, 0);
-        let syn = frames::receive(&mut far, 0).iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN");
-        let next = syn.sequence.wrapping_add(1);
-        frames::send(&mut far, &frames::tcp(syn.port, TcpControl::Syn, 1000, Some(next), &[]), 0);
-        pass(&mut stack, 0);
-        frames::receive(&mut far, 0);
-        assert_eq!(stack.state(socket), SocketState::Open);
+        let mut link = ByHand::opened(CHUNKS, 1000);
         if urgent {
-            stack.set_priority(socket);
+            link.stack.set_priority(link.socket);
         }
-        Twin { stack, far, socket, port: syn.port, next, now_ns: 0 }
+        Twin { link, now_ns: 0 }
     }
 
     /// Writes for this purpose, and makes frames as the engine does.
@@ -182,38 +154,43 @@ impl Twin {
             room.fill(byte);
             (room.len(), ())
         };
-        self.stack.write_for(purpose, self.socket, len, fill);
-        self.stack.transmit_urgent(self.now_ns);
+        self.link.stack.write_for(purpose, self.link.socket, len, fill);
+        self.link.stack.transmit_urgent(self.now_ns);
     }
 
     /// Time goes by, and nothing happens: timers may be due.
     fn wait(&mut self, ns: u64) {
         self.now_ns += ns;
-        self.stack.transmit_urgent(self.now_ns);
+        self.link.stack.transmit_urgent(self.now_ns);
     }
 
     /// Time goes by; the peer acknowledges what came if `answers`, and says something if `speaks`. What left, byte by byte.
     fn on(&mut self, ns: u64, answers: bool, speaks: &[u8]) -> Vec<Vec<u8>> {
         self.now_ns += ns;
-        pass(&mut self.stack, self.now_ns);
-        let left = frames::receive(&mut self.far, self.now_ns);
+        pass(&mut self.link.stack, self.now_ns);
+        let left = frames::receive(&mut self.link.far, self.now_ns);
         for seen in left.iter().filter_map(|frame| frames::read_tcp(frame)) {
-            if seen.sequence == self.next {
-                self.next = self.next.wrapping_add(seen.payload.len() as u32);
+            if seen.sequence == self.link.next {
+                self.link.next = self.link.next.wrapping_add(seen.payload.len() as u32);
             }
         }
         if answers {
-            frames::send(&mut self.far, &frames::tcp(self.port, TcpControl::None, 1001, Some(self.next), speaks), self.now_ns);
-            pass(&mut self.stack, self.now_ns);
+            frames::send(
+                &mut self.link.far,
+                &frames::tcp(self.link.port, TcpControl::None, 1001, Some(self.link.next), speaks),
+                self.now_ns,
+            );
+            pass(&mut self.link.stack, self.now_ns);
         }
         left
     }
 
     /// All that one can ask it.
     fn told(&mut self) -> String {
-        let (port, tcp) = (self.stack.port_mut().statistics(), self.stack.tcp_statistics());
-        let next = (self.stack.next_deadline_ns(), self.stack.unacknowledged(self.socket), self.stack.state(self.socket));
-        format!("{:?} {port:?} {tcp:?} {next:?}", self.stack.statistics())
+        let (port, tcp) = (self.link.stack.port_mut().statistics(), self.link.stack.tcp_statistics());
+        let next =
+            (self.link.stack.next_deadline_ns(), self.link.stack.unacknowledged(self.link.socket), self.link.stack.state(self.link.socket));
+        format!("{:?} {port:?} {tcp:?} {next:?}", self.link.stack.statistics())
     }
 }
 

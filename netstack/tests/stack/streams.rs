@@ -10,7 +10,7 @@ use netstack::transport::{CloseReason, ConnectError, SocketId, SocketState, Tran
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpControl;
 
-use crate::frames::{self, Seen};
+use crate::frames::{self, ByHand, Seen};
 use crate::link::Script;
 use crate::peer::{PEER, PORT};
 use crate::world::{MILLISECOND_NS, SECOND_NS, US, World, pass, stack_config};
@@ -322,16 +322,7 @@ fn within_a_burst_only_what_was_written_leaves() {
 
 #[test]
 fn a_full_transmit_ring_does_not_stop_receiving() {
-    let (near, mut far) = pair(&MemoryConfig { chunks: 8, ..MemoryConfig::default() }).expect("a link");
-    let config = StackConfig { neighbours: vec![(PEER, frames::PEER_MAC)], ..stack_config() };
-    let mut stack = Stack::new(near, &config, 0).expect("a stack");
-    let socket = stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
-    pass(&mut stack, 0);
-    let syn = frames::receive(&mut far, 0).iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN");
-    let next = syn.sequence.wrapping_add(1);
-    frames::send(&mut far, &frames::tcp(syn.port, TcpControl::Syn, 100, Some(next), &[]), 0);
-    pass(&mut stack, 0);
-    frames::receive(&mut far, 0);
+    let ByHand { mut stack, mut far, socket, port, next } = ByHand::opened(8, 100);
     // The far end keeps every frame: all chunks are soon under way.
     for _ in 0..14 {
         stack.write(socket, 1000, |room| (room.len(), ())).expect("room");
@@ -341,7 +332,7 @@ fn a_full_transmit_ring_does_not_stop_receiving() {
     assert!(stack.statistics().transmit_exhausted > 0);
     let received = stack.statistics().tcp_segments;
     for number in 0..5_u32 {
-        frames::send(&mut far, &frames::tcp(syn.port, TcpControl::Psh, 101 + number * 10, Some(next), b"0123456789"), 0);
+        frames::send(&mut far, &frames::tcp(port, TcpControl::Psh, 101 + number * 10, Some(next), b"0123456789"), 0);
     }
     pass(&mut stack, 0);
     assert_eq!(stack.statistics().tcp_segments, received + 5);
