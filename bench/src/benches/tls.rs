@@ -2,13 +2,13 @@
 //!
 //! Ours is [`RecordLayer`], with which the engine opens records where they lie and seals them into the frame. The peer
 //! is rustls' own record layer through its unbuffered interface, the leanest it has, with the cipher library that it has
-//! by default, aws-lc-rs (ours has ring, for what its records cost between two markets' moves: the rows below tell the
-//! libraries apart). Sealing is `process_tls_records` (which gives the right to write) and `encrypt`, opening is
+//! by default, aws-lc-rs. Sealing is `process_tls_records` (which gives the right to write) and `encrypt`, opening is
 //! `process_tls_records` and `next_record`; the further call by which a caller learns that there is no more is left out.
 //!
 //! Records are sealed by one end and opened by the other end of the same connection, in the memory where they lie.
 //!
-//! Then the ciphers alone, with aws-lc-rs and with ring: which of the two is to seal small records. Each does it in the
+//! Then the ciphers alone: ours (AES-GCM, on a processor with what it takes), ring's, which the others' records are
+//! sealed with, and aws-lc's: which of them is to seal small records. Each does it in the
 //! leanest way that it has, in place, with the additional data of a record. Hot is many in a row, timed together (one is
 //! not much longer than a step of some counters). Cold is one after a walk over more memory than the second-level cache
 //! of most machines holds, which throws key and, where that cache has a say over the first, machine code out. Records of
@@ -20,6 +20,7 @@ use crate::random::Random;
 use crate::report::{Report, Target};
 use ::aws_lc_rs::aead as aws_lc_aead;
 use anyhow::{Context, anyhow, bail, ensure};
+use netstack::tls::aes_gcm::{Aes128Gcm, Aes256Gcm};
 use netstack::tls::{Event, KeySchedule, MAX_OVERHEAD, RecordBuffer, RecordLayer, Suite, TlsError, TrafficKeys, Version};
 use rcgen::{CertificateParams, KeyPair};
 use ring::aead as ring_aead;
@@ -89,66 +90,117 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     }
     for (suite, name) in SUITES {
         for size in CIPHER_SIZES {
-            let (mut ring, mut aws_lc) = (Cipher::<RingKey>::new(suite, size)?, Cipher::<AwsLcKey>::new(suite, size)?);
-            let sides = vec![
+            let (mut ring, mut aws_lc) = (Cipher::of(RingKey::new(suite)?, size), Cipher::of(AwsLcKey::new(suite)?, size));
+            let mut ours = OurKey::new(suite).map(|key| Cipher::of(key, size));
+            let mut sides = Vec::new();
+            if let Some(ours) = &mut ours {
+                sides.push(Side::new(OURS, &CIPHER_OPERATIONS, |meter| ours.block(meter)));
+            }
+            sides.extend([
                 Side::new(RING, &CIPHER_OPERATIONS, |meter| ring.block(meter)),
                 Side::new(AWS_LC, &CIPHER_OPERATIONS, |meter| aws_lc.block(meter)),
-            ];
+            ]);
             report.add_case(BENCH, &format!("{name} alone, {size} bytes,"), &alternate(budget, sides)?, Target::None);
         }
     }
     Ok(())
 }
 
-/// A key of a cipher library. False: refused.
-trait CipherKey: Sized {
-    fn new(suite: Suite, key: &[u8]) -> anyhow::Result<Self>;
-    fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool;
-    fn open(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &[u8; TAG]) -> bool;
+/// A key of a cipher. False: refused.
+trait CipherKey {
+    /// Seals the text of a record, behind which lies room for its tag.
+    fn seal(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool;
+    /// Opens the text of a record, behind which lies its tag.
+    fn open(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool;
+}
+
+/// The bytes of every key here.
+const KEY: [u8; 32] = [1; 32];
+
+/// A key of ours.
+enum OurKey {
+    Aes128Gcm(Aes128Gcm),
+    Aes256Gcm(Aes256Gcm),
+}
+
+impl OurKey {
+    /// `None` for a suite that is ring's, and on a processor that has not what ours takes.
+    fn new(suite: Suite) -> Option<OurKey> {
+        match suite {
+            Suite::Aes128Gcm => Aes128Gcm::new(KEY.first_chunk()?).map(OurKey::Aes128Gcm),
+            Suite::Aes256Gcm => Aes256Gcm::new(&KEY).map(OurKey::Aes256Gcm),
+            Suite::ChaCha20Poly1305 => None,
+        }
+    }
+}
+
+impl CipherKey for OurKey {
+    #[inline]
+    fn seal(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
+        match self {
+            OurKey::Aes128Gcm(key) => key.seal(nonce, HEADER, record).is_ok(),
+            OurKey::Aes256Gcm(key) => key.seal(nonce, HEADER, record).is_ok(),
+        }
+    }
+
+    #[inline]
+    fn open(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
+        match self {
+            OurKey::Aes128Gcm(key) => key.open(nonce, HEADER, record).is_ok(),
+            OurKey::Aes256Gcm(key) => key.open(nonce, HEADER, record).is_ok(),
+        }
+    }
 }
 
 struct AwsLcKey(aws_lc_aead::LessSafeKey);
 
-impl CipherKey for AwsLcKey {
-    fn new(suite: Suite, key: &[u8]) -> anyhow::Result<AwsLcKey> {
+impl AwsLcKey {
+    fn new(suite: Suite) -> anyhow::Result<AwsLcKey> {
         let algorithm = match suite {
             Suite::Aes128Gcm => &aws_lc_aead::AES_128_GCM,
             Suite::Aes256Gcm => &aws_lc_aead::AES_256_GCM,
             Suite::ChaCha20Poly1305 => &aws_lc_aead::CHACHA20_POLY1305,
         };
-        let key = aws_lc_aead::UnboundKey::new(algorithm, key).map_err(|_| anyhow!("aws-lc refused its key"))?;
+        let key = aws_lc_aead::UnboundKey::new(algorithm, &KEY[..suite.key_len()]).map_err(|_| anyhow!("aws-lc refused its key"))?;
         Ok(AwsLcKey(aws_lc_aead::LessSafeKey::new(key)))
     }
+}
 
+impl CipherKey for AwsLcKey {
     #[inline]
-    fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool {
+    fn seal(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
         let nonce = aws_lc_aead::Nonce::assume_unique_for_key(nonce);
+        let Some((text, tag)) = record.split_last_chunk_mut::<TAG>() else { return false };
         self.0.seal_in_place_scatter(nonce, aws_lc_aead::Aad::from(HEADER), text, &[], tag).is_ok()
     }
 
     #[inline]
-    fn open(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &[u8; TAG]) -> bool {
+    fn open(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
         let nonce = aws_lc_aead::Nonce::assume_unique_for_key(nonce);
-        self.0.open_in_place_separate_tag(nonce, aws_lc_aead::Aad::from(HEADER), tag, text).is_ok()
+        let Some((text, tag)) = record.split_last_chunk_mut::<TAG>() else { return false };
+        self.0.open_in_place_separate_tag(nonce, aws_lc_aead::Aad::from(HEADER), &*tag, text).is_ok()
     }
 }
 
 struct RingKey(ring_aead::LessSafeKey);
 
-impl CipherKey for RingKey {
-    fn new(suite: Suite, key: &[u8]) -> anyhow::Result<RingKey> {
+impl RingKey {
+    fn new(suite: Suite) -> anyhow::Result<RingKey> {
         let algorithm = match suite {
             Suite::Aes128Gcm => &ring_aead::AES_128_GCM,
             Suite::Aes256Gcm => &ring_aead::AES_256_GCM,
             Suite::ChaCha20Poly1305 => &ring_aead::CHACHA20_POLY1305,
         };
-        let key = ring_aead::UnboundKey::new(algorithm, key).map_err(|_| anyhow!("ring refused its key"))?;
+        let key = ring_aead::UnboundKey::new(algorithm, &KEY[..suite.key_len()]).map_err(|_| anyhow!("ring refused its key"))?;
         Ok(RingKey(ring_aead::LessSafeKey::new(key)))
     }
+}
 
+impl CipherKey for RingKey {
     #[inline]
-    fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool {
+    fn seal(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
         let nonce = ring_aead::Nonce::assume_unique_for_key(nonce);
+        let Some((text, tag)) = record.split_last_chunk_mut::<TAG>() else { return false };
         let sealed = self.0.seal_in_place_separate_tag(nonce, ring_aead::Aad::from(HEADER), text);
         sealed.is_ok_and(|sealed| {
             tag.copy_from_slice(sealed.as_ref());
@@ -157,8 +209,9 @@ impl CipherKey for RingKey {
     }
 
     #[inline]
-    fn open(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &[u8; TAG]) -> bool {
+    fn open(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
         let nonce = ring_aead::Nonce::assume_unique_for_key(nonce);
+        let Some((text, tag)) = record.split_last_chunk_mut::<TAG>() else { return false };
         self.0.open_in_place_separate_tag(nonce, ring_aead::Aad::from(HEADER), (*tag).into(), text, 0..).is_ok()
     }
 }
@@ -174,57 +227,60 @@ struct Cipher<K> {
     key: K,
     number: u64,
     plaintext: Vec<u8>,
-    text: Vec<u8>,
+    /// Text and tag.
+    record: Vec<u8>,
     tags: [[u8; TAG]; ROW],
     walk: Vec<u8>,
 }
 
 impl<K: CipherKey> Cipher<K> {
-    fn new(suite: Suite, size: usize) -> anyhow::Result<Cipher<K>> {
+    fn of(key: K, size: usize) -> Cipher<K> {
         let plaintext = plaintext(size);
-        Ok(Cipher {
-            key: K::new(suite, &vec![1; suite.key_len()])?,
-            number: 0,
-            text: plaintext.clone(),
-            plaintext,
-            tags: [[0; TAG]; ROW],
-            walk: vec![1; WALK],
-        })
+        let record = [plaintext.as_slice(), &[0; TAG]].concat();
+        Cipher { key, number: 0, plaintext, record, tags: [[0; TAG]; ROW], walk: vec![1; WALK] }
     }
 
     fn block(&mut self, meter: &mut Meter) -> anyhow::Result<()> {
         for _ in 0..CIPHER_BLOCK {
             let right = self.row(meter);
-            ensure!(right && self.text == self.plaintext, "what was opened is not what was sealed");
+            ensure!(right && self.record.starts_with(&self.plaintext), "what was opened is not what was sealed");
         }
         for _ in 0..CIPHER_BLOCK {
             let right = self.cold(meter);
-            ensure!(right && self.text == self.plaintext, "what was opened is not what was sealed");
+            ensure!(right && self.record.starts_with(&self.plaintext), "what was opened is not what was sealed");
         }
         Ok(())
     }
 
     /// Seals what was sealed before, again and again, and opens it in the opposite order.
     fn row(&mut self, meter: &mut Meter) -> bool {
-        let Cipher { key, number, text, tags, .. } = self;
+        let Cipher { key, number, record, tags, .. } = self;
+        let at = record.len() - TAG;
         let sealed = meter.time(SEALS, || {
-            (*number..).zip(tags.iter_mut()).fold(true, |right, (number, tag)| right & key.seal(nonce(number), black_box(text), tag))
+            (*number..).zip(tags.iter_mut()).fold(true, |right, (number, tag)| {
+                let right = right & key.seal(nonce(number), black_box(record));
+                tag.copy_from_slice(&record[at..]);
+                right
+            })
         });
         let opened = meter.time(OPENS, || {
-            tags.iter().enumerate().rev().fold(true, |right, (at, tag)| right & key.open(nonce(*number + at as u64), black_box(text), tag))
+            tags.iter().enumerate().rev().fold(true, |right, (index, tag)| {
+                record[at..].copy_from_slice(tag);
+                right & key.open(nonce(*number + index as u64), black_box(record))
+            })
         });
         *number += ROW as u64;
         sealed && opened
     }
 
     fn cold(&mut self, meter: &mut Meter) -> bool {
-        let Cipher { key, number, text, tags, walk, .. } = self;
+        let Cipher { key, number, record, walk, .. } = self;
         let nonce = nonce(*number);
         *number += 1;
         walk_over(walk);
-        let sealed = meter.time(SEAL_COLD, || key.seal(nonce, black_box(text), &mut tags[0]));
+        let sealed = meter.time(SEAL_COLD, || key.seal(nonce, black_box(record)));
         walk_over(walk);
-        let opened = meter.time(OPEN_COLD, || key.open(nonce, black_box(text), &tags[0]));
+        let opened = meter.time(OPEN_COLD, || key.open(nonce, black_box(record)));
         sealed && opened
     }
 }
@@ -497,27 +553,38 @@ mod tests {
         );
         assert!(rows.clone().all(|row| row.count >= 2 * BLOCK as u64 && row.p50 > 0));
         let rows = report.rows.iter().filter(|row| alone(&row.name));
-        assert_eq!((rows.clone().count(), report.ratios.iter().filter(|ratio| alone(&ratio.name)).count()), (3 * 4 * 4 * 2, 3 * 4 * 4 * 2));
-        assert!(rows.clone().all(|row| row.count >= 2 * CIPHER_BLOCK as u64 && row.p50 > 0));
         let ratios = report.ratios.iter().filter(|ratio| alone(&ratio.name));
-        assert!(ratios.clone().all(|ratio| ratio.name.contains(": aws-lc / ring, p")), "above 1 where ring is the quicker one");
+        // Two suites are ours where the processor has what it takes.
+        let ours = SUITES.iter().filter(|(suite, _)| OurKey::new(*suite).is_some()).count();
+        assert_eq!((rows.clone().count(), ratios.clone().count()), ((3 * 2 + ours) * 4 * 4, (3 + ours) * 4 * 4 * 2));
+        assert!(rows.clone().all(|row| row.count >= 2 * CIPHER_BLOCK as u64 && row.p50 > 0));
+        let against = |suffix: &str| ratios.clone().filter(|ratio| ratio.name.contains(suffix)).count();
+        assert_eq!(against(": aws-lc / ring, p"), (3 - ours) * 4 * 4 * 2, "above 1 where ring is the quicker one");
+        assert_eq!((against(": ring / ours, p"), against(": aws-lc / ours, p")), (ours * 4 * 4 * 2, ours * 4 * 4 * 2));
     }
 
-    /// A record of each library; the other one opens it.
+    /// A record of each cipher; the others open it.
     #[test]
-    fn both_libraries_make_the_same_records() {
+    fn all_ciphers_make_the_same_records() {
         for (suite, name) in SUITES {
+            let mut keys: Vec<Box<dyn CipherKey>> = vec![Box::new(RingKey::new(suite).unwrap()), Box::new(AwsLcKey::new(suite).unwrap())];
+            keys.extend(OurKey::new(suite).map(|key| Box::new(key) as Box<dyn CipherKey>));
             for size in [0, 1, 15, 16, 17].into_iter().chain(CIPHER_SIZES) {
-                let key = vec![7; suite.key_len()];
-                let (ring, aws_lc) = (RingKey::new(suite, &key).unwrap(), AwsLcKey::new(suite, &key).unwrap());
-                let (mut one, mut other) = ((plaintext(size), [0; TAG]), (plaintext(size), [0; TAG]));
-                assert!(ring.seal(nonce(9), &mut one.0, &mut one.1) && aws_lc.seal(nonce(9), &mut other.0, &mut other.1));
-                assert_eq!(one, other, "{name}, {size} bytes");
-                assert!(size < 15 || one.0 != plaintext(size), "{name}: nothing was sealed");
-                assert!(!ring.open(nonce(8), &mut one.0.clone(), &one.1), "{name}: another record's number");
-                assert!(!aws_lc.open(nonce(8), &mut one.0.clone(), &one.1), "{name}: another record's number");
-                assert!(ring.open(nonce(9), &mut other.0, &other.1) && aws_lc.open(nonce(9), &mut one.0, &one.1));
-                assert_eq!((one.0, other.0), (plaintext(size), plaintext(size)));
+                let text = [plaintext(size), vec![0; TAG]].concat();
+                let seal = |key: &dyn CipherKey| {
+                    let mut record = text.clone();
+                    assert!(key.seal(nonce(9), &mut record));
+                    record
+                };
+                let sealed = seal(keys[0].as_ref());
+                assert!(size < 15 || sealed[..size] != text[..size], "{name}: nothing was sealed");
+                for key in &keys {
+                    assert_eq!(seal(key.as_ref()), sealed, "{name}, {size} bytes");
+                    assert!(!key.open(nonce(8), &mut sealed.clone()), "{name}: another record's number");
+                    let mut record = sealed.clone();
+                    assert!(key.open(nonce(9), &mut record));
+                    assert_eq!(record[..size], text[..size]);
+                }
             }
         }
     }
@@ -526,15 +593,11 @@ mod tests {
     struct Forgetful(AwsLcKey);
 
     impl CipherKey for Forgetful {
-        fn new(suite: Suite, key: &[u8]) -> anyhow::Result<Forgetful> {
-            AwsLcKey::new(suite, key).map(Forgetful)
+        fn seal(&self, nonce: [u8; NONCE], record: &mut [u8]) -> bool {
+            self.0.seal(nonce, record)
         }
 
-        fn seal(&self, nonce: [u8; NONCE], text: &mut [u8], tag: &mut [u8; TAG]) -> bool {
-            self.0.seal(nonce, text, tag)
-        }
-
-        fn open(&self, _: [u8; NONCE], _: &mut [u8], _: &[u8; TAG]) -> bool {
+        fn open(&self, _: [u8; NONCE], _: &mut [u8]) -> bool {
             true
         }
     }
@@ -544,9 +607,9 @@ mod tests {
         let measure = |block: &mut dyn FnMut(&mut Meter) -> anyhow::Result<()>| {
             alternate(Budget::of_seconds(0.000_1).unwrap(), vec![Side::new("side", &CIPHER_OPERATIONS, block)]).map(drop)
         };
-        let mut forgetful = Cipher::<Forgetful>::new(Suite::Aes256Gcm, 100).unwrap();
+        let mut forgetful = Cipher::of(Forgetful(AwsLcKey::new(Suite::Aes256Gcm).unwrap()), 100);
         assert!(measure(&mut |meter| forgetful.block(meter)).unwrap_err().to_string().contains("not what was sealed"));
-        let mut sound = Cipher::<RingKey>::new(Suite::Aes256Gcm, 100).unwrap();
+        let mut sound = Cipher::of(RingKey::new(Suite::Aes256Gcm).unwrap(), 100);
         measure(&mut |meter| sound.block(meter)).unwrap();
         assert_eq!(sound.number % (ROW + 1) as u64, 0, "no number twice: as many for each row, one for each cold record");
     }

@@ -31,12 +31,17 @@
 //! |---|---|
 //! | `config` | roots, versions, suites, ALPN, the given clock |
 //! | `handshake` | rustls, one record at a time, and the take-over of its secrets |
+//! | `aes_gcm` | AES-GCM for short records |
+//! | `cipher` | a key of the negotiated suite: ours or ring's |
 //! | `record` | protection of one record: nonces, additional data, both versions |
 //! | `record_layer` | the established connection: receive, seal, key updates, alerts, limits |
 //! | `buffer` | scratch for records that arrive in pieces |
 //! | `error` | what went wrong, and the alert for it |
 
+#[cfg(target_arch = "x86_64")]
+pub mod aes_gcm;
 mod buffer;
+mod cipher;
 mod config;
 mod error;
 mod handshake;

@@ -7,12 +7,12 @@
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::aead::NONCE_LEN;
 use rustls::{CipherSuite, ConnectionTrafficSecrets, SupportedCipherSuite};
 use zeroize::Zeroize;
 
+use super::cipher::Cipher;
 use super::error::{SealError, TlsError};
-use super::wiped::Wiped;
 use drivers::purpose::Purpose;
 
 /// Bytes of a record's header: type, version, length.
@@ -103,14 +103,6 @@ impl Suite {
             Suite::ChaCha20Poly1305 => u64::MAX,
         }
     }
-
-    fn algorithm(self) -> &'static Algorithm {
-        match self {
-            Suite::Aes128Gcm => &AES_128_GCM,
-            Suite::Aes256Gcm => &AES_256_GCM,
-            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-        }
-    }
 }
 
 /// The number under which sealing is rehearsed: far beyond what any key may seal.
@@ -167,7 +159,7 @@ pub(super) struct Opened {
 
 /// The record protection of one direction, ready to use.
 pub(super) struct RecordKey {
-    key: Wiped<LessSafeKey>,
+    cipher: Cipher,
     iv: [u8; NONCE_LEN],
     sequence: u64,
     suite: Suite,
@@ -183,8 +175,8 @@ impl Drop for RecordKey {
 impl RecordKey {
     pub(super) fn new(version: Version, keys: &TrafficKeys) -> Result<RecordKey, TlsError> {
         let key = keys.key.get(..keys.suite.key_len()).ok_or(TlsError::Internal("the traffic key has a wrong length"))?;
-        let key = UnboundKey::new(keys.suite.algorithm(), key).map_err(|_| TlsError::Internal("the cipher refused its key"))?;
-        Ok(RecordKey { key: Wiped::new(LessSafeKey::new(key)), iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version })
+        let cipher = Cipher::new(keys.suite, key).ok_or(TlsError::Internal("the cipher refused its key"))?;
+        Ok(RecordKey { cipher, iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version })
     }
 
     pub(super) fn suite(&self) -> Suite {
@@ -254,14 +246,11 @@ impl RecordKey {
         let Some((header, body)) = record.split_first_chunk_mut::<RECORD_HEADER>() else {
             return Err(TlsError::Malformed("a record without a header"));
         };
-        let Some((text, tag)) = body.split_last_chunk_mut::<TAG>() else {
-            return Err(self.bad_mac());
-        };
-        let length = text.len();
-        let nonce = Nonce::assume_unique_for_key(self.nonce(self.sequence));
-        if self.key.open_in_place_separate_tag(nonce, Aad::from(*header), (*tag).into(), text, 0..).is_err() {
+        if self.cipher.open(self.nonce(self.sequence), *header, body).is_err() {
             return Err(self.bad_mac());
         }
+        let text = body.split_last_chunk::<TAG>().map_or(&[][..], |(text, _)| text);
+        let length = text.len();
         if length > MAX_PLAINTEXT + 1 {
             return Err(TlsError::RecordOverflow { length, limit: MAX_PLAINTEXT + 1 });
         }
@@ -282,10 +271,9 @@ impl RecordKey {
         let Some((carried, body)) = body.split_at_mut_checked(explicit) else {
             return Err(self.bad_mac());
         };
-        let Some((text, tag)) = body.split_last_chunk_mut::<TAG>() else {
+        let Some(length) = body.len().checked_sub(TAG) else {
             return Err(self.bad_mac());
         };
-        let length = text.len();
         if length > MAX_PLAINTEXT {
             return Err(TlsError::RecordOverflow { length, limit: MAX_PLAINTEXT });
         }
@@ -294,8 +282,7 @@ impl RecordKey {
             nonce[..NONCE_LEN - EXPLICIT_NONCE].copy_from_slice(&self.iv[..NONCE_LEN - EXPLICIT_NONCE]);
             nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(carried);
         }
-        let data = Aad::from(additional_data_tls12(self.sequence, content_type, length));
-        if self.key.open_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, (*tag).into(), text, 0..).is_err() {
+        if self.cipher.open(nonce, additional_data_tls12(self.sequence, content_type, length), body).is_err() {
             return Err(self.bad_mac());
         }
         let start = RECORD_HEADER + explicit;
@@ -358,27 +345,22 @@ impl RecordKey {
         let nonce = self.nonce(sequence);
         let (header, body) = record.split_first_chunk_mut::<RECORD_HEADER>().ok_or(SealError::Cipher)?;
         let [high, low] = (body.len() as u16).to_be_bytes();
-        let (sealed, tag) = match self.version {
+        match self.version {
             Version::Tls13 => {
                 let data = [APPLICATION_DATA, 3, 3, high, low];
                 *header = data;
-                // The content type becomes part of the text: to give it to the cipher as input of its own costs a second
-                // pass with the start and the end of one.
-                let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(SealError::Cipher)?;
-                text[length] = content_type;
-                (self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), text), tag)
+                // The content type becomes part of the text.
+                *body.get_mut(length).ok_or(SealError::Cipher)? = content_type;
+                self.cipher.seal(nonce, data, body)
             }
             Version::Tls12 => {
                 *header = [content_type, 3, 3, high, low];
                 let (explicit, body) = body.split_at_mut(self.explicit_nonce());
                 explicit.copy_from_slice(&nonce[NONCE_LEN - explicit.len()..]);
-                let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(SealError::Cipher)?;
-                let data = Aad::from(additional_data_tls12(sequence, content_type, length));
-                (self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, text), tag)
+                self.cipher.seal(nonce, additional_data_tls12(sequence, content_type, length), body)
             }
-        };
-        *tag = sealed.map_err(|_| SealError::Cipher)?.as_ref().try_into().map_err(|_| SealError::Cipher)?;
-        Ok(())
+        }
+        .map_err(|_| SealError::Cipher)
     }
 }
 
