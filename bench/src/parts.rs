@@ -1,22 +1,58 @@
 //! What no tick-to-order can do without: opening the record that the tick came in, looking at each of its bytes once, and
 //! sealing the order's record. Nothing of TCP, WebSocket, parsing, book, strategy, risk or encoding.
 //!
-//! The cipher is the one that our connections have where the venue does not object (AES-256-GCM), from the library that is
-//! the quicker one with everything at hand (aws-lc, see `tls`), called as directly as it allows. All of it is in the
+//! The cipher is the one that our connections have where the venue does not object (AES-128-GCM), by what is the quickest with
+//! everything at hand: ours, or aws-lc's on a processor that ours is not for (see `tls`). All of it is in the
 //! caches and the branches are known: these are the parts at their quickest.
 
 use crate::measure::{Budget, Measured, Side, alternate};
 use crate::random::Random;
 use anyhow::{Context, anyhow};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use netstack::tls::aes_gcm::{Aes128Gcm, NONCE, TAG};
 use std::hint::black_box;
 
 const BLOCK: usize = 64;
 /// A TLS record's header is authenticated with it.
-const HEADER: usize = 5;
+const HEADER: [u8; 5] = [0; 5];
+const NUMBER: [u8; NONCE] = [3; NONCE];
 
-fn nonce() -> Nonce {
-    Nonce::assume_unique_for_key([3; NONCE_LEN])
+/// The quickest key there is here.
+#[expect(clippy::large_enum_variant, reason = "there is one, and a pointer would be followed in each measured piece")]
+enum Key {
+    Ours(Aes128Gcm),
+    AwsLc(LessSafeKey),
+}
+
+impl Key {
+    fn new() -> anyhow::Result<Key> {
+        let key = [7; 16];
+        match Aes128Gcm::new(&key) {
+            Some(key) => Ok(Key::Ours(key)),
+            None => UnboundKey::new(&AES_128_GCM, &key).map(|key| Key::AwsLc(LessSafeKey::new(key))).map_err(|error| anyhow!("{error}")),
+        }
+    }
+
+    /// Opens the text before the tag at the end.
+    #[inline]
+    fn open<'a>(&self, record: &'a mut [u8]) -> Option<&'a [u8]> {
+        match self {
+            Key::Ours(key) => key.open(NUMBER, HEADER, record).ok().map(|()| &record[..record.len() - TAG]),
+            Key::AwsLc(key) => key.open_in_place(Nonce::assume_unique_for_key(NUMBER), Aad::from(HEADER), record).ok().map(|text| &*text),
+        }
+    }
+
+    /// Seals the text before the room for the tag.
+    #[inline]
+    fn seal(&self, record: &mut [u8]) -> Option<()> {
+        match self {
+            Key::Ours(key) => key.seal(NUMBER, HEADER, record).ok(),
+            Key::AwsLc(key) => {
+                let (text, tag) = record.split_last_chunk_mut::<TAG>()?;
+                key.seal_in_place_scatter(Nonce::assume_unique_for_key(NUMBER), Aad::from(HEADER), text, &[], tag).ok()
+            }
+        }
+    }
 }
 
 /// The sum of all bytes, read eight at a time.
@@ -28,23 +64,22 @@ fn read_once(bytes: &[u8]) -> u64 {
 
 /// Times the parts together, of a tick with so many bytes in its record and an order with so many.
 pub fn unavoidable(budget: Budget, tick: usize, order: usize) -> anyhow::Result<Measured> {
-    let key = UnboundKey::new(&AES_256_GCM, &[7; 32]).map_err(|error| anyhow!("{error}"))?;
-    let key = LessSafeKey::new(key);
+    let key = Key::new()?;
     let mut random = Random::new(0x5eed);
-    let mut sealed: Vec<u8> = (0..tick).map(|_| random.next() as u8).collect();
-    let plain = sealed.clone();
-    key.seal_in_place_append_tag(nonce(), Aad::from([0; HEADER]), &mut sealed).map_err(|error| anyhow!("{error}"))?;
-    let (mut record, mut out) = (sealed.clone(), vec![0x55; order]);
+    let plain: Vec<u8> = (0..tick).map(|_| random.next() as u8).collect();
+    let mut sealed = [plain.as_slice(), &[0; TAG]].concat();
+    key.seal(&mut sealed).context("there is no room for a tag")?;
+    let (mut record, mut out) = (sealed.clone(), vec![0x55; order + TAG]);
     let side = Side::new("its unavoidable parts", &[""], |meter| {
         for _ in 0..BLOCK {
             record.copy_from_slice(&sealed);
             let done = meter.time(0, || {
-                let opened = key.open_in_place(nonce(), Aad::from([0; HEADER]), &mut record).ok()?;
+                let opened = key.open(&mut record)?;
                 let sum = read_once(black_box(opened));
-                let tag = key.seal_in_place_separate_tag(nonce(), Aad::from([0; HEADER]), &mut out).ok()?;
-                Some((sum, tag))
+                key.seal(black_box(&mut out))?;
+                Some(sum)
             });
-            let (sum, _) = done.context("a record could not be opened or sealed")?;
+            let sum = done.context("a record could not be opened or sealed")?;
             anyhow::ensure!(sum == read_once(&plain), "the record does not hold what was sealed");
         }
         Ok(())

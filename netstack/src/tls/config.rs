@@ -44,7 +44,7 @@ pub struct TlsOptions {
     pub alpn: Vec<Vec<u8>>,
     /// Versions offered.
     pub versions: Versions,
-    /// Ciphers offered; empty: all three.
+    /// Ciphers offered, the quickest first whatever their order here; empty: all three.
     pub suites: Vec<Suite>,
 }
 
@@ -94,6 +94,13 @@ impl TlsConfig {
         if !options.suites.is_empty() {
             provider.cipher_suites.retain(|suite| Suite::of(*suite).is_some_and(|cipher| options.suites.contains(&cipher)));
         }
+        // The quickest first: a server that leaves the choice to us takes it. (Of AES-GCM the longer key takes 14 rounds for 10.)
+        provider.cipher_suites.sort_by_key(|suite| match Suite::of(*suite) {
+            Some(Suite::Aes128Gcm) => 0,
+            Some(Suite::Aes256Gcm) => 1,
+            Some(Suite::ChaCha20Poly1305) => 2,
+            None => 3,
+        });
         let versions: &[&SupportedProtocolVersion] = match options.versions {
             Versions::Both => &[&rustls::version::TLS13, &rustls::version::TLS12],
             Versions::Tls13 => &[&rustls::version::TLS13],
@@ -118,5 +125,31 @@ impl TlsConfig {
 
     pub(super) fn client(&self) -> Arc<ClientConfig> {
         self.client.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickest_cipher_is_offered_first() {
+        let suites = |options: &TlsOptions| {
+            let config = TlsConfig::with_options(Roots::Public, options).expect("the options are sound");
+            config
+                .client
+                .crypto_provider()
+                .cipher_suites
+                .iter()
+                .map(|suite| Suite::of(*suite).expect("one that we can do"))
+                .collect::<Vec<_>>()
+        };
+        let all = suites(&TlsOptions::default());
+        assert_eq!(all.first(), Some(&Suite::Aes128Gcm));
+        assert!(
+            all.is_sorted_by_key(|suite| [Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::ChaCha20Poly1305].iter().position(|s| s == suite))
+        );
+        let two = suites(&TlsOptions { suites: vec![Suite::ChaCha20Poly1305, Suite::Aes256Gcm], ..TlsOptions::default() });
+        assert_eq!((two.first(), two.last()), (Some(&Suite::Aes256Gcm), Some(&Suite::ChaCha20Poly1305)));
     }
 }
