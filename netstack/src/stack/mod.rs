@@ -755,7 +755,7 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
         self.advance(now_ns);
         let (address, _) = self.host.address.ok_or(ConnectError::NoAddress)?;
         let index = self.free_slot().ok_or(ConnectError::NoSocket)?;
-        let port = self.ports.take_next(index).ok_or(ConnectError::NoPort)?;
+        let port = self.ports.take_next(index, &mut self.random).ok_or(ConnectError::NoPort)?;
         let local = SocketAddrV4::new(address, port);
         let sequence = self.sequences.of(local, remote, self.now_ns);
         self.statistics.connects += 1;
