@@ -88,7 +88,7 @@ use initial_sequence::InitialSequence;
 use neighbours::{Due, Neighbours};
 use ports::Ports;
 use random::{Random, RateLimit};
-use slot::{LINGER_NS, Life, Slot};
+use slot::{Life, Slot};
 use socket::SocketSettings;
 use wire::{ETHERNET_HEADER, Outbox, ethernet_header};
 
@@ -478,8 +478,8 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
                 self.written.set(index);
                 self.statistics.timeouts += 1;
             }
-            let linger_over = matches!(slot.life, Life::Lingering { until_ns } if until_ns <= now_ns);
-            if linger_over {
+            let lingers_until_ns = slot.lingers_until_ns().unwrap_or(u64::MAX);
+            if lingers_until_ns <= now_ns {
                 self.free(index);
                 continue;
             }
@@ -487,10 +487,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
                 slot.wake_ns = u64::MAX;
                 self.written.set(index);
             }
-            next_ns = next_ns.min(slot.wake_ns).min(slot.tcp.times_out_ns());
-            if let Life::Lingering { until_ns } = slot.life {
-                next_ns = next_ns.min(until_ns);
-            }
+            next_ns = next_ns.min(slot.wake_ns).min(slot.tcp.times_out_ns()).min(lingers_until_ns);
         }
         next_ns = next_ns.min(self.neighbours.next_ns()).min(self.resolver.next_ns());
         if let Some(client) = &self.dhcp {
@@ -724,15 +721,12 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         }
     }
 
-    /// A slot for a new connection: a free one, or the one that has lingered longest.
+    /// A slot for a new connection: a free one, or the one that lingers and would be free first.
     fn free_slot(&mut self) -> Option<usize> {
         if let Some(index) = self.slots.iter().position(|slot| slot.life == Life::Free) {
             return Some(index);
         }
-        let lingering = self.slots.iter().enumerate().filter_map(|(index, slot)| match slot.life {
-            Life::Lingering { until_ns } => Some((until_ns, index)),
-            _ => None,
-        });
+        let lingering = self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.lingers_until_ns()?, index)));
         let (_, index) = lingering.min()?;
         self.slots[index].tcp.abort(CloseReason::Aborted);
         if self.slots[index].reachable {
@@ -831,15 +825,10 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
 
     fn release(&mut self, socket: SocketId) {
         let Some(index) = self.held(socket) else { return };
-        let slot = &mut self.slots[index];
-        if !matches!(slot.tcp.state(), SocketState::Closed(_)) {
-            slot.tcp.abort(CloseReason::Aborted);
-        }
-        let until_ns = self.now_ns.saturating_add(LINGER_NS);
-        slot.life = Life::Lingering { until_ns };
+        self.slots[index].release(self.now_ns);
         self.urgent.clear(index);
         self.written.set(index);
-        self.next_maintain_ns = self.next_maintain_ns.min(until_ns);
+        self.next_maintain_ns = 0;
         self.retire(index);
     }
 }

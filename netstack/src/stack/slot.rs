@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::socket::{SocketSettings, TcpSocket};
 use super::wire::ETHERNET_HEADER;
-use crate::transport::CloseReason;
+use crate::transport::{CloseReason, SocketState};
 
-/// How long a released connection may take to end in order.
-pub(super) const LINGER_NS: u64 = 1_000_000_000;
+/// How long a released connection may take to say its last word: its RST waits for room, or for the next hop.
+const LINGER_NS: u64 = 1_000_000_000;
 
 /// Who holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Life {
     Held,
     /// Nobody, but its last segments are still under way.
     Lingering {
-        /// When it is cut off.
+        /// When it is cut off, unless it is in TIME-WAIT.
         until_ns: u64,
     },
 }
@@ -63,6 +63,23 @@ impl<T: TcpSocket> Slot<T> {
         self.next_hop = next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED);
         if !self.tcp.connect(local, remote, sequence, now_ns) || next_hop.is_none() {
             self.tcp.abort(CloseReason::Unreachable);
+        }
+    }
+
+    /// Nobody holds the slot any more.
+    pub(super) fn release(&mut self, now_ns: u64) {
+        if !matches!(self.tcp.state(), SocketState::Closed(_)) {
+            self.tcp.abort(CloseReason::Aborted);
+        }
+        self.life = Life::Lingering { until_ns: now_ns.saturating_add(LINGER_NS) };
+    }
+
+    /// When the connection is cut off that nobody holds: TIME-WAIT has its time (RFC 9293 section 3.6.1). `None`: it is held, or
+    /// there is none.
+    pub(super) fn lingers_until_ns(&self) -> Option<u64> {
+        match self.life {
+            Life::Lingering { until_ns } => Some(self.tcp.time_wait_ends_ns().unwrap_or(until_ns)),
+            Life::Free | Life::Held => None,
         }
     }
 

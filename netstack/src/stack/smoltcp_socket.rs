@@ -324,6 +324,11 @@ impl TcpSocket for SmoltcpTcp {
         if self.waits() { self.progress_ns.saturating_add(self.user_timeout_ns) } else { u64::MAX }
     }
 
+    /// smoltcp keeps that to itself; what lingers is cut off as if it were not in TIME-WAIT.
+    fn time_wait_ends_ns(&self) -> Option<u64> {
+        None
+    }
+
     fn abort(&mut self, reason: CloseReason) {
         if !matches!(self.socket().state(), State::Closed | State::TimeWait) {
             self.reason = reason;

@@ -91,6 +91,8 @@ pub trait TcpSocket: Sized {
     fn wake_ns(&self) -> u64;
     /// When the connection is given up if the peer stays silent.
     fn times_out_ns(&self) -> u64;
+    /// When TIME-WAIT ends, if the connection is in it.
+    fn time_wait_ends_ns(&self) -> Option<u64>;
     /// Closes with RST, if the peer knows of it.
     fn abort(&mut self, reason: CloseReason);
     /// Closes in order, after what was written.

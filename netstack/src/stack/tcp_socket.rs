@@ -275,6 +275,10 @@ impl TcpSocket for OwnTcp {
         self.connection.times_out_ns()
     }
 
+    fn time_wait_ends_ns(&self) -> Option<u64> {
+        self.connection.time_wait_ends_ns()
+    }
+
     fn abort(&mut self, reason: CloseReason) {
         self.connection.give_up(reason);
     }

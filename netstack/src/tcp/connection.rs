@@ -558,6 +558,11 @@ impl Connection {
         if self.waits() { self.progress_ns.saturating_add(self.config.user_timeout) } else { NEVER }
     }
 
+    /// When TIME-WAIT ends, if the connection is in it (RFC 9293 section 3.6.1).
+    pub fn time_wait_ends_ns(&self) -> Option<u64> {
+        (self.state == State::TimeWait).then_some(self.timers.time_wait)
+    }
+
     /// Segments sent again since [`Connection::connect`].
     #[inline]
     pub fn retransmissions(&self) -> u64 {

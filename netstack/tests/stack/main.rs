@@ -5,6 +5,7 @@ mod allocator;
 mod chance;
 mod dhcp;
 mod dns;
+mod ends;
 mod frames;
 mod hostile;
 mod hot_path;
