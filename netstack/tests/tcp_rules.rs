@@ -89,6 +89,64 @@ fn rfc6298_2_1_a_lost_syn_is_sent_again_after_a_second_and_then_two() {
     assert_eq!(script.connection.state(), State::Established);
 }
 
+/// A connection whose SYN was sent twice, 1 s apart, and answered 100 ms after the second copy; with the copies' timestamps.
+fn opened_by_a_second_syn(offer: Offer, echo_first: bool) -> Script {
+    let mut script = Script::connecting(&TcpConfig::default());
+    let _ = script.one();
+    let first = script.last_stamp;
+    let _ = script.wait();
+    script.pass(100 * MS);
+    if echo_first {
+        script.last_stamp = first;
+    }
+    script.answer_syn(offer);
+    assert_eq!(script.one().sequence, 1);
+    script
+}
+
+#[test]
+fn rfc5681_3_1_after_a_lost_syn_one_segment_is_the_window() {
+    for stamps in [true, false] {
+        let mut script = opened_by_a_second_syn(Offer { stamps, ..OFFER }, false);
+        script.write(&[1; 10_000]);
+        assert_eq!(script.sent().len(), 1, "timestamps: {stamps}");
+    }
+}
+
+#[test]
+fn rfc3522_3_2_a_syn_that_was_sent_again_for_nothing_costs_no_window() {
+    let mut script = opened_by_a_second_syn(OFFER, true);
+    assert_eq!(script.connection.congestion_window(), 10 * 1448, "neither the one segment of a loss nor more than the first ten");
+    assert_eq!(script.connection.round_trip_ns(), Some(1100 * MS));
+}
+
+#[test]
+fn rfc7323_4_1_after_a_lost_syn_the_echoed_timestamp_tells_the_round_trip() {
+    let script = opened_by_a_second_syn(OFFER, false);
+    assert_eq!(script.connection.round_trip_ns(), Some(100 * MS));
+}
+
+#[test]
+fn rfc6298_5_7_after_a_lost_syn_the_timeout_is_three_seconds_until_something_is_measured() {
+    let mut script = opened_by_a_second_syn(Offer { stamps: false, ..OFFER }, false);
+    assert_eq!(script.connection.round_trip_ns(), None, "which copy was answered?");
+    script.write(b"hello");
+    let _ = script.one();
+    let (waited, _) = script.wait();
+    assert_eq!((waited, script.connection.statistics().tail_probes), (SECOND, 1), "RFC 8985 section 7.2: a probe after a second");
+    let (waited, _) = script.wait();
+    assert_eq!((waited, script.connection.statistics().timeouts), (3 * SECOND, 2));
+    script.ack(6);
+    script.write(b"again");
+    let _ = script.one();
+    script.pass(100 * MS);
+    script.ack(11);
+    assert_eq!(script.connection.round_trip_ns(), Some(100 * MS));
+    script.write(b"again");
+    let _ = script.one();
+    assert!(script.wait().0 < 400 * MS);
+}
+
 #[test]
 fn rfc9293_3_8_3_a_syn_without_an_answer_times_out() {
     let mut script = Script::connecting(&TcpConfig { user_timeout: 5 * SECOND, ..TcpConfig::default() });
@@ -113,7 +171,7 @@ fn rfc9293_3_7_1_segments_keep_to_the_peers_mss_less_options() {
 }
 
 #[test]
-fn rfc9293_3_8_6_2_no_nagle_small_writes_leave_at_once() {
+fn rfc9293_3_7_4_no_nagle_small_writes_leave_at_once() {
     let mut script = Script::usual();
     for byte in 0..5 {
         script.write(&[byte; 10]);
@@ -172,6 +230,18 @@ fn rfc9293_3_8_6_2_1_data_keeps_inside_the_window() {
     script.ack(2897);
     let lens: Vec<_> = script.sent().iter().map(|sent| sent.payload.len()).collect();
     assert_eq!(lens, [1448, 656]);
+}
+
+#[test]
+fn rfc9293_3_8_6_2_1_a_window_too_narrow_for_a_segment_is_used_after_a_while() {
+    let mut script = Script::open(&TcpConfig::default(), Offer { shift: Some(0), window: 3000, ..OFFER }, MS);
+    script.window = 100;
+    script.ack(1);
+    script.write(&[1; 500]);
+    script.silent();
+    let (waited, sent) = script.wait();
+    assert_eq!((sent[0].sequence, sent[0].payload.len(), script.connection.statistics().window_probes), (1, 100, 0));
+    assert!(waited > MS, "{waited}");
 }
 
 #[test]
@@ -298,6 +368,48 @@ fn rfc9293_3_10_7_4_a_fin_ahead_of_a_hole_waits_for_it() {
 }
 
 #[test]
+fn rfc9293_3_10_7_4_a_segment_outside_the_window_is_dropped_and_answered() {
+    let open = || Script::open(&TcpConfig { receive_buffer: 4096, ..TcpConfig::default() }, Offer { shift: None, ..OFFER }, MS);
+    // The window is 1 to 4096. An empty segment at its edge is what a peer sends that has filled it.
+    for (sequence, len, taken) in [
+        (1, 0, true),
+        (4096, 1, true),
+        (4097, 0, true),
+        (4097, 1, false),
+        (4098, 0, false),
+        (5000, 10, false),
+        (0x7000_0000, 10, false),
+        (0_u32.wrapping_sub(10), 5, false),
+        (0_u32.wrapping_sub(9), 10, false),
+        (0_u32.wrapping_sub(9), 20, true),
+        (0_u32.wrapping_sub(9), 5000, true),
+    ] {
+        let mut script = open();
+        script.write(b"order");
+        let _ = script.one();
+        script.acked = 6;
+        let verdict = script.inject(TcpControl::Psh, sequence, &vec![7; len], |_| {}).verdict;
+        assert_eq!(verdict == Verdict::Taken, taken, "{len} bytes from {sequence}");
+        let beyond = !taken && sequence < 1 << 31;
+        assert_eq!(script.connection.statistics().out_of_window, u64::from(beyond), "{len} bytes from {sequence}");
+        if !taken {
+            assert_eq!((script.one().ack, script.connection.readable()), (Some(1), 0));
+        }
+        // What begins at the edge is outside only by its payload.
+        let believed = taken || sequence == 4097;
+        assert_eq!(script.connection.unacknowledged(), if believed { 0 } else { 5 }, "its acknowledgement too: {len} from {sequence}");
+    }
+}
+
+#[test]
+fn rfc9293_3_10_7_4_a_segment_without_an_acknowledgement_is_dropped() {
+    let mut script = Script::usual();
+    assert_eq!(script.inject(TcpControl::Psh, 1, b"naked", |repr| repr.ack_number = None).verdict, Verdict::Dropped);
+    script.silent();
+    assert_eq!(script.data(b"dressed").fresh, 0..7);
+}
+
+#[test]
 fn rfc9293_3_10_7_4_data_with_an_old_ack_counts() {
     let mut script = Script::usual();
     script.write(b"order");
@@ -382,6 +494,18 @@ fn rfc5961_5_2_acks_outside_the_range_are_challenged_and_their_data_dropped() {
 }
 
 #[test]
+fn rfc5961_5_2_while_both_open_at_once_an_ack_of_what_was_never_sent_is_reset_and_the_syn_stands() {
+    let mut script = Script::connecting(&TcpConfig::default());
+    let _ = script.one();
+    let _ = script.connection.on_segment(script.now_ns, &segment(TcpControl::Syn, 0, None, &[]));
+    assert_eq!((script.one().ack, script.connection.state()), (Some(1), State::SynReceived));
+    let forged = script.connection.on_segment(script.now_ns, &segment(TcpControl::None, 1, Some(77), &[]));
+    let reset = script.one();
+    assert_eq!((forged.verdict, reset.control, reset.sequence, reset.ack), (Verdict::Dropped, TcpControl::Rst, 77, None));
+    assert_eq!((script.connection.state(), script.connection.statistics().challenges), (State::SynReceived, 0));
+}
+
+#[test]
 fn rfc5961_7_challenges_are_limited() {
     let mut script = Script::usual();
     let mut answers = 0;
@@ -422,7 +546,18 @@ fn rfc7323_2_2_without_the_peers_shift_there_is_none() {
 }
 
 #[test]
-fn rfc7323_3_timestamps_are_echoed_and_required_once_agreed() {
+fn rfc7323_2_3_a_shift_beyond_fourteen_counts_as_fourteen() {
+    let config = TcpConfig { initial_window: 40, ..TcpConfig::default() };
+    let mut script = Script::open(&config, Offer { shift: Some(15), ..OFFER }, MS);
+    script.window = 1;
+    script.ack(1);
+    script.write(&vec![1; 40_000]);
+    let sent: usize = script.sent().iter().map(|sent| sent.payload.len()).sum();
+    assert!((14_000..=1 << 14).contains(&sent), "{sent}");
+}
+
+#[test]
+fn rfc7323_3_2_timestamps_are_echoed_and_required_once_agreed() {
     let mut script = Script::usual();
     script.pass(70 * MS);
     let _ = script.data(b"a");
@@ -461,6 +596,25 @@ fn rfc7323_5_3_paws_drops_old_duplicates_and_acknowledges() {
 }
 
 #[test]
+fn rfc7323_5_4_the_clock_ticks_in_milliseconds_from_another_start_for_each_connection() {
+    let mut script = Script::usual();
+    let mut stamps = Vec::new();
+    for (written, wait) in [(1, 0), (2, 70 * MS), (3, 5 * SECOND)] {
+        script.pass(wait);
+        script.write(b"x");
+        stamps.push(script.one().stamp.map_or(0, |stamp| stamp.0));
+        script.ack(1 + written);
+    }
+    assert_eq!([stamps[1].wrapping_sub(stamps[0]), stamps[2].wrapping_sub(stamps[1])], [70, 5000]);
+    let first = |isn| {
+        let mut connection = netstack::tcp::Connection::new(&TcpConfig::default());
+        connection.connect(OURS, PEER, isn, SECOND);
+        connection.poll_transmit(SECOND, |syn| syn.timestamp.map(|stamp| stamp.tsval)).flatten()
+    };
+    assert!(first(1).is_some() && first(1) != first(2) && first(1) == first(1));
+}
+
+#[test]
 fn rfc7323_5_5_a_timestamp_older_than_24_days_says_nothing() {
     let mut script = Script::usual();
     script.pass(25 * 86_400 * SECOND);
@@ -469,7 +623,18 @@ fn rfc7323_5_5_a_timestamp_older_than_24_days_says_nothing() {
     assert_eq!(script.inject(TcpControl::Psh, 1, b"x", |repr| repr.timestamp = Some(TcpTimestampRepr::new(earlier, 0))).fresh, 0..1);
 }
 
-// RFC 2018, 2883.
+// RFC 5681, 2018, 2883.
+
+#[test]
+fn rfc5681_4_2_what_lies_ahead_of_a_hole_and_what_fills_it_in_part_is_acknowledged_at_once() {
+    let mut script = Script::usual();
+    for (sequence, acked) in [(41, 1), (11, 1), (1, 21), (31, 21), (21, 51)] {
+        let _ = script.inject(TcpControl::Psh, sequence, &[1; 10], |_| {});
+        assert_eq!(script.one().ack, Some(acked), "{sequence}");
+    }
+    let _ = script.inject(TcpControl::Psh, 51, &[1; 10], |_| {});
+    script.silent();
+}
 
 #[test]
 fn rfc2018_3_holes_are_reported_the_latest_first_and_at_once() {

@@ -18,7 +18,8 @@ const PERSIST: u32 = 16;
 /// What one acknowledgement delivered.
 #[derive(Clone, Copy, Debug, Default)]
 struct Delivery {
-    bytes: u32,
+    /// A segment was, also one without payload.
+    any: bool,
     /// Round trip of the segment sent last: none of its time was spent waiting for an acknowledgement to leave.
     newest: Option<u64>,
     /// Round trip of the segment sent first.
@@ -145,7 +146,7 @@ impl Connection {
 
     /// A segment was delivered (RFC 8985 section 6.2, steps 1 to 3).
     fn deliver(&mut self, now_ns: u64, record: &Record, echo: Option<u32>, delivery: &mut Delivery) {
-        delivery.bytes += record.len;
+        delivery.any = true;
         // Without SACK, what the peer held beyond a hole looks the same once the hole is filled.
         delivery.original |= self.sack && record.place() == Place::Lost && !record.again;
         delivery.again |= record.again && !self.sack;
@@ -273,7 +274,7 @@ impl Connection {
         }
         if let Some(oldest) = oldest {
             self.rtt.sample(oldest);
-        } else if delivery.bytes > 0
+        } else if delivery.any
             && let Some(echo) = echo
         {
             // Only copies were delivered: the timestamp says which (RFC 7323 section 4.1), to a millisecond.
@@ -307,9 +308,8 @@ impl Connection {
         if advanced && at_or_before(point, self.snd.una) {
             self.recovery = Recovery::None;
             self.duplicate_acks = 0;
-            if self.rack.persist > 0 {
-                self.rack.persist -= 1;
-            } else {
+            self.rack.persist = self.rack.persist.saturating_sub(1);
+            if self.rack.persist == 0 {
                 self.rack.quarters = 1;
             }
         }

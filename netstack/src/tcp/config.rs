@@ -1,4 +1,13 @@
 //! Settings of a connection. Times are nanoseconds.
+//!
+//! Where RFC 6298 is departed from, and why. Its times are made for bulk transfer, where a copy sent for nothing costs more than one
+//! sent late. With an order it is the other way round, and a copy for nothing is found out and taken back (RFC 5682, RFC 3522).
+//!
+//! - RFC 6298 section 2.1, a second before anything was measured: [`TcpConfig::rto_initial`] has it so, but may be less. Nothing but the
+//!   SYN is sent before a round trip was measured. A SYN that was lost, or seems to be, is another matter: from then on the
+//!   time-out is three seconds (section 5.7), until there is a measurement. With timestamps the answer to the SYN is one.
+//! - RFC 6298 section 2.4, no time-out below a second: [`TcpConfig::rto_floor`] stands in its place, and where section 2.3 has the
+//!   clock's granularity.
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -19,9 +28,11 @@ pub struct TcpConfig {
     /// How long we think the peer lets a lone segment's acknowledgement wait (TLP.max_ack_delay of RFC 8985
     /// section 7.2). A peer that waits longer costs a spare copy of a lone segment; the RFC's bulk value would cost a lost order its time.
     pub peer_ack_delay: u64,
-    /// Retransmission time-out before anything was measured (RFC 6298 section 2.1).
+    /// Retransmission time-out before anything was measured (RFC 6298 section 2.1): that of the SYN. Shorter than a round trip,
+    /// every SYN is sent twice.
     pub rto_initial: u64,
-    /// Least time beyond the smoothed round trip before a time-out: stands where RFC 6298 section 2.3 has the clock's granularity.
+    /// Least time beyond the smoothed round trip before a time-out. What a peer on a busy machine may take for an answer beyond its
+    /// usual time; a lone segment is probed for earlier ([`TcpConfig::peer_ack_delay`]).
     pub rto_floor: u64,
     /// Most that back-off makes of the time-out.
     pub rto_max: u64,

@@ -183,9 +183,20 @@ impl Connection {
         let mss = segment.max_seg_size.unwrap_or(MSS_DEFAULT).max(MSS_MIN).min(self.config.mss.max(MSS_MIN));
         self.snd.mss = u32::from(mss - if self.timestamps.on { TIMESTAMP_LEN } else { 0 });
         (self.snd.wl1, self.snd.wl2) = (self.rcv.initial, self.snd.una);
-        self.undo = None;
-        let segments = if self.timeouts > 0 { 1 } else { self.config.initial_window };
-        self.congestion = Congestion::new(self.snd.mss, segments);
+        (self.undo, self.recovery) = (None, Recovery::None);
+        let lost = self.has_lost_syn(segment);
+        if lost {
+            self.rtt.lose_syn();
+        }
+        // RFC 5681 section 3.1: after a lost SYN, one segment.
+        self.congestion = Congestion::new(self.snd.mss, if lost { 1 } else { self.config.initial_window });
+    }
+
+    /// Our SYN had to be sent again, and not for nothing, as the peer's echo of an earlier copy's timestamp would tell (RFC 3522
+    /// section 3.2).
+    fn has_lost_syn(&self, answer: &TcpRepr<'_>) -> bool {
+        let echo = answer.timestamp.filter(|_| self.timestamps.on && answer.ack_number.is_some());
+        self.send.front().is_some_and(|syn| syn.again && echo.is_none_or(|stamp| !before(stamp.tsecr, syn.stamp)))
     }
 
     /// All other states (RFC 9293 section 3.10.7.4).
@@ -214,7 +225,7 @@ impl Connection {
             return DROPPED;
         }
         let Some(ack) = ack else { return DROPPED };
-        // RFC 5961 section 5.2.
+        // RFC 5961 section 5.2; a reset while SYN-RECEIVED (RFC 9293 section 3.10.7.4, fifth).
         let probe_end = self.snd.nxt.wrapping_add(u32::from(self.probed));
         let oldest = self.snd.una.wrapping_sub(self.snd.wnd_max);
         if before(ack, oldest) || before(probe_end, ack) {

@@ -263,6 +263,11 @@ fn links_are_made_of_the_link_table_and_impossible_ones_are_refused() {
     let stack = network::stack(&parse(&mac).unwrap(), 5).unwrap();
     assert_eq!(stack.neighbours, [([10, 20, 0, 1].into(), [0x52, 0x54, 0, 0x12, 0x34, 0x56])]);
     assert_eq!((stack.address, stack.seed), (Some(([10, 20, 0, 5].into(), 24)), 5));
+    assert_eq!((stack.tcp.rto_initial, stack.tcp.rto_floor), (300_000_000, 5_000_000));
+    let floor = |value: &str| changed("rto_floor = \"5ms\"", &format!("rto_floor = \"{value}\""));
+    assert_eq!(network::stack(&parse(&floor("40ms")).unwrap(), 5).unwrap().tcp.rto_floor, 40_000_000);
+    refused(&floor("900us"), "rto_floor", &["link.rto_floor", "1ms to 1s"]);
+    refused(&floor("2s"), "rto_floor", &["link.rto_floor", "1ms to 1s"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use super::units::{Amount, Bytes, HostPort, Network, Number, PortRange, Rate, Ratio, Span};
 use crate::engine::LoopTiming;
+use netstack::tcp::TcpConfig;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -194,8 +195,15 @@ pub struct LinkTable {
     /// Neighbours that need no ARP: address to MAC (`aa:bb:cc:dd:ee:ff`).
     #[serde(default)]
     pub neighbours: BTreeMap<Ipv4Addr, String>,
+    /// Least time beyond a connection's round trip before what was not acknowledged is sent again.
+    #[serde(default = "default_rto_floor")]
+    pub rto_floor: Span,
     /// Record all frames into this pcapng file.
     pub capture: Option<PathBuf>,
+}
+
+fn default_rto_floor() -> Span {
+    Span(TcpConfig::default().rto_floor)
 }
 
 /// `[dns]`.

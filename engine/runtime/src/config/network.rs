@@ -28,6 +28,8 @@ const USER_TIMEOUT_NS: u64 = 10_000_000_000;
 /// A SYN is sent again after this time: longer than any round trip to a venue worth connecting to, and a lost SYN must not
 /// cost a second of not trading (RFC 6298 section 2.1 would have it so).
 const SYN_TIMEOUT_NS: u64 = 300_000_000;
+/// Bounds of `link.rto_floor`. Below them a peer's scheduler would be taken for a loss; above is RFC 6298 section 2.4's own floor.
+const RTO_FLOOR_NS: std::ops::RangeInclusive<u64> = 1_000_000..=1_000_000_000;
 /// Largest reserve for cancels.
 const RESERVE_PERCENT_MAX: i64 = 90;
 
@@ -208,6 +210,9 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
         let message = format!("lacks {gateway}; on a shared address the kernel hears the answers to ARP: expected the gateway's MAC here");
         return Err(document.error_at_key(&["link", "neighbours"], message));
     }
+    if !RTO_FLOOR_NS.contains(&link.rto_floor.0) {
+        return Err(document.error_at_key(&["link", "rto_floor"], "expected 1ms to 1s, like \"5ms\""));
+    }
     // On the in-process link the program itself says where the venues are.
     if link.address.is_some() && dns.servers.is_empty() && link.kind != LinkKind::Memory {
         require_pinned(document)?;
@@ -226,6 +231,7 @@ pub fn stack(document: &Document, seed: u64) -> Result<StackConfig, ConfigError>
             user_timeout: USER_TIMEOUT_NS,
             ack_delay: ACK_DELAY_NS,
             rto_initial: SYN_TIMEOUT_NS,
+            rto_floor: link.rto_floor.0,
             ..TcpConfig::default()
         },
         seed,
