@@ -33,6 +33,41 @@ fn rfc6675_5_a_hole_below_sacked_data_is_sent_again_and_nothing_else() {
 }
 
 #[test]
+fn rfc6675_4_what_was_reported_is_no_longer_under_way() {
+    let mut script = Script::open(&TcpConfig { initial_window: 4, ..TcpConfig::default() }, OFFER, MS);
+    script.write(&[1; 1448 * 12]);
+    assert_eq!(script.sent().len(), 4, "the window is full");
+    script.sack(1, &[(1449, 1 + 4 * 1448)]);
+    let sent: Vec<_> = script.sent().iter().map(|sent| sent.sequence).collect();
+    assert_eq!(sent, [4, 5, 6].map(|number| 1 + number * 1448), "three have left the path");
+}
+
+#[test]
+fn rfc2018_5_what_was_reported_is_not_sent_again() {
+    let mut script = flight_of_ten(OFFER);
+    script.sack(101, &[(301, 501), (601, 1001)]);
+    let mut sent = Vec::new();
+    while script.now_ns < 2 * SECOND && sent.len() < 3 {
+        sent.extend(script.wait().1.iter().map(|sent| sent.sequence));
+    }
+    assert_eq!(sent, [101, 201, 501]);
+    script.ack(1001);
+    assert_eq!((script.connection.unacknowledged(), script.wait().1), (0, vec![]));
+}
+
+#[test]
+fn rfc6298_3_what_was_sent_twice_is_not_measured() {
+    let mut script = Script::usual();
+    let before = script.connection.round_trip_ns();
+    script.write(b"order");
+    let _ = script.one();
+    assert_eq!(script.wait().1[0].sequence, 1);
+    script.pass(10 * MS);
+    script.ack(6);
+    assert_eq!((script.connection.unacknowledged(), script.connection.round_trip_ns()), (0, before));
+}
+
+#[test]
 fn rfc8985_6_2_a_segment_late_by_less_than_the_reordering_window_is_not_sent_again() {
     let mut script = flight_of_ten(OFFER);
     script.sack(1, &[(101, 301)]);
@@ -60,7 +95,7 @@ fn rfc8985_6_2_three_later_segments_are_no_proof_within_the_floor() {
 }
 
 #[test]
-fn rfc8985_6_2_after_the_window_it_is() {
+fn rfc8985_6_2_step_5_after_the_window_it_is() {
     let mut script = flight_of_ten(OFFER);
     script.sack(1, &[(101, 301)]);
     let (waited, sent) = script.wait();
@@ -87,7 +122,7 @@ fn rfc8985_6_2_a_retransmission_that_is_lost_too_is_found_without_a_timeout() {
 }
 
 #[test]
-fn rfc8985_7_a_lone_lost_segment_is_probed_after_two_round_trips() {
+fn rfc8985_7_2_a_lone_lost_segment_is_probed_after_two_round_trips() {
     let mut script = Script::usual();
     script.write(b"order");
     let _ = script.one();
@@ -131,6 +166,41 @@ fn rfc8985_6_2_step_4_a_superfluous_copy_widens_the_reordering_window() {
     script.sack(1001, &[(1101, 2001)]);
     let (waited, sent) = script.wait();
     assert_eq!((waited, sent[0].sequence), (500 * US, 1001), "two quarters of the round trip");
+}
+
+#[test]
+fn rfc8985_6_2_step_4_sixteen_recoveries_later_the_reordering_window_is_narrow_again() {
+    let mut script = flight_of_ten(OFFER);
+    let mut waits = Vec::new();
+    for round in 0..18 {
+        let begin = 1 + round * 1000;
+        script.sack(begin, &[(begin + 100, begin + 1000)]);
+        waits.push(script.wait().0);
+        script.ack(begin + 1000);
+        if round == 0 {
+            script.sack(begin + 1000, &[(begin, begin + 100)]);
+        }
+        for at in 0..10 {
+            script.write(&[at; 100]);
+            let _ = script.one();
+        }
+        script.pass(MS);
+    }
+    assert_eq!((waits[0], &waits[1..17], waits[17]), (120 * US, &[500 * US; 16][..], 250 * US));
+}
+
+#[test]
+fn rfc8985_6_3_a_timeout_takes_the_first_for_lost_and_not_what_was_sent_just_before() {
+    let mut script = Script::usual();
+    script.write(b"order");
+    let _ = script.one();
+    assert_eq!(script.wait().1[0].sequence, 1, "the tail is probed");
+    let due = script.connection.next_due_ns();
+    script.pass(due - script.now_ns - 10 * US);
+    script.write(b"late");
+    assert_eq!(script.one().sequence, 6);
+    let (_, sent) = script.wait();
+    assert_eq!((sent.iter().map(|sent| sent.sequence).collect::<Vec<_>>(), script.connection.statistics().timeouts), (vec![1], 1));
 }
 
 #[test]
@@ -359,7 +429,7 @@ fn rfc3042_2_each_repeated_acknowledgement_lets_a_new_segment_go() {
 }
 
 #[test]
-fn rfc6298_5_timeouts_double_and_start_over_after_an_acknowledgement() {
+fn rfc6298_5_4_to_5_6_timeouts_double_and_start_over_after_an_acknowledgement() {
     let mut script = Script::usual();
     script.write(b"order");
     let _ = script.one();

@@ -314,7 +314,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     fn unreachable(&mut self, index: usize, code: u8, mtu: usize) -> Option<SocketId> {
         let slot = &mut self.slots[index];
         if code == CODE_FRAGMENTATION_NEEDED {
-            // RFC 1191; a router from before it says nothing of the size. What is lost comes again, smaller.
+            // RFC 1191 section 3; a router from before it says nothing of the size (section 5). What is lost comes again, smaller.
             let mtu = if mtu == 0 { super::config::MTU_MIN } else { mtu.max(super::config::MTU_MIN) };
             if slot.tcp.narrow(mtu, self.random.next(), self.now_ns) {
                 self.statistics.path_mtu_reductions += 1;

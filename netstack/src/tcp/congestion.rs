@@ -8,12 +8,12 @@
 //! One window in bytes. Who calls it knows what was acknowledged, whether the window was the limit, and
 //! when a loss counts as an event (once a round trip).
 
-/// CUBIC's constants (RFC 9438 section 4.1 and 4.6): segments per cubed second, and what remains after a loss.
+/// CUBIC's constants (RFC 9438 sections 4.2 and 4.6): segments per cubed second, and what remains after a loss.
 const CUBIC_C: f64 = 0.4;
 const CUBIC_BETA: f64 = 0.7;
 /// What remains after a loss that no queue stood before.
 const BETA_MAX: f64 = 0.9;
-/// Growth per round trip that makes a window with this beta as fast as Reno's (section 4.3).
+/// Growth per round trip that makes a window with this beta as fast as Reno's (RFC 9438 section 4.3).
 const RENO_ALPHA: f64 = 3.0 * (1.0 - CUBIC_BETA) / (1.0 + CUBIC_BETA);
 /// The window never falls below so many segments, but for a time-out's one.
 const SEGMENTS_MIN: u32 = 2;
@@ -73,7 +73,7 @@ impl Congestion {
     #[inline]
     pub(super) fn on_ack(&mut self, acked: u32, smoothed_ns: u64, now_ns: u64) {
         if self.window < self.threshold {
-            // RFC 5681 section 3.1, with byte counting (RFC 3465, L = 2).
+            // RFC 5681 section 3.1, with byte counting (RFC 3465 section 2.2, L = 2).
             self.window = (self.window + acked.min(2 * self.mss)).min(self.threshold.max(self.window)).min(WINDOW_MAX);
             return;
         }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9438_4_window_returns_to_its_plateau_after_k_and_passes_it() {
+    fn rfc9438_4_2_window_returns_to_its_plateau_after_k_and_passes_it() {
         let mut control = Congestion::new(MSS, 100);
         control.on_loss(100 * MSS, 100_000_000, 50_000_000);
         assert_eq!(control.window(), 70 * MSS);
@@ -196,6 +196,55 @@ mod tests {
         }
         assert!((95 * MSS..=106 * MSS).contains(&at_plateau), "{at_plateau}");
         assert!(control.window() > 110 * MSS, "{}", control.window());
+    }
+
+    #[test]
+    fn rfc3465_2_2_one_acknowledgement_of_many_segments_opens_by_two() {
+        let mut control = Congestion::new(MSS, 10);
+        control.on_ack(10 * MSS, 1_000_000, 0);
+        assert_eq!(control.window(), 12 * MSS);
+        control.on_ack(MSS / 2, 1_000_000, 0);
+        assert_eq!(control.window(), 12 * MSS + MSS / 2, "bytes count, not acknowledgements");
+    }
+
+    /// A window of 100 segments that met a loss behind a long queue, on a path of 1 ms, after so many round trips.
+    fn after_rounds(rounds: u64) -> u32 {
+        let mut control = Congestion::new(MSS, 100);
+        control.on_loss(100 * MSS, 2, 1);
+        for round in 0..rounds {
+            for _ in 0..control.window() / MSS {
+                control.on_ack(MSS, 1_000_000, round * 1_000_000);
+            }
+        }
+        control.window() / MSS
+    }
+
+    #[test]
+    fn rfc9438_4_3_on_a_short_path_the_window_grows_as_fast_as_renos() {
+        // CUBIC alone would be back at 100 segments after K = 4.2 s. Per round trip 3 * 0.3 / 1.7 = 0.53 segments, and one beyond 100.
+        assert_eq!(after_rounds(0), 70);
+        assert!((79..=81).contains(&after_rounds(20)), "{}", after_rounds(20));
+        let slope = after_rounds(160) - after_rounds(120);
+        assert!((38..=41).contains(&slope), "{slope}");
+    }
+
+    #[test]
+    fn rfc9438_4_6_a_loss_behind_a_queue_leaves_seven_tenths_and_two_segments_at_least() {
+        let after = |segments: u32| {
+            let mut control = Congestion::new(MSS, segments);
+            control.on_loss(segments * MSS, 2, 1);
+            (control.window() / MSS, control.threshold() / MSS)
+        };
+        assert_eq!((after(100), after(10), after(2)), ((70, 70), (7, 7), (2, 2)));
+    }
+
+    #[test]
+    fn rfc9438_4_7_a_loss_below_the_last_plateau_lowers_the_next_one() {
+        let mut control = Congestion::new(MSS, 100);
+        control.on_loss(100 * MSS, 2, 1);
+        assert_eq!(control.window_max, 100.0);
+        control.on_loss(70 * MSS, 2, 1);
+        assert_eq!(control.window_max, 70.0 * 0.85, "others have come: room is left for them");
     }
 
     #[test]

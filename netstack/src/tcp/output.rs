@@ -519,7 +519,7 @@ impl Connection {
         }
     }
 
-    /// RFC 6298 section 5.4 to 5.6, RFC 8985 section 6.3.
+    /// RFC 6298 section 5.4 and what follows it; what is taken for lost: RFC 8985 section 6.3.
     fn on_timeout(&mut self, now_ns: u64) {
         self.timers.retransmit = NEVER;
         if self.send.sent() == 0 {

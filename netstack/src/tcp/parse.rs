@@ -66,6 +66,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn rfc7323_appendix_a_a_timestamp_in_its_usual_place_is_read_at_once() {
+        let mut bytes = [0_u8; STAMPED + 2];
+        (bytes[1], bytes[3], bytes[12], bytes[13]) = (7, 9, 8 << 4, FLAG_ACK);
+        bytes[HEADER..HEADER + 4].copy_from_slice(&TIMESTAMP);
+        (bytes[27], bytes[31]) = (5, 6);
+        let segment = parse(&bytes).expect("a segment");
+        assert_eq!(segment.timestamp.map(|stamp| (stamp.tsval, stamp.tsecr)), Some((5, 6)));
+        assert_eq!((segment.src_port, segment.dst_port, segment.payload), (7, 9, &[0, 0][..]));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 

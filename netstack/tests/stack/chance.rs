@@ -39,7 +39,7 @@ fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_the_connection_i
 }
 
 #[test]
-fn rfc6528_3_initial_sequence_numbers_of_the_same_ends_grow_by_one_in_4_us() {
+fn rfc6528_3_and_9293_3_4_1_initial_sequence_numbers_of_the_same_ends_grow_by_one_in_4_us() {
     let at = |now_ns| first_syn(StackConfig { seed: 7, ..stack_config() }, PORT, now_ns);
     let first = at(0);
     for (now_ns, ticks) in [(3_999, 0), (4_000, 1), (1_000_000_000, 250_000), (1_800_000_000_000_000_000, 3_391_496_192_u32)] {

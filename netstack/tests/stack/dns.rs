@@ -125,7 +125,7 @@ fn answers_that_nobody_asked_for_are_dropped() {
 }
 
 #[test]
-fn a_silent_server_is_followed_by_the_next_with_another_port_and_identifier() {
+fn rfc5452_9_2_a_silent_server_is_followed_by_the_next_with_another_port_and_identifier() {
     let mut script = script();
     let first = ask(&mut script);
     script.now_ns += TIMEOUT_NS;

@@ -3,10 +3,11 @@
 use netstack::stack::StackConfig;
 use netstack::transport::{CloseReason, SocketState, Transport};
 use smoltcp::wire::TcpControl;
+use std::net::SocketAddrV4;
 
 use crate::frames::{self, PEER_MAC, Seen};
 use crate::link::Script;
-use crate::peer::PEER;
+use crate::peer::{PEER, PORT};
 use crate::world::{SECOND_NS, stack_config};
 
 /// A stack with so many sockets that knows its gateway.
@@ -66,6 +67,35 @@ fn rfc9293_3_6_1_time_wait_gives_way_to_a_new_connection_when_places_run_out() {
         assert_eq!(answers(&script.tell(&their_fin(still))), [(TcpControl::None, Some(1002))], "the latest two still wait");
     }
     assert_eq!(answers(&script.tell(&their_fin(gone))), [(TcpControl::Rst, None)], "the one before them has made room");
+}
+
+#[test]
+fn rfc9293_3_10_4_closing_an_unanswered_connect_says_nothing_and_a_late_answer_is_reset() {
+    let mut script = settled(4);
+    let socket = script.stack.connect(SocketAddrV4::new(PEER, PORT), 0).expect("begun");
+    let syn = script.pass().iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN");
+    script.stack.close(socket);
+    assert_eq!(script.pass(), Vec::<Vec<u8>>::new());
+    assert_eq!(script.stack.state(socket), SocketState::Closed(CloseReason::Aborted));
+    let next = syn.sequence.wrapping_add(1);
+    let out = script.tell(&frames::tcp(syn.port, TcpControl::Syn, 1000, Some(next), &[]));
+    let reset = frames::read_tcp(&out[0]).expect("a segment");
+    assert_eq!((reset.control, reset.sequence, reset.acknowledgement), (TcpControl::Rst, next, None));
+}
+
+#[test]
+fn rfc9293_3_10_7_4_a_connection_that_the_peer_closed_first_is_gone_with_our_fins_acknowledgement() {
+    let mut script = settled(4);
+    let (socket, syn) = script.open();
+    let next = syn.sequence.wrapping_add(1);
+    // The acknowledgement of a FIN waits for nothing.
+    assert_eq!(answers(&script.tell(&frames::tcp(syn.port, TcpControl::Fin, 1001, Some(next), &[]))), [(TcpControl::None, Some(1002))]);
+    script.stack.close(socket);
+    assert_eq!(answers(&script.pass()), [(TcpControl::Fin, Some(1002))]);
+    let last = frames::tcp(syn.port, TcpControl::None, 1002, Some(next.wrapping_add(1)), &[]);
+    assert_eq!(script.tell(&last), Vec::<Vec<u8>>::new());
+    assert_eq!(script.stack.state(socket), SocketState::Closed(CloseReason::Closed));
+    assert_eq!(answers(&script.tell(&last)), [(TcpControl::Rst, None)]);
 }
 
 #[test]

@@ -154,11 +154,11 @@ fn pings_are_answered() {
 }
 
 #[test]
-fn segments_without_a_socket_are_reset_at_a_limited_rate() {
+fn rfc9293_3_10_7_1_segments_without_a_socket_are_reset_at_a_limited_rate() {
     let mut script = Script::settled();
     let out = script.tell(&frames::tcp(9, TcpControl::Syn, 77, None, &[]));
     let reset = &segments(&out)[0];
-    assert_eq!((reset.control, reset.sequence, reset.acknowledgement), (TcpControl::Rst, 0, Some(78)), "RFC 9293 section 3.10.7.1");
+    assert_eq!((reset.control, reset.sequence, reset.acknowledgement), (TcpControl::Rst, 0, Some(78)));
     let out = script.tell(&frames::tcp(9, TcpControl::Psh, 77, Some(5555), b"data"));
     let reset = &segments(&out)[0];
     assert_eq!((reset.control, reset.sequence, reset.port, reset.to_port), (TcpControl::Rst, 5555, 9, PORT));
@@ -169,7 +169,7 @@ fn segments_without_a_socket_are_reset_at_a_limited_rate() {
 }
 
 #[test]
-fn only_an_exact_reset_is_believed() {
+fn rfc5961_3_2_only_an_exact_reset_is_believed() {
     let mut script = Script::settled();
     let (socket, syn) = script.open();
     let out = script.tell(&frames::tcp(syn.port, TcpControl::Rst, 1001 + 500, None, &[]));
@@ -196,7 +196,7 @@ pub fn unreachable(code: u8, mtu: u16, quoted: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_narrow_path_is_learnt_and_forged_quotes_are_not() {
+fn rfc1191_3_and_5927_4_1_a_narrow_path_is_learnt_and_forged_quotes_are_not() {
     let mut script = Script::settled();
     let (socket, syn) = script.open();
     script.stack.write(socket, 3000, |room| (room.len(), room.fill(1))).expect("room");
@@ -210,12 +210,33 @@ fn a_narrow_path_is_learnt_and_forged_quotes_are_not() {
     assert_eq!(script.stack.statistics().path_mtu_reductions, 1);
     assert_eq!(again.iter().map(|seen| seen.payload.len()).collect::<Vec<_>>(), [960, 500, 960, 500]);
     assert_eq!(again[0].sequence, syn.sequence.wrapping_add(1));
-    script.tell(&unreachable(1, 0, &out[0]));
-    assert_eq!(script.stack.state(socket), SocketState::Open, "an open connection outlives a route that flaps");
 }
 
 #[test]
-fn an_unreachable_host_ends_a_connect() {
+fn rfc1191_5_a_router_that_says_nothing_of_the_size_gets_the_least_that_every_path_takes() {
+    let mut script = Script::settled();
+    let (socket, _) = script.open();
+    script.stack.write(socket, 1460, |room| (room.len(), room.fill(1))).expect("room");
+    let out = script.pass();
+    let again = segments(&script.tell(&unreachable(4, 0, &out[0])));
+    assert_eq!(again.iter().map(|seen| seen.payload.len()).collect::<Vec<_>>(), [536, 536, 388]);
+}
+
+#[test]
+fn rfc1122_4_2_3_9_an_unreachable_host_does_not_end_an_open_connection() {
+    let mut script = Script::settled();
+    let (socket, _) = script.open();
+    script.stack.write(socket, 5, |room| (5, room.copy_from_slice(b"order"))).expect("room");
+    let out = script.pass();
+    let icmp = script.stack.statistics().icmp_messages;
+    for code in [0, 1, 5] {
+        script.tell(&unreachable(code, 0, &out[0]));
+    }
+    assert_eq!((script.stack.state(socket), script.stack.statistics().icmp_messages), (SocketState::Open, icmp + 3), "routes flap");
+}
+
+#[test]
+fn rfc1122_4_2_3_9_an_unreachable_host_ends_a_connect() {
     let mut script = Script::settled();
     let socket = script.stack.connect(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), PORT), 0).expect("begun");
     let syn = script.pass();
