@@ -35,7 +35,7 @@ fn rfc6675_5_a_hole_below_sacked_data_is_sent_again_and_nothing_else() {
 #[test]
 fn rfc6675_4_what_was_reported_is_no_longer_under_way() {
     let mut script = Script::open(&TcpConfig { initial_window: 4, ..TcpConfig::default() }, OFFER, MS);
-    script.write(&[1; 1448 * 12]);
+    script.write(&vec![1; 1448 * 12]);
     assert_eq!(script.sent().len(), 4, "the window is full");
     script.sack(1, &[(1449, 1 + 4 * 1448)]);
     let sent: Vec<_> = script.sent().iter().map(|sent| sent.sequence).collect();

@@ -115,7 +115,7 @@ fn rfc5681_3_1_after_a_lost_syn_one_segment_is_the_window() {
 
 #[test]
 fn rfc3522_3_2_a_syn_that_was_sent_again_for_nothing_costs_no_window() {
-    let mut script = opened_by_a_second_syn(OFFER, true);
+    let script = opened_by_a_second_syn(OFFER, true);
     assert_eq!(script.connection.congestion_window(), 10 * 1448, "neither the one segment of a loss nor more than the first ten");
     assert_eq!(script.connection.round_trip_ns(), Some(1100 * MS));
 }
