@@ -2,10 +2,10 @@
 //! the end all of it has arrived. Each round draws its wire, its settings and its streams from a seed; a failure names it.
 //!
 //! The number of segments is taken from the environment, so that the same test is quick in the usual run and thorough on
-//! demand (an hour or two for ten millions):
+//! demand (a minute for thirty millions; against Linux, where time is real, an hour or two for ten):
 //!
 //! ```text
-//! TCP_SEGMENTS=10000000 cargo test -p netstack --profile fast --test tcp_endurance -- --nocapture
+//! TCP_SEGMENTS=30000000 cargo test -p netstack --profile fast --test tcp_endurance -- --nocapture
 //! TCP_SEGMENTS=10000000 cargo test -p netstack --profile fast --test tcp_linux -- --nocapture     # against Linux (root)
 //! ```
 //!

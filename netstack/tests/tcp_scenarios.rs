@@ -1,32 +1,35 @@
 //! packetdrill's scenarios as tests of ours: the tool is in no package registry, so what its scripts check is checked here, against the
-//! scripted peer. Of the scripts in `gtests/net/tcp` (google/packetdrill, commit 2c4001c) those that a client with our parts can play:
+//! scripted peer, or in `tcp_rules`, `tcp_losses` and `stack/ends`. Of `gtests/net/tcp` (google/packetdrill, commit 2c4001c), folders
+//! `close`, `fast_recovery`, `fast_retransmit`, `limited_transmit`, `mss`, `nagle`, `sack`, `ts_recent` and `validate`:
 //!
-//! | script | what it checks | test |
+//! | script | what it checks | test (`rfc`...) |
 //! |---|---|---|
-//! | `close/close-local-close-then-remote-fin` | FIN, its ACK, the peer's FIN | `rfc9293_3_6_close_by_us_then_the_peer_ends_in_time_wait` |
-//! | `close/close-on-syn-sent` | no RST for a SYN; a late answer is reset | `rfc9293_3_10_4_closing_an_unanswered_connect_...` |
-//! | `close/close-remote-fin-then-close` | LAST-ACK, then nothing is left | `rfc9293_3_10_7_4_a_connection_that_the_peer_closed_first_...` |
-//! | `fast_recovery/prr-ss-10pkt-lost-1` | one loss of ten; new data while it is repaired | `rfc6675_5_new_data_follows_while_a_loss_is_repaired` |
-//! | `fast_recovery/prr-ss-30pkt-lost1_4` | the first four lost; then what the window allows | `rfc6675_5_after_four_losses_in_a_row_...` |
-//! | `fast_recovery/prr-ss-30pkt-lost-1_4-11_16` | losses, and losses of what followed | `rfc6675_5_losses_among_what_was_sent_during_a_repair_...` |
-//! | `fast_recovery/prr-ss-ack-below-snd_una-cubic` | blocks in an overtaken ACK | `rfc2018_5_an_overtaken_acknowledgement_harms_nothing` |
-//! | `fast_retransmit/fr-4pkt` | three repeated ACKs, no SACK | `rfc5681_3_2_and_6582_3_2_a_peer_without_sack_...` |
-//! | `fast_retransmit/fr-4pkt-sack` | three reported segments | `rfc6675_5_a_hole_below_sacked_data_...` |
-//! | `fast_retransmit/fr-4pkt-fack-last-mss` | the last one alone reported: RACK's timer | `rfc8985_6_2_step_5_the_last_of_four_...` |
-//! | `fast_retransmit/fr-4pkt-fack-last-byte` | a segment's last byte is no segment | `rfc2018_5_a_block_within_a_segment_does_not_count_for_it` |
-//! | `limited_transmit/limited-transmit-{sack,no-sack}` | repeated ACKs let new segments go | `rfc3042_2_each_repeated_acknowledgement_...` |
-//! | `mss/mss-setsockopt-tcp_maxseg-{client,server}`, `mss/mss-getsockopt-tcp_maxseg-server` | the smaller of both sides' sizes | `rfc9293_3_7_1_our_own_size_is_announced_and_kept_to`, `rfc9293_3_7_1_segments_keep_to_the_peers_mss_less_options` |
-//! | `nagle/https_client` | small writes and tails leave at once | `rfc9293_3_7_4_no_nagle_small_writes_leave_at_once`, `..._nor_does_the_tail_of_a_long_one_wait` |
-//! | `sack/sack-route-refresh-ip-tos` | what was reported is not sent again | `rfc2018_5_what_was_reported_is_not_sent_again` |
-//! | `sack/sack-shift-sacked-*` (three) | reports in any order | `rfc6675_5_holes_reported_in_any_order_...` |
-//! | `ts_recent/{fin,reset}_tsval` | FIN and RST carry the present time | `rfc7323_3_2_fin_and_rst_carry_the_present_time` |
-//! | `ts_recent/invalid_ack` | a wrong ACK's timestamp is not believed | `rfc7323_4_3_a_segment_with_a_wrong_ack_...` |
-//! | `validate/validate-established-no-flags` | no ACK, no data | `rfc9293_3_10_7_4_a_segment_without_an_acknowledgement_is_dropped` |
+//! | `close-local-close-then-remote-fin` | FIN, its ACK, the peer's FIN | `9293_3_6_close_by_us_then_the_peer_ends_in_time_wait` |
+//! | `close-on-syn-sent` | no RST for a SYN; a late answer is reset | `9293_3_10_4_closing_an_unanswered_connect_...` |
+//! | `close-remote-fin-then-close` | LAST-ACK, then nothing is left | `9293_3_10_7_4_a_connection_that_the_peer_closed_first_...` |
+//! | `prr-ss-10pkt-lost-1` | one of ten lost; new data meanwhile | `6675_5_new_data_follows_while_a_loss_is_repaired` |
+//! | `prr-ss-30pkt-lost1_4` | the first four lost | `6675_5_after_four_losses_in_a_row_...` |
+//! | `prr-ss-30pkt-lost-1_4-11_16` | losses during the repair | `6675_5_losses_among_what_was_sent_during_a_repair_...` |
+//! | `prr-ss-ack-below-snd_una-cubic` | blocks in an overtaken ACK | `2018_5_an_overtaken_acknowledgement_harms_nothing` |
+//! | `fr-4pkt` | three repeated ACKs, no SACK | `5681_3_2_and_6582_3_2_a_peer_without_sack_...` |
+//! | `fr-4pkt-sack` | three reported segments | `6675_5_a_hole_below_sacked_data_...` |
+//! | `fr-4pkt-fack-last-mss` | the last alone reported: RACK's timer | `8985_6_2_step_5_the_last_of_four_...` |
+//! | `fr-4pkt-fack-last-byte` | a segment's last byte is no segment | `2018_5_a_block_within_a_segment_does_not_count_for_it` |
+//! | `limited-transmit-sack`, `-no-sack` | repeated ACKs let new segments go | `3042_2_each_repeated_acknowledgement_...` |
+//! | `mss-setsockopt-tcp_maxseg-client` | our own size | `9293_3_7_1_our_own_size_is_announced_and_kept_to` |
+//! | the same `-server`, `mss-getsockopt-...` | the peer's size | `9293_3_7_1_segments_keep_to_the_peers_mss_less_options` |
+//! | `https_client` | small writes and tails leave at once | `9293_3_7_4_no_nagle_...` (two) |
+//! | `sack-route-refresh-ip-tos` | what was reported is not sent again | `2018_5_what_was_reported_is_not_sent_again` |
+//! | `sack-shift-sacked-...` (three) | reports in any order | `6675_5_holes_reported_in_any_order_...` |
+//! | `fin_tsval`, `reset_tsval` | FIN and RST carry the present time | `7323_3_2_fin_and_rst_carry_the_present_time` |
+//! | `invalid_ack` | a wrong ACK's timestamp is not believed | `7323_4_3_a_segment_with_a_wrong_ack_...` |
+//! | `validate-established-no-flags` | no ACK, no data | `9293_3_10_7_4_a_segment_without_an_acknowledgement_...` |
 //!
 //! Where the scripts ask for what is Linux' own, we differ and say so: losses are found after a reordering window and not with the third
 //! report ([`TcpConfig::reordering_floor`]); during a repair the window is what CUBIC left, not paced by PRR (RFC 6937); the blocks of an
-//! overtaken acknowledgement are not read, since the next one repeats them. Not ours are `nagle/sendmsg_msg_more` and
-//! `nagle/sockopt_cork_nodelay` (nothing is ever held back), and all that listens, Fast Open, ECN and socket options.
+//! overtaken acknowledgement are not read, since the next one repeats them. Not ours are `sendmsg_msg_more` and
+//! `sockopt_cork_nodelay` (nothing is ever held back); of the other folders nothing was taken: what listens, Fast Open, ECN and the
+//! options of sockets.
 
 mod tcp_support;
 
