@@ -10,6 +10,7 @@
 //! | instruments | instruments of one venue (Binance's connections carry 341: then as few venues as do) | a script |
 //! | connections | venues with a connection each | frames over our TCP and TLS from a peer on the same thread |
 //! | path | one venue with a connection for market data and one for orders | the same |
+//! | memory | cache lines that the core does not have: what more instruments cannot do without | none |
 //!
 //! Nothing rehearses. Passes without a frame, and those that do what is due each millisecond and each ten, are timed too: a
 //! frame that comes meanwhile waits for their end.
@@ -19,6 +20,7 @@
 
 pub mod connections;
 pub mod desk;
+pub mod far;
 pub mod market;
 pub mod parts;
 pub mod rig;
@@ -49,7 +51,8 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     }
     let authority = connections::Authority::new()?;
     connections(budget, &pools, &authority, report)?;
-    path(budget, &pools, &authority, report)
+    path(budget, &pools, &authority, report)?;
+    memory(budget, report)
 }
 
 /// A name that lives as long as the report.
@@ -124,6 +127,19 @@ fn path(budget: Budget, pools: &Pools, authority: &connections::Authority, repor
     Ok(())
 }
 
+/// What a cache line costs that the core does not have.
+fn memory(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
+    let mut lines = building(|| far::Lines::new(SEED));
+    let side = Side::new("read", &far::OPERATIONS, |meter| {
+        lines.turn(meter);
+        Ok(())
+    });
+    for measured in alternate(budget, vec![side])?.iter().flatten() {
+        report.add_figure(BENCH, &format!("memory: {}", measured.operation), NANOSECONDS, measured);
+    }
+    Ok(())
+}
+
 /// Rows, ratios and pictures of all that was measured: `counts` by side, an operation of which there is nothing is left out.
 fn give(of: &'static str, counts: &[usize], sides: &[Vec<Measured>], held: impl Fn(&str) -> Target, report: &mut Report) {
     let operations = sides.first().map_or(0, Vec::len);
@@ -164,8 +180,8 @@ mod tests {
         let mut report = Report::new(Machine::read());
         run(moment(), &mut report).unwrap();
         let of = |start: &str| report.rows.iter().filter(|row| row.name.starts_with(start)).count();
-        let starts = ["venues: ", "instruments of binance: ", "instruments of kraken: ", "connections: ", "path: "];
-        assert_eq!(starts.map(of), [28, 20, 20, 12, 8]);
+        let starts = ["venues: ", "instruments of binance: ", "instruments of kraken: ", "connections: ", "path: ", "memory: "];
+        assert_eq!(starts.map(of), [28, 20, 20, 12, 8, 2]);
         let targets: Vec<&str> = report.ratios.iter().filter(|r| r.target.is_some()).map(|r| r.name.as_str()).collect();
         let expected = [
             "venues: a message of binance, 10 / 1, p99",
