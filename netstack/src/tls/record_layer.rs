@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use zeroize::Zeroize;
+
 use super::buffer::RecordBuffer;
 use super::error::{Alert, SealError, TlsError};
 use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RECORD_HEADER, RecordKey, Suite, TrafficKeys, Version};
@@ -110,23 +112,37 @@ enum Content {
 /// update about each 17 million records; further updates are derived when they come.
 const UPDATES_AHEAD: usize = 16;
 
-/// Keys of updates to come, in one direction.
+/// Keys of updates to come, in one direction. They never move: a move would leave its bytes behind where nothing wipes
+/// them. So their memory is as large as it must be from the start, they are read where they lie, and once read they are
+/// wiped there.
 struct KeysAhead {
     keys: Vec<TrafficKeys>,
+    /// How many, from the front, are used and wiped.
+    used: usize,
 }
 
 impl KeysAhead {
     /// Derives them, as many as can be had: an error is one once the key is needed. TLS 1.2 has none.
     fn prepare(version: Version, mut next: impl FnMut() -> Result<TrafficKeys, TlsError>) -> KeysAhead {
         let count = if version == Version::Tls13 { UPDATES_AHEAD } else { 0 };
-        let mut keys: Vec<TrafficKeys> = (0..count).map_while(|_| next().ok()).collect();
-        keys.reverse();
-        KeysAhead { keys }
+        let mut keys = Vec::with_capacity(count);
+        while keys.len() < count
+            && let Ok(derived) = next()
+        {
+            keys.push(derived);
+        }
+        KeysAhead { keys, used: 0 }
     }
 
-    /// The next ones: prepared, or derived now.
-    fn take(&mut self, derive: impl FnOnce() -> Result<TrafficKeys, TlsError>) -> Result<TrafficKeys, TlsError> {
-        self.keys.pop().map_or_else(derive, Ok)
+    /// The next one, ready to use: of the keys that were prepared, or of keys derived now.
+    fn next(&mut self, version: Version, derive: impl FnOnce() -> Result<TrafficKeys, TlsError>) -> Result<RecordKey, TlsError> {
+        let Some(keys) = self.keys.get_mut(self.used) else {
+            return RecordKey::new(version, &derive()?);
+        };
+        self.used += 1;
+        let key = RecordKey::new(version, keys);
+        keys.zeroize();
+        key
     }
 }
 
@@ -426,8 +442,7 @@ impl<S: KeySchedule> RecordLayer<S> {
             return Err(TlsError::UnexpectedMessage("data behind a key update in its record"));
         }
         self.quiet("too many key updates in a row")?;
-        let keys = self.receive_ahead.take(|| self.schedule.next_receive_keys())?;
-        self.opener = RecordKey::new(self.version, &keys)?;
+        self.opener = self.receive_ahead.next(self.version, || self.schedule.next_receive_keys())?;
         self.statistics.key_updates_in += 1;
         if requested && !self.sending_closed {
             self.due.key_update = true;
@@ -488,8 +503,7 @@ impl<S: KeySchedule> RecordLayer<S> {
             }
             self.due.key_update = false;
             self.due.key_update_first = false;
-            let keys = self.send_ahead.take(|| self.schedule.next_send_keys());
-            match keys.and_then(|keys| RecordKey::new(self.version, &keys)) {
+            match self.send_ahead.next(self.version, || self.schedule.next_send_keys()) {
                 Ok(sealer) => self.sealer = sealer,
                 // The peer expects the new key now; nothing can be sent any more, not even an alert.
                 Err(error) => {
