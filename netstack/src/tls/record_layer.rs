@@ -281,7 +281,7 @@ impl<S: KeySchedule> RecordLayer<S> {
     /// The length of the record with this header, header included, if it is one that may come now.
     #[inline]
     fn record_len(&self, header: &[u8; RECORD_HEADER]) -> Result<usize, TlsError> {
-        let [content_type, major, _minor, high, low] = *header;
+        let [content_type, major, minor, high, low] = *header;
         let length = usize::from(u16::from_be_bytes([high, low]));
         match (self.version, content_type) {
             (_, APPLICATION_DATA) | (Version::Tls12, ALERT | HANDSHAKE) => {}
@@ -290,7 +290,8 @@ impl<S: KeySchedule> RecordLayer<S> {
             (_, HANDSHAKE) => return Err(TlsError::UnexpectedMessage("an unprotected handshake record after the handshake")),
             _ => return Err(TlsError::UnexpectedMessage("an unknown record type")),
         }
-        if major != 3 {
+        // TLS 1.3 authenticates the header as it came; TLS 1.2 only what the version must be.
+        if major != 3 || (self.version == Version::Tls12 && minor != 3) {
             return Err(TlsError::UnexpectedMessage("a record of an unknown protocol version"));
         }
         let limit = self.version.max_ciphertext();
@@ -335,6 +336,9 @@ impl<S: KeySchedule> RecordLayer<S> {
         let &[level, description] = content else {
             return Err(TlsError::Malformed("an alert that is not two bytes long"));
         };
+        if !matches!(level, LEVEL_WARNING | LEVEL_FATAL) {
+            return Err(TlsError::IllegalParameter("an alert that is neither a warning nor fatal"));
+        }
         let alert = Alert(description);
         match alert {
             Alert::CLOSE_NOTIFY => {
@@ -342,9 +346,8 @@ impl<S: KeySchedule> RecordLayer<S> {
                 self.queue_close_notify();
                 Ok(Content::Closed)
             }
-            Alert::USER_CANCELED => Ok(self.warning()?),
-            // TLS 1.3 ignores the level: every other alert is fatal. TLS 1.2 has warnings.
-            _ if self.version == Version::Tls12 && level == LEVEL_WARNING => Ok(self.warning()?),
+            // TLS 1.3 has no other warning than that the peer gave its handshake up; TLS 1.2 has many.
+            _ if level == LEVEL_WARNING && (self.version == Version::Tls12 || alert == Alert::USER_CANCELED) => self.warning(),
             _ => Err(TlsError::PeerAlert(alert)),
         }
     }

@@ -1,11 +1,13 @@
 //! The peers of the TLS tests: a rustls server in memory with certificates made on the spot, and a forge of single records.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+mod forge;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use netstack::tls::{Event, RecordBuffer, Roots, Suite, TlsClient, TlsConfig, TlsError, TlsOptions, Version, Versions};
+pub use forge::*;
+use netstack::tls::{Event, RecordBuffer, Roots, Suite, TlsClient, TlsConfig, TlsError, TlsOptions, Versions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConnection;
 use rustls::server::ServerConfig;
@@ -210,73 +212,4 @@ pub fn established(versions: Versions, suite: Suite) -> (Client, Server) {
     assert!(client.established && client.tls.is_established());
     assert_eq!(client.tls.suite(), Some(suite));
     (client, server)
-}
-
-/// Content types (RFC 8446 section 5.1).
-pub const ALERT: u8 = 21;
-pub const HANDSHAKE: u8 = 22;
-pub const DATA: u8 = 23;
-
-/// One direction of a connection whose keys are known: makes whatever record is wanted, allowed or not.
-pub struct Forge {
-    version: Version,
-    key: LessSafeKey,
-    iv: [u8; 12],
-    /// TLS 1.2's AES-GCM carries half of its nonce in the record.
-    explicit: bool,
-    sequence: u64,
-}
-
-impl Forge {
-    pub fn new(version: Version, suite: Suite, key: &[u8], iv: [u8; 12], sequence: u64) -> Forge {
-        let algorithm = match suite {
-            Suite::Aes128Gcm => &AES_128_GCM,
-            Suite::Aes256Gcm => &AES_256_GCM,
-            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-        };
-        let explicit = version == Version::Tls12 && suite != Suite::ChaCha20Poly1305;
-        Forge { version, key: LessSafeKey::new(UnboundKey::new(algorithm, key).unwrap()), iv, explicit, sequence }
-    }
-
-    /// A record of this content type; `padding` zeros behind it (TLS 1.3).
-    pub fn record(&mut self, content_type: u8, content: &[u8], padding: usize) -> Vec<u8> {
-        let sequence = self.sequence.to_be_bytes();
-        let nonce = self.next_nonce();
-        let mut text = content.to_vec();
-        match self.version {
-            Version::Tls13 => {
-                text.push(content_type);
-                text.resize(text.len() + padding, 0);
-                let length = (text.len() + 16) as u16;
-                let header = [DATA, 3, 3, (length >> 8) as u8, length as u8];
-                self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut text).unwrap();
-                [&header[..], &text].concat()
-            }
-            Version::Tls12 => {
-                let length = text.len() as u16;
-                let data = [&sequence[..], &[content_type, 3, 3, (length >> 8) as u8, length as u8]].concat();
-                self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), &mut text).unwrap();
-                let carried = if self.explicit { &nonce[4..] } else { &[] };
-                let length = (text.len() + carried.len()) as u16;
-                [&[content_type, 3, 3, (length >> 8) as u8, length as u8][..], carried, &text].concat()
-            }
-        }
-    }
-
-    /// The content type and the content of a record of TLS 1.3.
-    pub fn open(&mut self, record: &[u8]) -> (u8, Vec<u8>) {
-        assert_eq!(self.version, Version::Tls13);
-        let nonce = self.next_nonce();
-        let header: [u8; 5] = record[..5].try_into().unwrap();
-        let mut text = record[5..].to_vec();
-        let text = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut text).expect("authentic");
-        (*text.last().unwrap(), text[..text.len() - 1].to_vec())
-    }
-
-    fn next_nonce(&mut self) -> [u8; 12] {
-        let mut nonce = self.iv;
-        nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()).for_each(|(byte, number)| *byte ^= number);
-        self.sequence += 1;
-        nonce
-    }
 }
