@@ -252,23 +252,23 @@ impl Secret {
 /// All secrets of a connection, each direction's generations in their order, from the server's rustls.
 struct Secrets {
     server: KernelConnection<ServerConnectionData>,
-    to_client: Vec<Secret>,
-    to_server: Vec<Secret>,
+    for_client: Vec<Secret>,
+    for_server: Vec<Secret>,
 }
 
 impl Secrets {
-    fn to_client(&mut self, generation: usize) -> Secret {
-        while self.to_client.len() <= generation {
-            self.to_client.push(Secret::new(self.server.update_tx_secret().unwrap()));
+    fn for_client(&mut self, generation: usize) -> Secret {
+        while self.for_client.len() <= generation {
+            self.for_client.push(Secret::new(self.server.update_tx_secret().unwrap()));
         }
-        self.to_client[generation].clone()
+        self.for_client[generation].clone()
     }
 
-    fn to_server(&mut self, generation: usize) -> Secret {
-        while self.to_server.len() <= generation {
-            self.to_server.push(Secret::new(self.server.update_rx_secret().unwrap()));
+    fn for_server(&mut self, generation: usize) -> Secret {
+        while self.for_server.len() <= generation {
+            self.for_server.push(Secret::new(self.server.update_rx_secret().unwrap()));
         }
-        self.to_server[generation].clone()
+        self.for_server[generation].clone()
     }
 }
 
@@ -283,12 +283,12 @@ struct Schedule {
 impl KeySchedule for Schedule {
     fn next_send_keys(&mut self) -> Result<TrafficKeys, TlsError> {
         self.sent += 1;
-        Ok(self.secrets.borrow_mut().to_server(self.sent).keys())
+        Ok(self.secrets.borrow_mut().for_server(self.sent).keys())
     }
 
     fn next_receive_keys(&mut self) -> Result<TrafficKeys, TlsError> {
         self.received += 1;
-        Ok(self.secrets.borrow_mut().to_client(self.received).keys())
+        Ok(self.secrets.borrow_mut().for_client(self.received).keys())
     }
 
     fn new_session_ticket(&mut self, body: &[u8]) -> Result<(), TlsError> {
@@ -406,9 +406,9 @@ impl Pair {
             }
         }
         let (secrets, server) = server.dangerous_into_kernel_connection().unwrap();
-        let (to_client, to_server) = (Secret::new(secrets.tx), Secret::new(secrets.rx));
-        let (send, receive) = (to_server.keys(), to_client.keys());
-        let secrets = Rc::new(RefCell::new(Secrets { server, to_client: vec![to_client], to_server: vec![to_server] }));
+        let (for_client, for_server) = (Secret::new(secrets.tx), Secret::new(secrets.rx));
+        let (send, receive) = (for_server.keys(), for_client.keys());
+        let secrets = Rc::new(RefCell::new(Secrets { server, for_client: vec![for_client], for_server: vec![for_server] }));
         let schedule = Schedule { secrets: secrets.clone(), sent: 0, received: 0, judge: parties.judge.clone() };
         let pair = Pair {
             version: *version,
@@ -497,7 +497,7 @@ impl Pair {
 /// The server's records, and after how many of them the client speaks.
 fn records(script: &Script, version: Version, secrets: &RefCell<Secrets>) -> (Vec<Vec<u8>>, Vec<(usize, usize)>) {
     let mut generation = 0;
-    let mut forge = secrets.borrow_mut().to_client(0).forge(version);
+    let mut forge = secrets.borrow_mut().for_client(0).forge(version);
     let (mut records, mut speaks) = (Vec::new(), Vec::new());
     let (mut tickets, mut warnings) = (0, 0);
     let mut data = 0u8;
@@ -521,7 +521,7 @@ fn records(script: &Script, version: Version, secrets: &RefCell<Secrets>) -> (Ve
                 records.extend(cuts.windows(2).map(|ends| forge.record(HANDSHAKE, &bytes[ends[0]..ends[1]], *padding)));
                 if version == Version::Tls13 && matches!(messages.last(), Some(Message::KeyUpdate(0 | 1))) {
                     generation += 1;
-                    forge = secrets.borrow_mut().to_client(generation).forge(version);
+                    forge = secrets.borrow_mut().for_client(generation).forge(version);
                 }
             }
             Saying::Alert(level, description) => {
@@ -537,7 +537,7 @@ fn records(script: &Script, version: Version, secrets: &RefCell<Secrets>) -> (Ve
             Saying::KeysChange if version == Version::Tls12 => {}
             Saying::KeysChange => {
                 generation += 1;
-                forge = secrets.borrow_mut().to_client(generation).forge(version);
+                forge = secrets.borrow_mut().for_client(generation).forge(version);
             }
             Saying::Listens(length) => speaks.push((records.len(), *length)),
         }

@@ -349,8 +349,8 @@ fn floods_of_what_says_nothing_are_cut_off() {
     for (version, content_type, content) in [
         (Version::Tls13, DATA, &b""[..]),
         (Version::Tls12, DATA, b""),
-        (Version::Tls12, 21, &[1, 90]),
-        (Version::Tls13, 21, &[1, 90]),
+        (Version::Tls12, ALERT, &[1, 90]),
+        (Version::Tls13, ALERT, &[1, 90]),
         (Version::Tls12, HANDSHAKE, &[0, 0, 0, 0]),
     ] {
         let (mut layer, mut forge) = known(version);
@@ -387,14 +387,30 @@ fn floods_of_what_says_nothing_are_cut_off() {
     assert_eq!(error, Err(TlsError::HandshakeTooLarge { limit: 16_384 }));
 }
 
+/// RFC 8446 section 6, RFC 5246 section 7.2.
+#[test]
+fn only_a_warning_may_say_user_canceled_and_every_level_is_known() {
+    for version in [Version::Tls13, Version::Tls12] {
+        for (alert, verdict) in [
+            ([1, 90], Ok(b"".to_vec())),
+            ([2, 90], Err(TlsError::PeerAlert(Alert(90)))),
+            ([0, 0], Err(TlsError::IllegalParameter("an alert that is neither a warning nor fatal"))),
+            ([3, 90], Err(TlsError::IllegalParameter("an alert that is neither a warning nor fatal"))),
+        ] {
+            let (mut layer, mut forge) = known(version);
+            assert_eq!(feed(&mut layer, &[forge.record(ALERT, &alert, 0)]), verdict, "{version:?} {alert:?}");
+        }
+    }
+}
+
 #[test]
 fn warnings_of_tls12_are_not_fatal_and_renegotiation_is_refused() {
     let (mut layer, mut forge) = known(Version::Tls12);
-    let records = [forge.record(21, &[1, 112], 0), forge.record(HANDSHAKE, &[0, 0, 0, 0], 0), forge.record(DATA, b"fill", 0)];
+    let records = [forge.record(ALERT, &[1, 112], 0), forge.record(HANDSHAKE, &[0, 0, 0, 0], 0), forge.record(DATA, b"fill", 0)];
     assert_eq!(feed(&mut layer, &records).unwrap(), b"fill");
     let mut out = [0; 64];
     assert_eq!(layer.write_pending(&mut out), 5 + 8 + 2 + 16);
     assert_eq!(out[0], 21, "a no_renegotiation alert");
-    let error = feed(&mut layer, &[forge.record(21, &[2, 40], 0)]);
+    let error = feed(&mut layer, &[forge.record(ALERT, &[2, 40], 0)]);
     assert_eq!(error, Err(TlsError::PeerAlert(Alert(40))));
 }
