@@ -2,6 +2,8 @@
 //! what a codec gives out.
 
 pub mod codec;
+#[path = "../../netstack/tests/tls_support/forge.rs"]
+pub mod forge;
 pub mod input;
 pub mod link;
 pub mod rest;
