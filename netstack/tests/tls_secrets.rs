@@ -121,7 +121,7 @@ fn key_of(secrets: &ConnectionTrafficSecrets) -> &[u8] {
     }
 }
 
-fn a_handshake_leaves_no_traffic_key_in_freed_memory() {
+fn a_connection_leaves_no_traffic_key_in_freed_memory() {
     let authority = Authority::new();
     let mut server_config = rustls::ServerConfig::clone(&authority.server_config(&[]));
     server_config.enable_secret_extraction = true;
@@ -143,6 +143,10 @@ fn a_handshake_leaves_no_traffic_key_in_freed_memory() {
         assert!(versions == Versions::Tls12 || key_blocks == 0);
         for key in [client_key, server_key] {
             assert_eq!(blocks_with(key, false), 1, "{versions:?} {suite:?}: the connection alone holds a key");
+        }
+        watched(|| drop(client));
+        for key in [client_key, server_key] {
+            assert_eq!(blocks_with(key, false), 0, "{versions:?} {suite:?}: a key is still held");
             assert_eq!(blocks_with(key, true), key_blocks, "{versions:?} {suite:?}: a key was left in freed memory");
         }
     }
@@ -152,5 +156,5 @@ fn a_handshake_leaves_no_traffic_key_in_freed_memory() {
 #[test]
 fn no_traffic_key_outlives_its_use() {
     keys_of_updates_are_wiped_where_they_lay();
-    a_handshake_leaves_no_traffic_key_in_freed_memory();
+    a_connection_leaves_no_traffic_key_in_freed_memory();
 }

@@ -62,13 +62,14 @@ pub use error::{Alert, SealError, TlsConfigError, TlsError};
 use handshake::{Established, Handshake, Step};
 pub use record::{MAX_HEADER_ROOM, MAX_OVERHEAD, MAX_PLAINTEXT, RECORD_HEADER, Suite, TrafficKeys, Version};
 pub use record_layer::{Event, KeySchedule, MAX_LATE_HANDSHAKE_MESSAGE, MAX_TICKETS, Received, RecordLayer, RecordStatistics};
+use wiped::WipedBox;
 
 /// Room that is enough for any pending control record after the handshake.
 pub const MAX_PENDING_RECORD: usize = MAX_OVERHEAD + 8;
 
 enum State {
     Handshake(Box<Handshake>),
-    Established(Box<Established>),
+    Established(WipedBox<Established>),
     Failed(TlsError),
     Closed,
 }
@@ -86,7 +87,7 @@ impl std::fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state: &dyn std::fmt::Debug = match &self.state {
             State::Handshake(_) => &"handshake",
-            State::Established(established) => established,
+            State::Established(established) => &**established,
             State::Failed(error) => error,
             State::Closed => &"closed",
         };
@@ -199,7 +200,7 @@ impl TlsClient {
         };
         match handshake.finish() {
             Ok((established, alpn)) => {
-                self.state = State::Established(Box::new(established));
+                self.state = State::Established(WipedBox::new(established));
                 self.alpn = alpn;
                 Ok(())
             }

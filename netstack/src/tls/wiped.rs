@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code, reason = "a type of another crate can be wiped only as the bytes that it is")]
 
-use std::ops::Deref;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use zeroize::zeroize_flat_type;
 
 /// A value all of whose secrets lie within it, overwritten with zeros when dropped.
@@ -35,12 +36,51 @@ impl<T> Drop for Wiped<T> {
     }
 }
 
+/// A value on the heap whose place is overwritten with zeros once it is dropped.
+///
+/// Fields wipe their secrets themselves. But what lies between them, and in the unused part of an enum, is whatever lay on the
+/// stack where the value was made: there may be keys.
+pub(super) struct WipedBox<T>(Box<MaybeUninit<T>>);
+
+impl<T> WipedBox<T> {
+    pub(super) fn new(value: T) -> WipedBox<T> {
+        WipedBox(Box::new(MaybeUninit::new(value)))
+    }
+}
+
+impl<T> Deref for WipedBox<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `new` put a value there, and only `drop` takes it away.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
+
+impl<T> DerefMut for WipedBox<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`.
+        unsafe { self.0.assume_init_mut() }
+    }
+}
+
+impl<T> Drop for WipedBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: `new` put a value there, which is dropped once; from then on the place is only bytes, and ours.
+        unsafe {
+            self.0.assume_init_drop();
+            zeroize_flat_type(&raw mut *self.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use ring::aead::{AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
     use std::fs::File;
-    use std::mem::MaybeUninit;
     use std::os::unix::fs::FileExt;
 
     #[cfg(target_arch = "x86_64")]
