@@ -22,6 +22,7 @@
 //! | `measure` | histograms, warm-up, the alternation of sides |
 //! | `report` | rows, ratios and their targets, JSON, the table |
 //! | `machine` | where and of what it was measured |
+//! | `peers` | what other systems' parts took, from the file of `bench/peers` |
 //! | `plot` | curves and bars as SVG, one HTML page |
 //! | `parts` | what no tick-to-order can do without |
 //! | `messages` | synthetic venue messages, from a seed |
@@ -32,6 +33,7 @@ pub mod machine;
 pub mod measure;
 pub mod messages;
 pub mod parts;
+pub mod peers;
 pub mod plot;
 pub mod random;
 pub mod report;

@@ -23,7 +23,7 @@ fn file_stem(title: &str) -> String {
     plain.split_whitespace().collect::<Vec<_>>().join("-")
 }
 
-/// The rows of one bench that belong together, in order.
+/// The rows of one bench that belong together, in order; rows without points have no picture.
 struct Chart<'a> {
     bench: &'static str,
     title: &'a str,
@@ -32,7 +32,7 @@ struct Chart<'a> {
 
 fn charts(report: &Report) -> Vec<Chart<'_>> {
     let mut charts: Vec<Chart<'_>> = Vec::new();
-    for row in &report.rows {
+    for row in report.rows.iter().filter(|row| !row.points.is_empty()) {
         let fits = |chart: &&mut Chart<'_>| chart.bench == row.bench && chart.title == row.chart && chart.rows[0].unit == row.unit;
         match charts.iter_mut().find(fits) {
             Some(chart) => chart.rows.push(row),

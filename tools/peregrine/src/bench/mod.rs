@@ -2,6 +2,8 @@
 
 mod t2o;
 
+use ::bench::machine::Machine;
+use ::bench::peers::Peers;
 use ::bench::report::Report;
 use ::bench::{Bench, plot};
 use anyhow::Context;
@@ -28,11 +30,14 @@ use std::process::ExitCode;
     `timer`) is part of every figure. Figures of a debug build, or of a machine that does other work, mean nothing: build with \
     --release, run on a quiet machine, compare within one run.\n\n\
     The JSON is one object: machine, date, commit, rows [{bench, name, unit, count, p50, p90, p99, p999, max}] and ratios [{bench, \
-    name, value, target, met}]. A target that is missed does not make the command fail.\n\n\
+    name, value, target, met}]. A target that is missed does not make the command fail. Other systems' codecs, books and queues are \
+    measured by bench/peers, a program of its own (its README says why); --peers takes its JSON in: rows and ratios whose names \
+    begin with `peers: `, if they were measured on this machine.\n\n\
     Examples:\n  \
     peregrine bench\n  \
     peregrine bench codec tls --seconds 10 --json result.json --plot plots\n  \
     peregrine bench t2o growth --seconds 60 --plot plots\n  \
+    peregrine bench --peers peers.json --json all.json\n  \
     peregrine bench core --json - | jq '.ratios[] | select(.met == false)'")]
 pub struct Arguments {
     /// What to measure: all, or some of the benches below [default: all].
@@ -44,6 +49,9 @@ pub struct Arguments {
     /// Writes pictures (SVG) and report.html into this directory.
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
+    /// Adds what bench/peers wrote into this file with its --json.
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
     /// How long to measure each case, warm-up included. There are some tens of them; those of t2o take 8 at least.
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     seconds: f64,
@@ -52,11 +60,21 @@ pub struct Arguments {
 /// Measures and reports.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let benches = Bench::named(&arguments.benches)?;
+    // Before anything is measured: the file may be of no use.
+    let peers = arguments.peers.as_deref().map(read_peers).transpose()?;
     make_arena(&benches);
     let progress = |bench: Bench| eprintln!("peregrine: measuring {} ..", bench.as_str());
-    let report = ::bench::run(&benches, arguments.seconds, &mut t2o::Engine::over("auto"), progress)?;
+    let mut report = ::bench::run(&benches, arguments.seconds, &mut t2o::Engine::over("auto"), progress)?;
+    peers.into_iter().for_each(|peers| report.take_in(peers));
     write(&report, arguments.json.as_deref(), arguments.plot.as_deref(), &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `bench/peers` wrote.
+fn read_peers(path: &Path) -> anyhow::Result<Peers> {
+    let peers = Peers::read(path, &Machine::read()).map_err(|error| anyhow::anyhow!("--peers: {} {error}", path.display()))?;
+    eprintln!("peregrine: with what bench/peers measured at {} of {}", peers.date, peers.commit);
+    Ok(peers)
 }
 
 /// Makes the engine's arena large enough for every engine of the run: its memory is not used again, and the second engine
@@ -108,6 +126,17 @@ mod tests {
     fn a_bench_that_does_not_exist_is_refused_with_those_that_do_and_nothing_is_measured() {
         let error = run(&arguments("codec wires")).expect_err("there is none").to_string();
         assert!(error.starts_with("there is no bench `wires`; there are: all, codec, "), "{error}");
+    }
+
+    #[test]
+    fn peers_of_another_form_are_refused_and_nothing_is_measured() {
+        let path = std::env::temp_dir().join(format!("peregrine-bench-peers-{}.json", std::process::id()));
+        std::fs::write(&path, "{\"rows\": []}").expect("a writable temporary directory");
+        let error = run(&arguments(&format!("book --peers {}", path.display()))).expect_err("not of the form").to_string();
+        std::fs::remove_file(&path).expect("ours");
+        assert!(error.starts_with(&format!("--peers: {} is not what bench/peers writes", path.display())), "{error}");
+        let error = run(&arguments("book --peers /nowhere/peers.json")).expect_err("not there").to_string();
+        assert!(error.starts_with("--peers: /nowhere/peers.json cannot be read"), "{error}");
     }
 
     #[test]
