@@ -171,13 +171,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             }
         };
         let tcp_at = ETHERNET_HEADER + ip.header_len;
-        let arrival = Arrival {
-            frame,
-            tcp_at,
-            end: ETHERNET_HEADER + ip.total_len,
-            #[cfg(feature = "smoltcp-tcp")]
-            segment: Segment::parse(tcp)?,
-        };
+        let arrival = Arrival { frame, tcp_at, end: ETHERNET_HEADER + ip.total_len };
         let around = Around {
             statistics: &mut self.statistics,
             #[cfg(feature = "smoltcp-tcp")]

@@ -25,7 +25,7 @@ use drivers::port::Port;
 use super::smoltcp_device::{Egress, Ingress, Reply};
 use super::smoltcp_wire::{Sent, before, challenge, lift_acknowledgement};
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
-use super::wire::{ETHERNET_HEADER, IPV4_HEADER};
+use super::wire::{ETHERNET_HEADER, IPV4_HEADER, Segment};
 use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, SocketState};
 use drivers::purpose::Purpose;
@@ -232,7 +232,12 @@ impl TcpSocket for SmoltcpTcp {
 
     #[inline]
     fn ingress<P: Port>(&mut self, port: &mut P, arrival: &Arrival, around: Around<'_>) -> bool {
-        let (state, segment, now_ns) = (self.socket().state(), &arrival.segment, around.now_ns);
+        // smoltcp does not tell what it read, and books are kept beside it.
+        let Some(segment) = port.frame(arrival.frame).get(arrival.tcp_at..arrival.end).and_then(Segment::parse) else {
+            around.statistics.malformed += 1;
+            return false;
+        };
+        let (state, now_ns) = (self.socket().state(), around.now_ns);
         let mut lifted = false;
         if segment.rst && state != State::SynSent {
             if let Some(next) = self.receive_next()

@@ -11,7 +11,7 @@ use super::random::RateLimit;
 use super::statistics::StackStatistics;
 use super::wire::ETHERNET_HEADER;
 #[cfg(feature = "smoltcp-tcp")]
-use super::wire::{Outbox, Segment};
+use super::wire::Outbox;
 use crate::tcp::{TcpConfig, TcpStatistics};
 use crate::transport::{CloseReason, SocketState};
 use drivers::purpose::Purpose;
@@ -36,9 +36,6 @@ pub struct Arrival {
     pub tcp_at: usize,
     /// Where it ends.
     pub end: usize,
-    /// Its header, for those who keep books beside TCP.
-    #[cfg(feature = "smoltcp-tcp")]
-    pub(super) segment: Segment,
 }
 
 /// What of the stack a socket may use while it takes a segment in.
