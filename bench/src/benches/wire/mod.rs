@@ -125,7 +125,7 @@ const FRAMES: usize = 2;
 const VENUE_FRAMES: usize = 3;
 
 /// Measure, side, what it is compared with, percentile, target. Values are `side / compared`.
-const RATIOS: [(usize, &str, &str, Percentile, Target); 23] = [
+const RATIOS: [(usize, &str, &str, Percentile, Target); 25] = [
     (SOCKET, OWN, FLOOR, P50, Target::AtMost(1.5)),
     (SOCKET, OWN, FLOOR, P99, Target::None),
     (SOCKET, OWN, FLOOR_XDP, P50, Target::None),
@@ -142,6 +142,8 @@ const RATIOS: [(usize, &str, &str, Percentile, Target); 23] = [
     (WIRE, OWN, ECHO, P50, Target::AtMost(1.5)),
     (WIRE, OWN, ECHO, P99, Target::None),
     (WIRE, OWN, READY, P50, Target::None),
+    (WIRE, KERNEL, READY, P50, Target::None),
+    (WIRE, TOKIO, READY, P50, Target::None),
     (WIRE, OWN_PACKET, OWN, P50, Target::None),
     (WIRE, SMOLTCP, OWN, P50, Target::None),
     (WIRE, KERNEL, OWN, P50, Target::AtLeast(1.8)),
