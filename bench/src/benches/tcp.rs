@@ -5,7 +5,7 @@
 //! writer (the stack's own is leaner); the peer is smoltcp's socket on its own interface, without Ethernet. A scripted far
 //! end sends both the same bytes.
 //!
-//! *In virtual time.* Two ends and a [`relay`] in one thread: a rate, a queue, a delay, losses and late packets from a seed.
+//! *In virtual time.* Two ends and a [`relay`] in one thread: a rate, a queue, a delay, losses or late packets from a seed.
 //! The receiver is ours in each case, the sender is ours or smoltcp's, with its CUBIC and with its Reno; and the other way
 //! round. All have their default settings (128 KiB to send from, 256 KiB to receive into).
 //!
@@ -40,8 +40,15 @@ const LINUX_BBR: &str = "Linux BBR";
 const WIRE: Path = Path { delay_ns: 0, rate: 100_000_000, queue: 64_000, loss: 0, late: 0, lateness_ns: 0 };
 /// One way, and the round trip's name.
 const DELAYS: [(u64, &str); 2] = [(100_000, "200 us"), (5_000_000, "10 ms")];
-/// Per mille, and its name.
-const LOSSES: [(u64, &str); 3] = [(0, "no loss"), (10, "1 % loss"), (50, "5 % loss")];
+/// What wires do to packets on their way, and its name.
+const FAULTS: [(Faults, &str); 4] = [
+    (Faults { loss: 0, late: 0 }, "no loss"),
+    (Faults { loss: 10, late: 0 }, "1 % loss"),
+    (Faults { loss: 50, late: 0 }, "5 % loss"),
+    (Faults { loss: 0, late: 100 }, "each tenth packet up to 500 us late"),
+];
+/// Full segments take 123 us each: a late one is overtaken by up to four.
+const OVERTAKEN_NS: u64 = 500_000;
 const ENDLESS: u64 = u64::MAX / 2;
 /// Virtual time of a transfer.
 const TRANSFER_NS: u64 = 1_000_000_000;
@@ -49,6 +56,20 @@ const TRANSFER_NS: u64 = 1_000_000_000;
 const TRANSFERS_MIN: u64 = 2;
 const ORDER: u64 = 200;
 const SPEED: &str = "bytes/s";
+
+/// Packets lost and packets late, per mille.
+#[derive(Clone, Copy)]
+struct Faults {
+    loss: u64,
+    late: u64,
+}
+
+impl Faults {
+    /// The wire, so long, with these faults.
+    const fn path(self, delay_ns: u64) -> Path {
+        Path { delay_ns, loss: self.loss, late: self.late, lateness_ns: if self.late > 0 { OVERTAKEN_NS } else { 0 }, ..WIRE }
+    }
+}
 
 /// Why it cannot run here, if it cannot: Linux's TCP needs network namespaces of its own.
 pub fn unavailable() -> Option<String> {
@@ -136,8 +157,8 @@ fn transfers(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     ];
     for (what, sides) in [("sender", &senders[..]), ("receiver", &receivers[..])] {
         for (delay_ns, delay) in DELAYS {
-            for (loss, name) in LOSSES {
-                let path = Path { delay_ns, loss, ..WIRE };
+            for (faults, name) in FAULTS {
+                let path = faults.path(delay_ns);
                 let mut all: Vec<Measured> = sides.iter().map(|(side, _)| measured(side, [])).collect();
                 let begin = std::time::Instant::now();
                 let mut seed = SEED;
@@ -147,7 +168,7 @@ fn transfers(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
                     }
                     seed += 1;
                 }
-                let target = if what == "sender" && loss > 0 { Target::AtLeast(2.0) } else { Target::None };
+                let target = if what == "sender" && faults.loss > 0 { Target::AtLeast(2.0) } else { Target::None };
                 add_speeds(report, &format!("{what} in virtual time, {delay} round trip, {name}"), &all, |_| target);
             }
         }
@@ -254,14 +275,14 @@ fn kernel_transfers(budget: Budget, report: &mut Report, lab: &mut Lab) -> anyho
         // Whose congestion control it is does not matter to a receiver.
         let kernels: Vec<_> = controls().into_iter().take(if direction == Way::Up { 2 } else { 1 }).collect();
         for (delay_ns, delay) in DELAYS {
-            for (loss, name) in LOSSES {
+            for (faults, name) in FAULTS {
                 // Many slow connections at a time, for their losses are few; fast ones would wait for the relay.
-                let each = if loss > 0 && delay_ns > 1_000_000 { 6 } else { 1 };
+                let each = if faults.loss > 0 && delay_ns > 1_000_000 { 6 } else { 1 };
                 let mut all = vec![measured(OURS, [])];
                 all.extend(kernels.iter().map(|(side, _)| measured(side, [])));
                 for round in 0..ROUNDS {
                     let task = Task {
-                        path: Path { delay_ns, loss, ..WIRE },
+                        path: faults.path(delay_ns),
                         direction,
                         kernels: &kernels,
                         each,
@@ -275,7 +296,7 @@ fn kernel_transfers(budget: Budget, report: &mut Report, lab: &mut Lab) -> anyho
                         outcome.of(side.side).for_each(|value| side.histogram.saturating_record(value));
                     }
                 }
-                let target = |peer: &str| if peer == LINUX && loss > 0 { Target::AtLeast(0.9) } else { Target::None };
+                let target = |peer: &str| if peer == LINUX && faults.loss > 0 { Target::AtLeast(0.9) } else { Target::None };
                 add_speeds(report, &format!("{what} beside a kernel, {delay} round trip, {name}"), &all, target);
             }
         }
@@ -316,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn late_packets_are_overtaken_and_the_stream_still_flows() {
+        let (mut relay, mut order) = (Relay::new(FAULTS[3].0.path(100_000), 1), Vec::new());
+        (0..200u8).for_each(|packet| relay.send(Way::Up, 0, vec![packet; 200]));
+        order.extend(std::iter::from_fn(|| relay.arrived(u64::MAX - 1)).map(|(_, packet)| packet[0]));
+        assert!(order.len() == 200 && !order.is_sorted(), "{order:?}");
+        for (delay_ns, _) in DELAYS {
+            let speed = transfer(ours(true, 1), ours(false, 2), FAULTS[3].0.path(delay_ns), 1, Way::Up).expect("it runs");
+            assert!(speed > 6_000_000, "{speed} of 12.5 MB/s");
+        }
+    }
+
+    #[test]
     fn every_case_is_measured_and_every_target_is_about_ours() {
         if let Some(reason) = unavailable() {
             assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: {reason}");
@@ -326,7 +359,10 @@ mod tests {
         run(Budget::of_seconds(0.01).expect("positive"), &mut report).expect("it runs");
         let kernels = controls().len();
         let speeds = report.rows.iter().filter(|row| row.unit == SPEED).count();
-        assert_eq!(speeds, 6 * 3 + 6 * 2 + 6 * (1 + kernels) + 6 * 2);
+        let cases = DELAYS.len() * FAULTS.len();
+        assert_eq!(speeds, cases * 3 + cases * 2 + cases * (1 + kernels) + cases * 2);
+        let late = |row: &&crate::report::Row| row.unit == SPEED && row.name.contains("up to 500 us late");
+        assert_eq!(report.rows.iter().filter(late).count(), speeds / FAULTS.len(), "a reordering wire for each");
         assert!(report.rows.iter().all(|row| row.bench == BENCH && row.count > 0 && row.max > 0), "{:?}", report.rows);
         // Four of each sender beside smoltcp's two, of sender and receiver beside Linux; lost orders; late ones twice.
         assert_eq!(report.ratios.iter().filter(|ratio| ratio.target.is_some()).count(), 4 * 2 + 4 * 2 + 2 + 2 * 2);
