@@ -3,7 +3,7 @@
 mod session_support;
 mod tls_support;
 
-use netstack::session::{CauseKind, CloseCause, SessionConfig};
+use netstack::session::{CauseKind, CloseCause, SessionConfig, Stitched};
 use netstack::tls::Versions;
 use netstack::transport::{CloseReason, SocketState};
 use netstack::websocket::Kind;
@@ -50,6 +50,35 @@ fn the_new_link_is_up_before_the_old_one_goes() {
     // And so on, hour by hour.
     world.advance(3000 * SECOND);
     assert_eq!(world.handler.take(), [Told::Open(3)]);
+}
+
+#[test]
+fn what_came_in_pieces_is_counted_over_all_links_and_what_lay_whole_is_not() {
+    let mut world = World::with_tls(Versions::Tls13, hourly).open();
+    let before = world.session.stitched();
+    world.server_sends(0, &text("whole"));
+    world.settle();
+    assert_eq!(world.session.stitched(), before);
+    // A message over two records, each in one piece.
+    let split = text("over two records");
+    world.server_sends(0, &split[..9]);
+    world.server_sends(0, &split[9..]);
+    world.settle();
+    assert_eq!(world.session.stitched(), Stitched { messages: before.messages + 1, ..before });
+    // A record in two pieces, the message in it whole.
+    world.server_sends(0, &text("in two segments"));
+    let tail = world.transport.sockets[0].incoming.split_off(20);
+    world.settle();
+    world.transport.sockets[0].incoming.extend_from_slice(&tail);
+    world.settle();
+    let stitched = Stitched { records: before.records + 1, messages: before.messages + 1 };
+    assert_eq!(world.session.stitched(), stitched);
+    // The link goes, and others come in its place.
+    for generation in 2..5 {
+        world.reset(world.transport.sockets.len() - 1);
+        world.advance_until(60 * SECOND, |world| world.session.generation() == generation);
+        assert_eq!(world.session.stitched(), stitched);
+    }
 }
 
 #[test]

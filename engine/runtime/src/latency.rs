@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const LONGEST_NS: u64 = 1_000_000_000;
 /// Significant decimal digits of a recorded value.
 const DIGITS: u8 = 3;
+/// The same of a stage of one venue: there are many of them, and what is below 256 ns is exact all the same.
+const DIGITS_OF_PARTS: u8 = 2;
 
 /// How many parts a tick-to-order has.
 pub const STAGES: usize = 6;
@@ -171,6 +173,8 @@ pub struct Latency {
     whole: Histogram<u64>,
     /// The whole again, by the venue whose message it began with.
     venues: Box<[Histogram<u64>]>,
+    /// The stages again, likewise.
+    venue_stages: Box<[[Histogram<u64>; STAGES]]>,
     /// The whole again, by what the tick was answered with.
     answers: [Histogram<u64>; ANSWERS],
     last: Histogram<u64>,
@@ -179,20 +183,21 @@ pub struct Latency {
     slowest: [TickRecord; SLOWEST],
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("constant bounds are valid")
+fn histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_NS, digits).expect("constant bounds are valid")
 }
 
 impl Latency {
     /// Empty histograms, for so many venues.
     pub fn new(venues: usize) -> Latency {
         let mut latency = Latency {
-            stages: std::array::from_fn(|_| histogram()),
-            whole: histogram(),
-            venues: (0..venues).map(|_| histogram()).collect(),
-            answers: std::array::from_fn(|_| histogram()),
-            last: histogram(),
-            kick: histogram(),
+            stages: std::array::from_fn(|_| histogram(DIGITS)),
+            whole: histogram(DIGITS),
+            venues: (0..venues).map(|_| histogram(DIGITS)).collect(),
+            venue_stages: (0..venues).map(|_| std::array::from_fn(|_| histogram(DIGITS_OF_PARTS))).collect(),
+            answers: std::array::from_fn(|_| histogram(DIGITS)),
+            last: histogram(DIGITS),
+            kick: histogram(DIGITS),
             slowest: [TickRecord::default(); SLOWEST],
         };
         latency.reset(); // Touches the counts: fresh zeroed memory would fault at the first record.
@@ -209,6 +214,11 @@ impl Latency {
         self.whole.saturating_record(whole);
         if let Some(histogram) = self.venues.get_mut(tick.venue as usize) {
             histogram.saturating_record(whole);
+        }
+        if let Some(stages) = self.venue_stages.get_mut(tick.venue as usize) {
+            for (histogram, ns) in stages.iter_mut().zip(tick.stages_ns) {
+                histogram.saturating_record(ns);
+            }
         }
         self.answers[tick.answer() as usize].saturating_record(whole);
         self.last.saturating_record(tick.like.last_ns);
@@ -234,7 +244,8 @@ impl Latency {
 
     /// Forgets everything (after warm-up).
     pub fn reset(&mut self) {
-        self.stages.iter_mut().chain(&mut self.venues).chain(&mut self.answers).for_each(Histogram::reset);
+        let venue_stages = self.venue_stages.iter_mut().flatten();
+        self.stages.iter_mut().chain(&mut self.venues).chain(venue_stages).chain(&mut self.answers).for_each(Histogram::reset);
         self.whole.reset();
         self.last.reset();
         self.kick.reset();
@@ -262,6 +273,11 @@ impl Latency {
         &self.venues
     }
 
+    /// The stages, in order, of messages of each venue, by id. To two digits.
+    pub fn of_venue_stages(&self) -> &[[Histogram<u64>; STAGES]] {
+        &self.venue_stages
+    }
+
     /// The whole, of ticks with this answer.
     pub fn of_answer(&self, answer: Answer) -> &Histogram<u64> {
         &self.answers[answer as usize]
@@ -285,6 +301,11 @@ impl Latency {
     /// Percentiles of the whole, of messages of the venue with this id; nothing if there is none.
     pub fn tick_to_order_of(&self, venue: usize) -> Percentiles {
         self.venues.get(venue).map_or_else(Percentiles::default, percentiles)
+    }
+
+    /// Percentiles of one stage, of messages of the venue with this id; nothing if there is none.
+    pub fn stage_of(&self, venue: usize, stage: Stage) -> Percentiles {
+        self.venue_stages.get(venue).map_or_else(Percentiles::default, |stages| percentiles(&stages[stage as usize]))
     }
 
     /// Percentiles of the whole, of ticks with this answer.
@@ -466,12 +487,17 @@ mod tests {
         let [first, second] = [0, 1].map(|venue| latency.tick_to_order_of(venue));
         assert_eq!((first.count, first.p50, first.max), (100, 100, 200));
         assert_eq!((second.count, second.p50), (100, 5_003));
+        let stage = |venue, stage| latency.stage_of(venue, stage);
+        let ingress = stage(0, Stage::Ingress);
+        assert_eq!((ingress.count, ingress.p50, ingress.max), (100, 50, 100), "the other venue's are not among them");
+        assert_eq!((stage(1, Stage::Decrypt).count, stage(1, Stage::Decrypt).p50.abs_diff(5_000) <= 50), (100, true), "to two digits");
+        assert_eq!((stage(0, Stage::Decrypt).max, stage(2, Stage::Ingress)), (0, Percentiles::default()));
         let [order, cancel, amend, several] = Answer::ALL.map(|answer| latency.tick_to(answer));
         assert_eq!((order.count, cancel, amend.max, several), (0, first, 42, second));
         assert_eq!((latency.tick_to_order().count, latency.tick_to_order_of(2).count), (201, 0));
         assert_eq!([latency.whole().len(), latency.of_stage(Stage::Encode).len(), latency.of_kick().len()], [201, 201, 0]);
         latency.reset();
-        assert!(latency.of_venues().iter().all(hdrhistogram::Histogram::is_empty));
+        assert!(latency.of_venues().iter().chain(latency.of_venue_stages().iter().flatten()).all(hdrhistogram::Histogram::is_empty));
         assert!(Answer::ALL.iter().all(|answer| latency.of_answer(*answer).is_empty()));
     }
 

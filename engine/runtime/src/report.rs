@@ -62,6 +62,22 @@ pub struct LinkReport {
     /// TCP.
     #[serde(default)]
     pub tcp: TcpReport,
+    /// TLS records.
+    #[serde(default)]
+    pub tls: PiecesReport,
+    /// WebSocket messages.
+    #[serde(default)]
+    pub websocket: PiecesReport,
+}
+
+/// What a layer received, all connections together, and what of it did not arrive in one piece. Only that is copied: a record
+/// that lies whole in its segment is opened there, a message that lies whole in its record is read there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PiecesReport {
+    /// Records or messages.
+    pub received: u64,
+    /// Of these, put together from pieces.
+    pub stitched: u64,
 }
 
 /// What TCP did, all connections together.
@@ -212,6 +228,9 @@ pub struct LatencyReport {
     /// Tick-to-order of each venue's messages.
     #[serde(default)]
     pub venues: BTreeMap<String, Percentiles>,
+    /// Its stages, by venue.
+    #[serde(default)]
+    pub venue_stages: BTreeMap<String, BTreeMap<String, Percentiles>>,
     /// Tick-to-order by what the tick was answered with: `order`, `cancel`, `amend`, `several`.
     #[serde(default)]
     pub answers: BTreeMap<String, Percentiles>,
@@ -278,6 +297,9 @@ pub struct HotReport {
     /// Bytes of the program's code and constants on 2 MiB pages.
     #[serde(default)]
     pub code_on_huge_pages: u64,
+    /// All memory of the process is locked: without that, pages may be taken away and fault.
+    #[serde(default)]
+    pub memory_locked: bool,
     /// CPU it was pinned to.
     pub cpu: Option<usize>,
     /// Resident memory of the process, bytes.

@@ -4,7 +4,7 @@ use super::cause::CloseCause;
 use super::channel::{Channel, Flow, Refusal};
 use super::dial::Dial;
 use super::random::Random;
-use super::{Progress, SendError, SessionConfig, SessionStatistics};
+use super::{Progress, SendError, SessionConfig, SessionStatistics, Stitched};
 use crate::tls::{RecordBuffer, TlsClient};
 use crate::transport::{SocketState, Transport};
 use crate::websocket::{Event, Kind, Message, MessageBuffer, Upgrade, UpgradeRequest, WebSocket, frame_header_len};
@@ -80,6 +80,8 @@ pub(super) struct Link {
     pub retire_at_ns: u64,
     /// Sealing failed: the next poll ends the link.
     pub fault: Option<CloseCause>,
+    /// Of the connections before this one.
+    past: Stitched,
 }
 
 impl Link {
@@ -98,12 +100,20 @@ impl Link {
             renew_at_ns: u64::MAX,
             retire_at_ns: u64::MAX,
             fault: None,
+            past: Stitched::default(),
         }
+    }
+
+    /// What did not lie whole where it arrived, over all connections that there were.
+    pub(super) fn stitched(&self) -> Stitched {
+        let records = self.channel.tls().map_or(0, |tls| tls.statistics().stitched);
+        Stitched { records: self.past.records + records, messages: self.past.messages + self.websocket.statistics().stitched }
     }
 
     /// Begins an attempt; the slot's channel has been released.
     pub(super) fn begin(&mut self, config: &SessionConfig, now_ns: u64) {
         self.stage = Stage::Dialing(Dial::Resolving);
+        self.past = self.stitched();
         self.websocket = WebSocket::new(config.utf8_check);
         self.records.clear();
         self.messages.clear();
@@ -394,7 +404,9 @@ impl Link {
 
     /// Vacates the slot at once.
     pub(super) fn release<T: Transport>(&mut self, transport: &mut T) {
+        let records = self.stitched().records;
         self.channel.release(transport);
+        self.past.records = records;
         self.stage = Stage::Vacant;
         self.deadline_ns = u64::MAX;
     }

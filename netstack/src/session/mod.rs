@@ -230,6 +230,15 @@ pub struct SessionStatistics {
     pub last_error: String,
 }
 
+/// What came in pieces, and was copied once to be put together: everything else is read where it arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stitched {
+    /// TLS records that did not lie whole in one segment, those of the handshake aside.
+    pub records: u64,
+    /// WebSocket messages that did not lie whole in one record.
+    pub messages: u64,
+}
+
 impl SessionStatistics {
     /// Links and attempts that ended for this kind of cause.
     pub fn closed_by(&self, kind: CauseKind) -> u64 {

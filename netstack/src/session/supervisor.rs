@@ -4,7 +4,7 @@ use super::backoff::{Backoff, retry_after_s};
 use super::cause::{CauseKind, CloseCause};
 use super::link::{Link, Stage, Step};
 use super::random::Random;
-use super::{Handler, Progress, SECOND_NS, SendError, SessionConfig, SessionStatistics};
+use super::{Handler, Progress, SECOND_NS, SendError, SessionConfig, SessionStatistics, Stitched};
 use crate::tls::{Suite, Version};
 use crate::transport::{SocketId, Transport};
 use crate::websocket::{Kind, UpgradeError, close_code};
@@ -392,6 +392,14 @@ impl Session {
     /// The counters.
     pub fn statistics(&self) -> &SessionStatistics {
         &self.statistics
+    }
+
+    /// What came in pieces, over all links.
+    pub fn stitched(&self) -> Stitched {
+        self.links
+            .iter()
+            .map(Link::stitched)
+            .fold(Stitched::default(), |sum, link| Stitched { records: sum.records + link.records, messages: sum.messages + link.messages })
     }
 
     /// What the session connects to.

@@ -33,6 +33,14 @@ pub fn text(report: &Report) -> String {
         grouped(link.kicks),
         grouped(link.wakeups)
     ));
+    line(format!(
+        "           copied: {} bytes by TCP, {} of {} TLS records and {} of {} messages, which came in pieces",
+        grouped(link.tcp.bytes_copied_in + link.tcp.bytes_copied_out),
+        grouped(link.tls.stitched),
+        grouped(link.tls.received),
+        grouped(link.websocket.stitched),
+        grouped(link.websocket.received)
+    ));
     line(String::new());
     line(format!(
         "{:<10} {:>9} {:>6} {:>12} {:>12} {:>6} {:>8} {:>9} {:>9}",

@@ -1,7 +1,7 @@
 //! The real network behind the loop's seams: `netstack`'s stack and session.
 
 use super::network::{Channel, ChannelCounters, ChannelEvents, Network, NotSent};
-use crate::report::{LinkReport, TcpReport};
+use crate::report::{LinkReport, PiecesReport, TcpReport};
 use drivers::port::Port;
 use drivers::purpose::Purpose;
 use netstack::session::{CauseKind, CloseCause, Handler, Progress, Session, SessionConfig};
@@ -64,6 +64,9 @@ impl<P: Port> Network for Stack<P> {
                 retransmissions: tcp.retransmissions,
                 spurious: tcp.spurious,
             },
+            // Of the channels, which are not the network's.
+            tls: PiecesReport::default(),
+            websocket: PiecesReport::default(),
         }
     }
 }
@@ -199,6 +202,15 @@ impl<N: Network + Transport> Channel<N> for SessionChannel {
     fn counters(&self) -> ChannelCounters {
         let s = self.session.statistics();
         let planned = s.closed_by(CauseKind::Retired) + s.closed_by(CauseKind::Ours);
-        ChannelCounters { connects: s.opens, disconnects: s.closes.iter().sum::<u64>() - planned, tls_version: self.tls_version }
+        let stitched = self.session.stitched();
+        ChannelCounters {
+            connects: s.opens,
+            disconnects: s.closes.iter().sum::<u64>() - planned,
+            tls_version: self.tls_version,
+            records: s.records_in,
+            records_stitched: stitched.records,
+            messages: s.messages_in,
+            messages_stitched: stitched.messages,
+        }
     }
 }

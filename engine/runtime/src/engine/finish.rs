@@ -6,16 +6,17 @@ use super::network::{Channel, Network};
 use super::venue_slot::{Barrier, VenueSlot};
 use crate::host::hot_memory;
 use crate::journal::Reader;
-use crate::latency::{Answer, Stage, TickRecord};
+use crate::latency::{Answer, Latency, Percentiles, Stage, TickRecord};
 use crate::replay::Replayer;
 use crate::report::{
-    HotReport, JournalReport, LatencyReport, OrdersReport, PnlReport, PositionReport, Report, SlowTick, StrategyReport, VenueReport,
-    resident_bytes,
+    HotReport, JournalReport, LatencyReport, LinkReport, OrdersReport, PiecesReport, PnlReport, PositionReport, Report, SlowTick,
+    StrategyReport, VenueReport, resident_bytes,
 };
 use engine_core::core::{Core, Desk};
 use engine_core::event::Anomaly;
 use engine_core::fixed::Money;
 use engine_core::ids::{AssetId, StrategyId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use venues::venue::Venue;
 
@@ -42,7 +43,7 @@ where
     let desk = core.desk();
     let (positions_match, differences) = compare(hot, desk, facts);
     let mut report = Report {
-        link: hot.network.link(),
+        link: link(hot),
         venues: hot.venues.iter().map(|slot| venue(slot, facts, ended)).collect(),
         orders: orders(desk),
         positions_match,
@@ -53,6 +54,7 @@ where
             tick_to_last_order: hot.latency.tick_to_last_order(),
             stages: Stage::ALL.iter().map(|s| (s.as_str().to_owned(), hot.latency.stage(*s))).collect(),
             venues: facts.venues.iter().enumerate().map(|(id, name)| (name.clone(), hot.latency.tick_to_order_of(id))).collect(),
+            venue_stages: facts.venues.iter().enumerate().map(|(id, name)| (name.clone(), venue_stages(&hot.latency, id))).collect(),
             answers: Answer::ALL.iter().map(|a| (a.as_str().to_owned(), hot.latency.tick_to(*a))).collect(),
             slowest: hot.latency.slowest().iter().map(|tick| slow_tick(tick, facts)).collect(),
             kick: hot.latency.kick(),
@@ -65,6 +67,28 @@ where
     };
     report.failures = failures(hot, &report, ended.whole);
     report
+}
+
+/// The stages of the venue with this id.
+fn venue_stages(latency: &Latency, id: usize) -> BTreeMap<String, Percentiles> {
+    Stage::ALL.iter().map(|stage| (stage.as_str().to_owned(), latency.stage_of(id, *stage))).collect()
+}
+
+/// The link, and what the channels over it say of all that came.
+fn link<N, S, V>(hot: &HotLoop<N, S, V>) -> LinkReport
+where
+    N: Network,
+    S: Channel<N>,
+    V: Venue,
+{
+    let mut link = hot.network.link();
+    for channels in hot.venues.iter().map(|slot| slot.channel_counters::<N>()) {
+        let sum =
+            |of: PiecesReport, received, stitched| PiecesReport { received: of.received + received, stitched: of.stitched + stitched };
+        link.tls = sum(link.tls, channels.records, channels.records_stitched);
+        link.websocket = sum(link.websocket, channels.messages, channels.messages_stitched);
+    }
+    link
 }
 
 fn slow_tick(tick: &TickRecord, facts: &Facts) -> SlowTick {
@@ -213,6 +237,7 @@ where
         arena_bytes: facts.arena.bytes as u64,
         arena_huge_pages: facts.arena.huge_pages,
         code_on_huge_pages: facts.code_on_huge_pages as u64,
+        memory_locked: facts.memory_locked,
         cpu: facts.cpu,
         resident_bytes: resident_bytes(),
         refusals: facts.refusals.iter().chain(refusals).cloned().collect(),

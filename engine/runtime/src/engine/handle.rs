@@ -28,6 +28,8 @@ pub(super) struct Facts {
     pub arena: Arena,
     /// Bytes of code on huge pages.
     pub code_on_huge_pages: usize,
+    /// All memory is locked.
+    pub memory_locked: bool,
     pub cpu: Option<usize>,
     pub refusals: Vec<String>,
     pub epoch: u16,

@@ -62,6 +62,14 @@ pub struct ChannelCounters {
     pub disconnects: u64,
     /// TLS version of the last connection as negotiated (`0x0304` = 1.3); 0 before the first.
     pub tls_version: u16,
+    /// TLS records opened.
+    pub records: u64,
+    /// Of these, put together from several segments.
+    pub records_stitched: u64,
+    /// Messages received.
+    pub messages: u64,
+    /// Of these, put together from several records or frames.
+    pub messages_stitched: u64,
 }
 
 /// One logical connection: connects, renews itself, delivers messages.

@@ -138,6 +138,7 @@ impl Engine {
             log: init.log,
             arena: placed.arena,
             code_on_huge_pages: placed.code_on_huge_pages,
+            memory_locked: placed.memory_locked,
             cpu: placed.cpu,
             refusals: placed.refusals.iter().map(ToString::to_string).collect(),
             epoch,
@@ -152,6 +153,7 @@ struct Placed {
     cpu: Option<usize>,
     arena: Arena,
     code_on_huge_pages: usize,
+    memory_locked: bool,
     refusals: Vec<Refusal>,
 }
 
@@ -169,12 +171,10 @@ fn place(init: &EngineInit) -> Placed {
             Err(refusal) => refusals.push(refusal),
         }
     }
-    if init.placement.lock_memory
-        && let Err(refusal) = host::lock_memory()
-    {
-        refusals.push(refusal);
-    }
-    Placed { cpu, arena, code_on_huge_pages, refusals }
+    let locked = init.placement.lock_memory.then(host::lock_memory);
+    let memory_locked = matches!(locked, Some(Ok(())));
+    refusals.extend(locked.and_then(Result::err));
+    Placed { cpu, arena, code_on_huge_pages, memory_locked, refusals }
 }
 
 fn log_recovery(init: &EngineInit, recovered: &Recovered) {

@@ -151,6 +151,10 @@ impl<S, V: Venue> VenueSlot<S, V> {
             sum.connects += counters.connects;
             sum.disconnects += counters.disconnects;
             sum.tls_version = sum.tls_version.max(counters.tls_version);
+            sum.records += counters.records;
+            sum.records_stitched += counters.records_stitched;
+            sum.messages += counters.messages;
+            sum.messages_stitched += counters.messages_stitched;
         }
         sum
     }

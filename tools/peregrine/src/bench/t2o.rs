@@ -20,7 +20,7 @@ use nix::sched::CpuSet;
 use nix::unistd::Pid;
 use runtime::engine::{EngineHandle, LoopTiming};
 use runtime::latency::{Answer, Latency, Stage as Part};
-use runtime::report::Report as RunReport;
+use runtime::report::{PiecesReport, Report as RunReport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -59,12 +59,15 @@ struct Load {
     sbe: bool,
 }
 
-const LOADS: [Load; 5] = [
+const LOADS: [Load; 8] = [
     Load { rate: 1_000, sbe: false },
     Load { rate: 20_000, sbe: false },
     Load { rate: 100_000, sbe: false },
     Load { rate: 300_000, sbe: false },
+    Load { rate: 1_000, sbe: true },
     Load { rate: 20_000, sbe: true },
+    Load { rate: 100_000, sbe: true },
+    Load { rate: 300_000, sbe: true },
 ];
 
 impl Load {
@@ -227,6 +230,8 @@ struct Tally {
     load: Load,
     /// The whole, by stage, by venue, the kick: empty while no round was measured.
     sums: Vec<Measured>,
+    /// The stages of each venue, by its name: likewise.
+    venues: Vec<(String, Vec<Measured>)>,
     driver: String,
     rates: Vec<f64>,
     lost: u64,
@@ -247,6 +252,9 @@ struct HotSums {
     page_faults: u64,
     /// Payload that TCP could not leave in its frame.
     copied: u64,
+    /// What came in pieces and was put together: the rare way, of which there may be as much as the venues' kernel makes.
+    records: PiecesReport,
+    messages: PiecesReport,
     sent: u64,
     send_calls: u64,
     received: u64,
@@ -260,6 +268,10 @@ impl HotSums {
         self.allocations += hot.allocations.saturating_sub(hot.allocations_connecting);
         self.page_faults += hot.page_faults.saturating_sub(hot.page_faults_connecting);
         self.copied += link.tcp.bytes_copied_in + link.tcp.bytes_copied_out;
+        for (sum, more) in [(&mut self.records, link.tls), (&mut self.messages, link.websocket)] {
+            sum.received += more.received;
+            sum.stitched += more.stitched;
+        }
         self.sent += link.tx_frames;
         self.send_calls += link.kicks;
         self.received += link.rx_frames;
@@ -267,17 +279,19 @@ impl HotSums {
     }
 
     fn ratios(&self, name: &str) -> Vec<Ratio> {
-        let per = |calls: u64, frames: u64| calls as f64 / frames.max(1) as f64;
+        let per = |some: u64, all: u64| some as f64 / all.max(1) as f64;
         let figures = [
-            ("allocations after warm-up", self.allocations as f64, 0.0),
-            ("page faults after warm-up", self.page_faults as f64, 0.0),
-            ("payload bytes that TCP copied", self.copied as f64, 0.0),
-            ("system calls per frame sent", per(self.send_calls, self.sent), 1.0),
-            ("system calls per frame received", per(self.receive_calls, self.received), 0.0),
+            ("allocations after warm-up", self.allocations as f64, Target::AtMost(0.0)),
+            ("page faults after warm-up", self.page_faults as f64, Target::AtMost(0.0)),
+            ("payload bytes that TCP copied", self.copied as f64, Target::AtMost(0.0)),
+            ("share of records that came in pieces", per(self.records.stitched, self.records.received), Target::None),
+            ("share of messages that came in pieces", per(self.messages.stitched, self.messages.received), Target::None),
+            ("system calls per frame sent", per(self.send_calls, self.sent), Target::AtMost(1.0)),
+            ("system calls per frame received", per(self.receive_calls, self.received), Target::AtMost(0.0)),
         ];
         // Without the program's own allocator nobody has counted.
         let counted = figures.into_iter().skip(usize::from(!self.allocations_counted));
-        counted.map(|(what, value, most)| Ratio::new(BENCH, format!("{name}: hot thread, {what}"), value, Target::AtMost(most))).collect()
+        counted.map(|(what, value, target)| Ratio::new(BENCH, format!("{name}: hot thread, {what}"), value, target)).collect()
     }
 }
 
@@ -302,16 +316,32 @@ const fn answer_text(answer: Answer) -> &'static str {
     }
 }
 
-/// All histograms of a run, in one order.
+/// A histogram of a run as one of ours.
+fn measured(side: &'static str, histogram: &hdrhistogram::Histogram<u64>) -> Measured {
+    let mut own = measure::histogram();
+    // Of the same kind, but for its bounds: values beyond them count as the longest.
+    for value in histogram.iter_recorded() {
+        own.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+    }
+    Measured { side, operation: "", histogram: own }
+}
+
+/// The stages of each venue of a run.
+fn venue_stages(report: &RunReport, latency: &Latency) -> Vec<(String, Vec<Measured>)> {
+    let stages = |of: &[hdrhistogram::Histogram<u64>]| Part::ALL.iter().zip(of).map(|(stage, of)| measured(stage.as_str(), of)).collect();
+    report.venues.iter().zip(latency.of_venue_stages()).map(|(venue, of)| (venue.name.clone(), stages(of))).collect()
+}
+
+/// Adds histograms to others of the same order.
+fn add_up<'a>(sums: impl IntoIterator<Item = &'a mut Measured>, more: impl IntoIterator<Item = Measured>) {
+    for (sum, more) in sums.into_iter().zip(more) {
+        // Both are of the same kind.
+        let _ = sum.histogram.add(more.histogram);
+    }
+}
+
+/// All histograms of a run but those, in one order.
 fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
-    let measured = |side: &'static str, histogram: &hdrhistogram::Histogram<u64>| {
-        let mut own = measure::histogram();
-        // Of the same kind, but for its bounds: values beyond them count as the longest.
-        for value in histogram.iter_recorded() {
-            own.saturating_record_n(value.value_iterated_to(), value.count_at_value());
-        }
-        Measured { side, operation: "", histogram: own }
-    };
     let whole = [measured("whole", latency.whole())];
     let stages = Part::ALL.map(|stage| measured(stage.as_str(), latency.of_stage(stage)));
     let venues = venues.iter().zip(latency.of_venues()).map(|(name, histogram)| measured(name, histogram));
@@ -321,8 +351,8 @@ fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
 
 impl Tally {
     fn new(load: Load) -> Tally {
-        let (sums, driver, rates) = (Vec::new(), String::new(), Vec::new());
-        Tally { load, sums, driver, rates, lost: 0, bytes_in: 0, messages: 0, bytes_out: 0, requests: 0, hot: HotSums::default() }
+        let (sums, venues, driver, rates) = (Vec::new(), Vec::new(), String::new(), Vec::new());
+        Tally { load, sums, venues, driver, rates, lost: 0, bytes_in: 0, messages: 0, bytes_out: 0, requests: 0, hot: HotSums::default() }
     }
 
     fn add(&mut self, round: Round) {
@@ -334,18 +364,16 @@ impl Tally {
         self.bytes_out += report.link.tcp.bytes_out;
         self.messages += report.venues.iter().map(|venue| venue.messages).sum::<u64>();
         self.requests += report.venues.iter().map(|venue| venue.requests).sum::<u64>();
-        self.driver = report.link.driver;
-        let Some(latency) = report.latency else { return };
+        self.driver.clone_from(&report.link.driver);
+        let Some(latency) = &report.latency else { return };
         let venues: Vec<&str> = report.venues.iter().map(|venue| venue_text(&venue.name)).collect();
-        let sums = histograms(&latency, &venues);
+        let (sums, stages) = (histograms(latency, &venues), venue_stages(&report, latency));
         if self.sums.is_empty() {
-            self.sums = sums;
+            (self.sums, self.venues) = (sums, stages);
             return;
         }
-        for (sum, more) in self.sums.iter_mut().zip(sums) {
-            // Both are of the same kind.
-            let _ = sum.histogram.add(more.histogram);
-        }
+        add_up(&mut self.sums, sums);
+        add_up(self.venues.iter_mut().flat_map(|(_, of)| of), stages.into_iter().flat_map(|(_, of)| of));
     }
 
     /// Rows and ratios.
@@ -368,6 +396,11 @@ impl Tally {
         let case = format!("{name} over {}", self.driver);
         for sum in self.sums.iter().filter(|sum| !sum.histogram.is_empty()) {
             report.add_figure(BENCH, &case, NANOSECONDS, sum);
+        }
+        for (venue, stages) in &self.venues {
+            for stage in stages.iter().filter(|stage| !stage.histogram.is_empty()) {
+                report.add_figure(BENCH, &format!("{case}, ticks of {venue}"), NANOSECONDS, stage);
+            }
         }
         let mean = |bytes: u64, count: u64| (bytes / count.max(1)).saturating_sub(AROUND).max(1) as usize;
         let (tick, order) = (mean(self.bytes_in, self.messages), mean(self.bytes_out, self.requests));
@@ -404,7 +437,7 @@ mod tests {
         let with_targets = LOADS.iter().filter(|load| load.targets().iter().any(|target| *target != Target::None));
         assert_eq!(with_targets.map(|load| load.name()).collect::<Vec<_>>(), ["20000/s json", "20000/s sbe"]);
         assert_eq!(LOADS[1].targets(), [Target::AtMost(1_000.0), Target::AtMost(2_500.0), Target::AtMost(2.5)]);
-        assert_eq!(LOADS[4].targets()[0], Target::AtMost(800.0));
+        assert_eq!(LOADS[5].targets()[0], Target::AtMost(800.0));
     }
 
     #[test]
@@ -425,6 +458,8 @@ mod tests {
             report.link.driver = "memory".into();
             (report.link.tx_frames, report.link.kicks, report.link.rx_frames, report.link.wakeups) = (100, 80, 1_000, 1);
             report.link.tcp.bytes_copied_in = 7;
+            report.link.tls = PiecesReport { received: 40, stitched: 10 };
+            report.link.websocket = PiecesReport { received: 40, stitched: 4 };
             report.hot = HotReport {
                 allocations: 12,
                 allocations_connecting: 12,
@@ -442,8 +477,15 @@ mod tests {
         let names: Vec<&str> = report.rows.iter().filter_map(|row| row.name.strip_prefix("20000/s json over memory, ")).collect();
         let stages = ["ingress", "decrypt", "decide", "encode", "seal", "transmit"];
         let answers = ["answered by an order", "answered by a cancel"];
-        let expected = [&["whole"], &stages[..], &["ticks of binance", "ticks of kraken"], &answers, &["its unavoidable parts"]].concat();
-        assert_eq!(names, expected);
+        let expected = [&["whole"], &stages[..], &["ticks of binance", "ticks of kraken"], &answers].concat();
+        assert_eq!(names[..expected.len()], expected);
+        let of_venues: Vec<String> =
+            ["binance", "kraken"].iter().flat_map(|venue| stages.map(|stage| format!("ticks of {venue}, {stage}"))).collect();
+        assert_eq!(names[expected.len()..names.len() - 1], of_venues);
+        assert_eq!(names.last(), Some(&"its unavoidable parts"));
+        let decide = |venue: &str| report.rows.iter().find(|row| row.name.ends_with(&format!("{venue}, decide"))).expect("a row");
+        let [binance, kraken] = ["binance", "kraken"].map(|venue| (decide(venue).count, decide(venue).max));
+        assert_eq!((binance, kraken), ((100, 150), (100, 50)), "two rounds, each venue its own");
         assert_eq!((report.rows[0].count, report.rows[7].count), (200, 100), "two rounds, two venues");
         let value = |name: &str| report.ratios.iter().find(|ratio| ratio.name.ends_with(name)).map(|ratio| (ratio.value, ratio.met));
         assert_eq!(value("messages that came / asked for"), Some((0.975, Some(true))));
@@ -457,6 +499,8 @@ mod tests {
             ("allocations after warm-up", 0.0, Some(true)),
             ("page faults after warm-up", 2.0, Some(false)),
             ("payload bytes that TCP copied", 14.0, Some(false)),
+            ("share of records that came in pieces", 0.25, None),
+            ("share of messages that came in pieces", 0.1, None),
             ("system calls per frame sent", 0.8, Some(true)),
             ("system calls per frame received", 0.001, Some(false)),
         ];
@@ -470,7 +514,7 @@ mod tests {
     fn allocations_that_nobody_counted_are_no_figure() {
         let counted = RunReport { hot: HotReport { allocations_counted: true, ..HotReport::default() }, ..RunReport::default() };
         for (reports, figures) in
-            [(vec![&counted, &counted], 5), (vec![&counted, &RunReport::default()], 4), (vec![&RunReport::default(), &counted], 4)]
+            [(vec![&counted, &counted], 7), (vec![&counted, &RunReport::default()], 6), (vec![&RunReport::default(), &counted], 6)]
         {
             let mut sums = HotSums::default();
             reports.iter().enumerate().for_each(|(at, report)| sums.add(report, at == 0));
@@ -504,9 +548,11 @@ mod tests {
         let mut report = Report::new(Machine::read());
         run(&Engine::over("memory"), &[Load { rate: 1_000, sbe: false }], Duration::from_secs(4), &mut report).unwrap();
         let whole = report.rows.iter().find(|row| row.name == "1000/s json over memory, whole").expect("orders were sent");
-        let of_venues = report.rows.iter().filter(|row| row.name.contains("ticks of")).map(|row| row.count).sum::<u64>();
-        let of_answers = report.rows.iter().filter(|row| row.name.contains("answered by")).map(|row| row.count).sum::<u64>();
-        assert!(whole.count > 0 && [of_venues, of_answers] == [whole.count; 2], "{} {of_venues} {of_answers}", whole.count);
+        let count = |which: &dyn Fn(&str) -> bool| report.rows.iter().filter(|row| which(&row.name)).map(|row| row.count).sum::<u64>();
+        let of_venues = count(&|name| name.rsplit(", ").next().is_some_and(|last| last.starts_with("ticks of")));
+        let of_decisions = count(&|name| name.contains("ticks of") && name.ends_with(", decide"));
+        let all = [of_venues, of_decisions, count(&|name| name.contains("answered by"))];
+        assert!(whole.count > 0 && all == [whole.count; 3], "{} {all:?}", whole.count);
         assert_eq!(report.waterfalls[0].bars.len(), 1);
         assert!(report.ratios.iter().any(|ratio| ratio.name.contains("came / asked") && ratio.value > 0.3));
     }
