@@ -5,6 +5,9 @@
 //! Loads take turns, round by round, each round with an engine and venues of its own. Orders are few, some eight a
 //! second, as the venues' limits have it: a p99 of a short run is one of its worst two or three.
 //!
+//! What the hot thread must not do in any of them (allocate, fault, copy payload, call the kernel to receive, or more than once to
+//! send) is a ratio of each load, from the run's own report.
+//!
 //! A load that the simulated venues cannot make is not left out in silence: what was received a second, what came of what was
 //! asked for, and what got lost are ratios of the report, and standard error says what happened.
 
