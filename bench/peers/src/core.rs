@@ -15,6 +15,8 @@
 //! - `Cache::add_order`, `RiskEngine::execute` and `Cache::update_order` with the event that says it was submitted: with
 //!   these the order has its place and its state, as ours has.
 //! - `OrderAny::apply` of an event made beforehand: the order alone, found by nobody, no positions.
+//! - `OrderStatus::transition` of the same event, by itself: which state follows, the lower bound of any order state. It takes no
+//!   longer than reading the time, which is what its figures are of. (A first fill makes it filled; `OrderAny::apply` corrects that.)
 //! - `Cache::update_order` of the same event: the order found by its id and moved, the cache's indices with it; no positions.
 //!
 //! Both refuse a trade id that was booked before.
@@ -74,7 +76,7 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
         let case = format!("{case}{}", nautilus::precision());
         report.add_case(BENCH, &case, &alternate(budget, sides)?, if passed { TARGET } else { Target::None });
     }
-    let sides = vec![ours_reports()?, nautilus_reports(), nautilus_cached_reports()?];
+    let sides = vec![ours_reports()?, nautilus_reports(), nautilus_transitions(), nautilus_cached_reports()?];
     let case = format!("order{}", nautilus::precision());
     report.add_case(BENCH, &case, &alternate(budget, sides)?, Target::None);
     Ok(())
@@ -346,6 +348,28 @@ fn life(number: u64) -> (OrderAny, [OrderEventAny; 4]) {
     let trades = [2 * number % 64, (2 * number + 1) % 64];
     let events = [accepted(&order), half_filled(&order, trades[0]), pending_cancel(&order), half_filled(&order, trades[1])];
     (order, events)
+}
+
+/// The state that each report finds, and the one that follows it.
+const TRANSITIONS: [[OrderStatus; 2]; 4] = [
+    [OrderStatus::Submitted, OrderStatus::Accepted],
+    [OrderStatus::Accepted, OrderStatus::Filled],
+    [OrderStatus::PartiallyFilled, OrderStatus::PendingCancel],
+    [OrderStatus::PendingCancel, OrderStatus::Filled],
+];
+
+/// The table of states alone.
+fn nautilus_transitions<'a>() -> Side<'a> {
+    let (_, events) = life(0);
+    Side::new("nautilus OrderStatus::transition", REPORTS, move |meter| {
+        for _ in 0..BLOCK {
+            for (at, (event, [mut before, after])) in events.iter().zip(TRANSITIONS).enumerate() {
+                let next = meter.time(at, || black_box(&mut before).transition(black_box(event))).context(REPORTS[at])?;
+                ensure!(next == after, "nautilus' order is {next}, not {after}");
+            }
+        }
+        Ok(())
+    })
 }
 
 /// As many orders rest as with ours.

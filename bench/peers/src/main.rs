@@ -14,6 +14,7 @@
 //! | `book` | decoded changes into a book: nautilus, barter, hftbacktest |
 //! | `core` | orders through state and risk: nautilus |
 //! | `queue` | events between threads and within one: disruptor, rtrb, nautilus |
+//! | `recorded` | what venues sent, as changes of books, for `book` |
 //! | `session` | our core in a session, as `core` and `queue` need it |
 //! | `nautilus` | what all cases need of nautilus: ids, instrument, orders |
 
@@ -22,6 +23,7 @@ mod codec;
 mod core;
 mod nautilus;
 mod queue;
+mod recorded;
 mod session;
 
 use anyhow::Context;
@@ -65,7 +67,7 @@ struct Arguments {
     /// What to measure: all, codec, book, core, queue [default: all].
     #[arg(value_name = "BENCH")]
     benches: Vec<String>,
-    /// How long to measure each case, all its sides together, warm-up included. There are thirteen.
+    /// How long to measure each case, all its sides together, warm-up included. There are fifteen; thirteen without recordings.
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     seconds: f64,
     /// Writes the result as JSON; - is standard output, in place of the table.
@@ -150,13 +152,14 @@ mod tests {
     fn a_short_run_gives_figures_for_every_side_and_targets_where_the_goals_are() {
         let report = measure(&BENCHES, 0.02).expect("every bench runs");
         let count = |bench: &str| report.rows.iter().filter(|row| row.bench == bench).count();
-        assert_eq!(["codec", "book", "core", "queue"].map(count), [9, 16, 19, 15]);
+        let recorded = recorded::all().expect("what is there can be read").len();
+        assert_eq!(["codec", "book", "core", "queue"].map(count), [9, 16 + 8 * recorded, 23, 18]);
         for row in &report.rows {
             assert!(row.count >= 64 && row.p50 <= row.p99 && row.p99 <= row.max, "{row:?}");
         }
         let with =
             |bench: &str, target: f64| report.ratios.iter().filter(|ratio| ratio.bench == bench && ratio.target == Some(target)).count();
-        assert_eq!([with("codec", 8.0), with("codec", 4.0), with("book", 1.0), with("core", 10.0)], [4, 2, 12, 3]);
+        assert_eq!([with("codec", 8.0), with("codec", 4.0), with("book", 1.0), with("core", 10.0)], [4, 2, 12 + 6 * recorded, 3]);
         assert!(report.ratios.iter().all(|ratio| ratio.value.is_finite()));
     }
 }

@@ -44,14 +44,24 @@ pub fn account() -> AccountId {
     AccountId::from("BINANCE-001")
 }
 
+/// A price of so many units of the last of so many decimals.
+pub fn price_at(units: i64, scale: u32) -> Price {
+    Price::from(decimal(units, scale).as_str())
+}
+
+/// A quantity, likewise.
+pub fn quantity_at(units: i64, scale: u32) -> Quantity {
+    Quantity::from(decimal(units, scale).as_str())
+}
+
 /// A price of so many ticks.
 pub fn price(ticks: i64) -> Price {
-    Price::from(decimal(ticks, PRICE_SCALE).as_str())
+    price_at(ticks, PRICE_SCALE)
 }
 
 /// A quantity of so many units of the last decimal.
 pub fn quantity(units: i64) -> Quantity {
-    Quantity::from(decimal(units, QTY_SCALE).as_str())
+    quantity_at(units, QTY_SCALE)
 }
 
 /// The field's word for a side.

@@ -13,8 +13,8 @@
 //! counter on both CPUs.
 //!
 //! Within a thread, ours is the core's own dispatch of a public trade to the strategies that asked for its instrument; it takes
-//! the trade into the stream's sums on the way. The peer is nautilus' `TopicRouter::<TradeTick>::publish`, its cache of topics
-//! warm. Handlers add up prices. A figure is of sixteen trades, as one alone takes no longer than reading the time.
+//! the trade into the stream's sums on the way. The peer is nautilus' `TopicRouter`, of trades and of quotes
+//! (`publish`), its cache of topics warm. Handlers add up prices. A figure is of sixteen trades, as one alone takes no longer than reading the time.
 
 use crate::nautilus;
 use crate::session;
@@ -27,9 +27,10 @@ use disruptor::{BusySpin, EventPoller, Producer as _, SingleConsumerBarrier, Sin
 use engine_core::event::{Event, Times};
 use nautilus_common::msgbus::typed_router::TopicRouter;
 use nautilus_common::msgbus::{MStr, Pattern, Topic, TypedHandler};
-use nautilus_model::data::TradeTick;
+use nautilus_model::data::{QuoteTick, TradeTick};
 use nautilus_model::enums::AggressorSide;
 use nautilus_model::identifiers::TradeId;
+use nautilus_model::types::Price;
 use runtime::host::{pin_to_core, topology};
 use runtime::ring;
 use std::cell::Cell;
@@ -66,7 +67,7 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
         report.add_case(BENCH, case, &alternate(budget, sides)?, Target::None);
     }
     for (subscribers, case) in [(1, "16 trades to 1 subscriber"), (5, "16 trades to 5 subscribers"), (10, "16 trades to 10 subscribers")] {
-        let sides = vec![ours_dispatch(subscribers)?, nautilus_dispatch(subscribers)];
+        let sides = vec![ours_dispatch(subscribers)?, nautilus_trades(subscribers), nautilus_quotes(subscribers)];
         let case = format!("{case} within a thread{}", nautilus::precision());
         report.add_case(BENCH, &case, &alternate(budget, sides)?, Target::None);
     }
@@ -307,33 +308,56 @@ fn ours_dispatch<'a>(subscribers: usize) -> anyhow::Result<Side<'a>> {
     }))
 }
 
-fn nautilus_dispatch<'a>(subscribers: usize) -> Side<'a> {
-    let mut router = TopicRouter::<TradeTick>::new();
-    let name = "data.trades.BINANCE.BTCUSDT";
+fn nautilus_trades<'a>(subscribers: usize) -> Side<'a> {
+    let trade = TradeTick::new(
+        nautilus::instrument_id(),
+        nautilus::price(session::ASK),
+        nautilus::quantity(session::LOOK),
+        AggressorSide::Buyer,
+        TradeId::from("1"),
+        nautilus::time(),
+        nautilus::time(),
+    );
+    nautilus_dispatch("nautilus TopicRouter::<TradeTick>::publish", "data.trades.BINANCE.BTCUSDT", subscribers, trade, |trade| trade.price)
+}
+
+fn nautilus_quotes<'a>(subscribers: usize) -> Side<'a> {
+    let quote = QuoteTick::new(
+        nautilus::instrument_id(),
+        nautilus::price(session::BID),
+        nautilus::price(session::ASK),
+        nautilus::quantity(session::LOOK),
+        nautilus::quantity(session::LOOK),
+        nautilus::time(),
+        nautilus::time(),
+    );
+    let name = "nautilus TopicRouter::<QuoteTick>::publish, quotes";
+    nautilus_dispatch(name, "data.quotes.BINANCE.BTCUSDT", subscribers, quote, |quote| quote.bid_price)
+}
+
+/// Handlers that add up the prices of events of any kind.
+fn nautilus_dispatch<'a, T: Copy + 'static>(
+    name: &'static str,
+    topic: &str,
+    subscribers: usize,
+    event: T,
+    price: impl Fn(&T) -> Price + Copy + 'static,
+) -> Side<'a> {
+    let mut router = TopicRouter::<T>::new();
     let sum = Rc::new(Cell::new(0u64));
     for at in 0..subscribers {
         let sum = Rc::clone(&sum);
-        let handler = TypedHandler::from_with_id(format!("handler {at}"), move |trade: &TradeTick| {
-            sum.set(black_box(sum.get().wrapping_add(black_box(trade).price.raw as u64)));
+        let handler = TypedHandler::from_with_id(format!("handler {at}"), move |event: &T| {
+            sum.set(black_box(sum.get().wrapping_add(price(black_box(event)).raw as u64)));
         });
-        router.subscribe(MStr::<Pattern>::from(name), handler, 0);
+        router.subscribe(MStr::<Pattern>::from(topic), handler, 0);
     }
-    let topic = MStr::<Topic>::from(name);
-    let trades = [(); TRADES].map(|()| {
-        TradeTick::new(
-            nautilus::instrument_id(),
-            nautilus::price(session::ASK),
-            nautilus::quantity(session::LOOK),
-            AggressorSide::Buyer,
-            TradeId::from("1"),
-            nautilus::time(),
-            nautilus::time(),
-        )
-    });
-    Side::new("nautilus TopicRouter::publish", ONE, move |meter| {
+    let topic = MStr::<Topic>::from(topic);
+    let events = [event; TRADES];
+    Side::new(name, ONE, move |meter| {
         let before = sum.get();
         for _ in 0..BLOCK {
-            meter.time(0, || trades.iter().for_each(|trade| router.publish(black_box(topic), black_box(trade))));
+            meter.time(0, || events.iter().for_each(|event| router.publish(black_box(topic), black_box(event))));
         }
         if sum.get() == before {
             bail!("no handler was called");
@@ -375,7 +399,9 @@ mod tests {
     fn every_subscriber_hears_of_every_trade() {
         let budget = Budget::of_seconds(0.001).unwrap();
         for subscribers in [1, 10] {
-            let sides = alternate(budget, vec![ours_dispatch(subscribers).unwrap(), nautilus_dispatch(subscribers)]).unwrap();
+            let sides =
+                alternate(budget, vec![ours_dispatch(subscribers).unwrap(), nautilus_trades(subscribers), nautilus_quotes(subscribers)])
+                    .unwrap();
             assert!(sides.iter().all(|side| side[0].histogram.len() >= BLOCK as u64));
         }
         let mut session = session::looking(3).unwrap();
