@@ -14,7 +14,8 @@
 //!
 //! Within a thread, ours is the core's own dispatch of a public trade to the strategies that asked for its instrument; it takes
 //! the trade into the stream's sums on the way. The peer is nautilus' `TopicRouter`, of trades and of quotes
-//! (`publish`), its cache of topics warm. Handlers add up prices. A figure is of sixteen trades, as one alone takes no longer than reading the time.
+//! (`publish`), its cache of topics warm. Handlers add up prices. A figure is of sixteen trades or quotes, as one alone takes no longer
+//! than reading the time.
 
 use crate::nautilus;
 use crate::session;
