@@ -732,7 +732,10 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         if self.slots[index].reachable {
             self.transmit_slot(index);
         }
-        self.free(index);
+        // What was sent may have been its last: then it is free already, and counted.
+        if self.slots[index].life != Life::Free {
+            self.free(index);
+        }
         Some(index)
     }
 }

@@ -131,6 +131,11 @@ impl Congestion {
         self.epoch_ns = None;
     }
 
+    /// The SYN was lost: one segment to begin with (RFC 5681 section 3.1). After a later pause it is the initial window again.
+    pub(super) fn on_lost_syn(&mut self, mss: u32) {
+        self.window = mss;
+    }
+
     /// A time-out turned out to be groundless, but a loss before it did not.
     pub(super) fn resume(&mut self) {
         self.window = self.window.max(self.threshold.min(WINDOW_MAX));
@@ -158,6 +163,20 @@ mod tests {
     #[test]
     fn rfc6928_2_initial_window_is_ten_segments() {
         assert_eq!(Congestion::new(MSS, 10).window(), 10 * MSS);
+    }
+
+    #[test]
+    fn rfc5681_3_1_a_lost_syn_leaves_one_segment_until_the_path_is_known() {
+        let mut control = Congestion::new(MSS, 10);
+        control.on_lost_syn(MSS);
+        assert_eq!(control.window(), MSS);
+        control.on_idle();
+        assert_eq!(control.window(), MSS, "a pause opens nothing");
+        for _ in 0..100 {
+            control.on_ack(MSS, 1_000_000, 0);
+        }
+        control.on_idle();
+        assert_eq!(control.window(), 10 * MSS, "what was lost at the beginning is no reason to begin small for ever");
     }
 
     #[test]

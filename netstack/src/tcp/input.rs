@@ -184,12 +184,11 @@ impl Connection {
         self.snd.mss = u32::from(mss - if self.timestamps.on { TIMESTAMP_LEN } else { 0 });
         (self.snd.wl1, self.snd.wl2) = (self.rcv.initial, self.snd.una);
         (self.undo, self.recovery) = (None, Recovery::None);
-        let lost = self.has_lost_syn(segment);
-        if lost {
+        self.congestion = Congestion::new(self.snd.mss, self.config.initial_window);
+        if self.has_lost_syn(segment) {
             self.rtt.lose_syn();
+            self.congestion.on_lost_syn(self.snd.mss);
         }
-        // RFC 5681 section 3.1: after a lost SYN, one segment.
-        self.congestion = Congestion::new(self.snd.mss, if lost { 1 } else { self.config.initial_window });
     }
 
     /// Our SYN had to be sent again, and not for nothing, as the peer's echo of an earlier copy's timestamp would tell (RFC 3522

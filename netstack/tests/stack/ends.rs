@@ -62,6 +62,7 @@ fn rfc9293_3_6_1_time_wait_gives_way_to_a_new_connection_when_places_run_out() {
         script.now_ns += 1_000_000;
         assert_eq!(script.stack.statistics().connects, round + 1);
     }
+    assert_eq!(script.stack.tcp_statistics().segments_in, 2 * 20, "each connection is counted once");
     let [.., gone, waiting, last] = &syns[..] else { unreachable!("twenty of them") };
     for still in [waiting, last] {
         assert_eq!(answers(&script.tell(&their_fin(still))), [(TcpControl::None, Some(1002))], "the latest two still wait");
