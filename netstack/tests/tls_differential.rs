@@ -1,6 +1,7 @@
 //! The record layer against rustls, on the very same bytes: a rustls client shakes hands with a server, our record layer
 //! gets the secrets of that client, and from then on both read one stream of a server that may be up to anything, cut
-//! anywhere. They must give out the same plaintext, close and fail at the same record, and answer with the same bytes.
+//! anywhere. They must give out the same plaintext, close and fail at the same record, and answer with the same bytes while
+//! both are open.
 //!
 //! Where ours may refuse what rustls takes, and why, is the list in [`Script::may_be_refused`]. The other way round, rustls
 //! takes few warnings in all of a connection's life, and looks at tickets beyond those that we keep: no script goes so far.

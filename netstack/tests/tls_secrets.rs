@@ -1,4 +1,4 @@
-//! Traffic keys lie where they are needed, as long as they are needed, and leave nothing behind in memory.
+//! Traffic keys lie where they are needed, as long as they are needed, and leave nothing behind in freed memory.
 
 mod tls_support;
 mod watching_allocator;

@@ -84,7 +84,7 @@ impl Aes256Gcm {
 
 impl<const ROUND_KEYS: usize> AesGcm<ROUND_KEYS> {
     /// Seals the text in `record`, behind which lies room for the tag, of which it is made. The nonce may never have been used
-    /// with this key.
+    /// with this key, but for texts that never leave the process. A text has fewer than 2^32 - 2 blocks.
     #[inline]
     pub fn seal<const DATA: usize>(&self, nonce: [u8; NONCE], data: [u8; DATA], record: &mut [u8]) -> Result<(), NotAuthentic> {
         if record.len() < TAG {
