@@ -13,7 +13,8 @@ use crate::fixed::{Money, Qty};
 use crate::ids::{AssetId, OrderId, StrategyId};
 use crate::order::entry::Reserved;
 use crate::order::{OrderEvent, OrderState, Slot};
-use crate::risk::exposure::{Place, bind};
+use crate::risk::exposure::Place;
+use crate::risk::exposure::bound::bind;
 use crate::strategy::{Context, Fill, OrderUpdate};
 
 impl Core {

@@ -5,7 +5,8 @@ use crate::event::{Anomaly, Event, EventKind, RejectReason};
 use crate::fixed::{Money, Qty};
 use crate::order::entry::Reserved;
 use crate::order::{Next, Order, OrderEvent, OrderState, Slot, state};
-use crate::risk::exposure::{Place, bind};
+use crate::risk::exposure::Place;
+use crate::risk::exposure::bound::bind;
 use crate::strategy::OrderUpdate;
 
 /// The state that the table gives, and whether it is a contradiction.

@@ -1,4 +1,5 @@
-//! What open orders bind, and what positions are worth with all of them filled.
+//! What open orders bind, and what positions are worth with all of them filled: the sums. What one order binds is in [`bound`],
+//! what a position can become in `extremes`, what an amount is worth in `valuation`.
 //!
 //! Every sum here is kept, not computed: a change of one order or position touches its instrument's lane, its
 //! strategy's lane and the totals over them. Quantities and amounts are exact. Values in the reporting asset use
@@ -6,20 +7,25 @@
 //! changes, and all that are not zero (these are kept in sets) at each timer event. Instruments with the same quote asset and
 //! scales share the rate that they are valued at.
 
+pub mod bound;
+mod extremes;
+pub(super) mod valuation;
+
+use extremes::{Extremes, are_sane};
+use valuation::Unit;
+
 use crate::event::Side;
 use crate::fixed::{Money, POW10, Price, Qty, difference, sum, wide};
 use crate::id_set::IdSet;
 use crate::ids::{AssetId, InstrumentId, StrategyId, VenueId};
 use crate::instrument::{Instrument, InstrumentTable};
 use crate::order::entry::{Order, Reserved};
-use crate::position::{Balance, Positions, checked_notional};
+use crate::position::{Balance, Positions};
 use crate::prefetch::{extent, prefetch};
 use crate::state_hash::StateHasher;
 use core::ops::Range;
 
-/// Bound on one value: sums over 65,536 of them fit, and no limit reaches it.
-pub(super) const VALUE_CEILING: i128 = 1_000_000_000_000_000 * 1_000_000_000_000_000_000 + 1;
-/// Adds a difference of values to a sum of values, which fits: see [`VALUE_CEILING`].
+/// Adds a difference of values to a sum of values, which fits: see [`valuation::VALUE_CEILING`].
 #[inline(always)]
 fn add_value(sum: &mut i128, more: i128) {
     *sum = sum.wrapping_add(more);
@@ -43,54 +49,6 @@ fn revalue(lane: &mut Lane, own: &mut Own, units: &[Unit], traded: i64, mark: Pr
     Gross {
         all: all.wrapping_sub(std::mem::replace(&mut lane.gross, all)),
         own: own_gross.wrapping_sub(std::mem::replace(&mut own.gross, own_gross)),
-    }
-}
-
-/// Binary places of [`Unit::value`].
-const UNIT_BITS: u32 = 20;
-/// Binary places of a fee rate.
-const FEE_BITS: u32 = 40;
-/// Notional up to which a fee rate can be applied without a division.
-const FEE_FAST_MAX: i128 = 1 << 84;
-
-/// What an order of `qty` open quantity at `price` binds. Buying, the fee is held on top.
-#[inline]
-pub fn bind(instrument: &Instrument, side: Side, price: Price, qty: Qty, post_only: bool) -> Reserved {
-    if qty.0 <= 0 {
-        return Reserved::default();
-    }
-    let notional = checked_notional(instrument, price, qty).map_or(VALUE_CEILING, |n| n.0.min(VALUE_CEILING));
-    let hold = match side {
-        Side::Sell => Money::from_qty(qty, instrument.qty_scale),
-        Side::Buy => {
-            let ppm = if post_only { instrument.maker_fee_ppm } else { instrument.taker_fee_ppm };
-            Money(notional + fee(notional, ppm))
-        }
-    };
-    Reserved { qty, hold, notional: Money(notional) }
-}
-
-/// `notional * ppm / 10^6`, rounded up by less than a millionth of it; zero for rebates.
-#[inline]
-fn fee(notional: i128, ppm: i32) -> i128 {
-    if let Some(fee) = fee_at(notional, fee_rate(ppm)) {
-        return fee;
-    }
-    (notional / 1_000_000 + 1) * i128::from(ppm.min(1_000_000))
-}
-
-/// A fee as a fraction with [`FEE_BITS`] binary places, rounded up; zero for rebates.
-pub(super) fn fee_rate(ppm: i32) -> u64 {
-    if ppm <= 0 { 0 } else { ((i128::from(ppm.min(1_000_000)) << FEE_BITS) as u64) / 1_000_000 + 1 }
-}
-
-/// The fee at a rate; `None` if the notional (not negative) is too large to multiply.
-#[inline]
-pub(super) fn fee_at(notional: i128, rate: u64) -> Option<i128> {
-    match rate {
-        0 => Some(0),
-        _ if notional < FEE_FAST_MAX => Some((notional.wrapping_mul(i128::from(rate)) >> FEE_BITS) + 1),
-        _ => None,
     }
 }
 
@@ -138,120 +96,6 @@ impl Own {
     fn extremes(&self) -> Extremes {
         Extremes::new(self.position, self.open)
     }
-}
-
-/// Value in the reporting asset of one price unit times one quantity unit, [`UNIT_BITS`] binary places; 0 while the rate of the
-/// quote asset is unknown. The same for all instruments with this quote asset and these scales.
-#[derive(Clone, Copy, Debug)]
-struct Unit {
-    value: i128,
-    /// As `value` where it fits, else 0.
-    fast: u64,
-    /// Units of [`Money`] of one price unit times one quantity unit.
-    up: i64,
-    quote: AssetId,
-    /// The rate that `value` was made of; `None` at first.
-    rate: Option<Money>,
-}
-
-impl Unit {
-    /// Takes over the rate of the quote asset.
-    fn refresh(&mut self, positions: &Positions) {
-        const ONE: i128 = POW10[Money::SCALE as usize] as i128;
-        let rates = &positions.rates;
-        if self.quote == rates.reporting() {
-            self.value = i128::from(self.up) << UNIT_BITS;
-        } else {
-            let rate = rates.value(self.quote);
-            if rate == self.rate {
-                return;
-            }
-            self.rate = rate;
-            self.value = rate.map_or(0, |rate| {
-                // Whole and fraction of the rate apart, so that nothing overflows; rounded up.
-                let up = i128::from(self.up);
-                let (whole, part) = (rate.0 / ONE, rate.0 % ONE * up);
-                let fraction = ((part / ONE) << UNIT_BITS) + ((part % ONE) << UNIT_BITS) / ONE + 1;
-                whole.saturating_mul(up << UNIT_BITS).saturating_add(fraction).min(VALUE_CEILING)
-            });
-        }
-        self.fast = u64::try_from(self.value).unwrap_or(0);
-    }
-
-    /// `qty * mark` in the reporting asset.
-    #[inline(always)]
-    fn value(&self, qty: i64, mark: Price) -> i128 {
-        value_fast(self.fast, qty, mark).unwrap_or_else(|| value_wide(self.value, qty, mark))
-    }
-}
-
-/// Open quantities below this, and any position, can be added without overflow.
-const OPEN_SANE: u64 = 1 << 61;
-
-/// True below it.
-#[inline]
-const fn are_sane(open: [i64; 2]) -> bool {
-    ((open[0] | open[1]) as u64) < OPEN_SANE
-}
-
-/// What a position and its open orders can become: long with all buys filled, short (as a positive number) with all sells.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extremes {
-    long: i64,
-    short: i64,
-}
-
-impl Extremes {
-    #[inline]
-    fn new(position: i64, open: [i64; 2]) -> Extremes {
-        Extremes::of(position, open, are_sane(open))
-    }
-
-    /// The same; `sane`: the open quantities are below [`OPEN_SANE`].
-    #[inline(always)]
-    fn of(position: i64, open: [i64; 2], sane: bool) -> Extremes {
-        debug_assert!(are_sane(open) || !sane);
-        if sane {
-            // No position is beyond `VALUE_MAX`.
-            return Extremes { long: position.wrapping_add(open[0]), short: open[1].wrapping_sub(position) };
-        }
-        Extremes { long: position.saturating_add(open[0]), short: open[1].saturating_sub(position) }
-    }
-
-    /// In the direction of `side`, with `added` more.
-    #[inline]
-    pub fn towards(self, side: Side, added: i64) -> i64 {
-        let now = if side == Side::Buy { self.long } else { self.short };
-        now.saturating_add(added)
-    }
-
-    /// The larger of both.
-    #[inline]
-    fn worst(self) -> i64 {
-        self.long.max(self.short)
-    }
-
-    /// The larger of both, with `added` more on `side`.
-    #[inline]
-    fn worst_with(self, side: Side, added: i64) -> i64 {
-        let other = if side == Side::Buy { self.short } else { self.long };
-        self.towards(side, added).max(other)
-    }
-}
-
-/// `qty * mark * unit` in the reporting asset; `None` where it takes more than two multiplications of 64 bits, or `unit` is not
-/// known.
-#[inline]
-fn value_fast(unit: u64, qty: i64, mark: Price) -> Option<i128> {
-    let raw = (qty as u64).checked_mul(mark.0 as u64).filter(|_| unit != 0 && qty | mark.0 >= 0)?;
-    // Below 2^108, which is below the ceiling.
-    Some((u128::from(raw).wrapping_mul(u128::from(unit)) >> UNIT_BITS) as i128)
-}
-
-/// As [`value_fast`], for any amounts: what does not fit is the ceiling.
-#[cold]
-fn value_wide(unit: i128, qty: i64, mark: Price) -> i128 {
-    wide(qty, mark.0).checked_mul(unit).map_or(VALUE_CEILING, |value| (value >> UNIT_BITS).clamp(-VALUE_CEILING, VALUE_CEILING))
 }
 
 /// Amounts of one asset over all venues.
@@ -359,7 +203,7 @@ impl Exposure {
         let mut unit_of = |instrument: &Instrument| {
             let up = POW10[usize::from(Money::SCALE - instrument.price_scale - instrument.qty_scale)];
             let at = units.iter().position(|unit| unit.quote == instrument.quote && unit.up == up).unwrap_or_else(|| {
-                units.push(Unit { value: 0, fast: 0, up, quote: instrument.quote, rate: None });
+                units.push(Unit::new(instrument.quote, up));
                 units.len() - 1
             });
             at as u16 // No more units than instruments.
@@ -568,7 +412,7 @@ impl Exposure {
     /// True if the instrument's quote asset has a value in the reporting asset.
     #[inline]
     pub fn is_priced(&self, id: InstrumentId) -> bool {
-        self.unit(id).value != 0
+        self.unit(id).is_priced()
     }
 
     #[inline]
@@ -783,7 +627,7 @@ impl Standing<'_> {
     /// As [`Exposure::is_priced`].
     #[inline]
     pub fn is_priced(&self) -> bool {
-        self.unit.value != 0
+        self.unit.is_priced()
     }
 }
 
@@ -818,6 +662,8 @@ pub(super) struct Outlook {
 
 #[cfg(test)]
 mod tests {
+    use super::bound::bind;
+    use super::valuation::VALUE_CEILING;
     use super::*;
     use crate::position::RateSource;
     use proptest::prelude::*;
@@ -828,18 +674,6 @@ mod tests {
             taker_fee_ppm: 1_000,
             ..Instrument::new(VenueId(0), "BTCUSDT", [AssetId(0), AssetId(1)], [price_scale, qty_scale])
         }
-    }
-
-    #[test]
-    fn a_buy_holds_quote_with_the_fee_and_a_sell_holds_base() {
-        let instrument = instrument(2, 8);
-        let (price, qty) = (Price(5_000_000), Qty(100_000_000));
-        let taker = bind(&instrument, Side::Buy, price, qty, false);
-        assert!(taker.hold.0 >= Money::from_scaled(50_050, 0).0 && taker.hold.0 < Money::from_scaled(50_050, 0).0 + 1_000_000_000_000_000);
-        assert_eq!(bind(&instrument, Side::Buy, price, qty, true).hold, Money::from_scaled(50_000, 0), "a rebate frees nothing");
-        let sell = bind(&instrument, Side::Sell, price, qty, false);
-        assert_eq!((sell.hold, sell.notional), (Money::from_scaled(1, 0), Money::from_scaled(50_000, 0)));
-        assert_eq!(bind(&instrument, Side::Buy, price, Qty(0), false), Reserved::default());
     }
 
     fn hash(exposure: &Exposure) -> u64 {
@@ -887,26 +721,6 @@ mod tests {
                     prop_assert_eq!(&foretold.by_strategy, &changed.by_strategy);
                 }
             }
-        }
-
-        #[test]
-        fn the_quick_value_is_the_exact_one(
-            unit in any::<u64>(), qty in any::<i64>(), mark in any::<i64>(), less in [0u32..64, 0..64, 0..64],
-        ) {
-            let (unit, qty, mark) = (unit >> less[0], qty >> less[1], mark >> less[2]);
-            if let Some(value) = value_fast(unit, qty, Price(mark)) {
-                prop_assert_eq!(value, value_wide(i128::from(unit), qty, Price(mark)));
-            } else {
-                let short = qty >= 0 && mark >= 0 && qty.checked_mul(mark).is_some();
-                prop_assert!(unit == 0 || !short, "nearly all values are quick");
-            }
-        }
-
-        #[test]
-        fn the_fee_is_never_less_than_exact_and_hardly_more(notional in 0i128..1 << 100, ppm in -1_000i32..100_000) {
-            let exact = notional / 1_000_000 * i128::from(ppm.max(0)) + notional % 1_000_000 * i128::from(ppm.max(0)) / 1_000_000;
-            let got = fee(notional, ppm);
-            prop_assert!(got >= exact && got - exact <= notional / 500_000 + 1_000_001, "{} {}", got, exact);
         }
 
         #[test]

@@ -10,7 +10,9 @@
 
 mod each;
 
-use super::exposure::{Exposure, Gross, Standing, VALUE_CEILING, Values, fee_at, fee_rate};
+use super::exposure::bound::{fee_at, fee_rate};
+use super::exposure::valuation::VALUE_CEILING;
+use super::exposure::{Exposure, Gross, Standing, Values};
 use super::loss::LossWatch;
 use super::refusal::Refusal;
 use super::step::Step;

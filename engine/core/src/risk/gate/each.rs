@@ -6,7 +6,8 @@ use crate::fixed::{Money, Price, Qty};
 use crate::instrument::Instrument;
 use crate::order::entry::Reserved;
 use crate::position::checked_notional;
-use crate::risk::exposure::{Gross, bind};
+use crate::risk::exposure::Gross;
+use crate::risk::exposure::bound::bind;
 use crate::risk::refusal::Refusal;
 
 impl Gate {
