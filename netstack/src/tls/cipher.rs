@@ -4,15 +4,19 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, 
 
 #[cfg(target_arch = "x86_64")]
 use super::aes_gcm::{Aes128Gcm, Aes256Gcm};
-use super::record::{Suite, TAG};
+use super::record::Suite;
 use super::wiped::Wiped;
+use thiserror::Error;
 
 /// Bytes of a nonce, whatever the suite.
-pub(super) const NONCE: usize = 12;
+pub const NONCE: usize = 12;
+/// Bytes of a tag, whatever the suite.
+pub const TAG: usize = 16;
 
 /// The tag does not belong to what it came with; or there is no room for one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotAuthentic;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the tag is not that of the text, the additional data and the nonce, or there is no room for one")]
+pub struct NotAuthentic;
 
 /// A key, ready to use; wiped when dropped.
 pub(super) enum Cipher {
@@ -58,9 +62,9 @@ impl Cipher {
     pub(super) fn open<const DATA: usize>(&self, nonce: [u8; NONCE], data: [u8; DATA], body: &mut [u8]) -> Result<(), NotAuthentic> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Cipher::Aes128Gcm(key) => key.open(nonce, data, body).map_err(|_| NotAuthentic),
+            Cipher::Aes128Gcm(key) => key.open(nonce, data, body),
             #[cfg(target_arch = "x86_64")]
-            Cipher::Aes256Gcm(key) => key.open(nonce, data, body).map_err(|_| NotAuthentic),
+            Cipher::Aes256Gcm(key) => key.open(nonce, data, body),
             Cipher::Ring(key) => {
                 let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(NotAuthentic)?;
                 let nonce = Nonce::assume_unique_for_key(nonce);
@@ -75,9 +79,9 @@ impl Cipher {
     pub(super) fn seal<const DATA: usize>(&self, nonce: [u8; NONCE], data: [u8; DATA], body: &mut [u8]) -> Result<(), NotAuthentic> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Cipher::Aes128Gcm(key) => key.seal(nonce, data, body).map_err(|_| NotAuthentic),
+            Cipher::Aes128Gcm(key) => key.seal(nonce, data, body),
             #[cfg(target_arch = "x86_64")]
-            Cipher::Aes256Gcm(key) => key.seal(nonce, data, body).map_err(|_| NotAuthentic),
+            Cipher::Aes256Gcm(key) => key.seal(nonce, data, body),
             Cipher::Ring(key) => {
                 let (text, tag) = body.split_last_chunk_mut::<TAG>().ok_or(NotAuthentic)?;
                 let sealed = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), text);

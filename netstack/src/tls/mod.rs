@@ -37,6 +37,7 @@
 //! | `record_layer` | the established connection: receive, seal, key updates, alerts, limits |
 //! | `buffer` | scratch for records that arrive in pieces |
 //! | `error` | what went wrong, and the alert for it |
+//! | `wiped` | memory that is overwritten when it is dropped |
 
 #[cfg(target_arch = "x86_64")]
 pub mod aes_gcm;

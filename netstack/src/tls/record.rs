@@ -7,11 +7,10 @@
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
-use ring::aead::NONCE_LEN;
 use rustls::{CipherSuite, ConnectionTrafficSecrets, SupportedCipherSuite};
 use zeroize::Zeroize;
 
-use super::cipher::Cipher;
+use super::cipher::{Cipher, NONCE, TAG};
 use super::error::{SealError, TlsError};
 use drivers::purpose::Purpose;
 
@@ -23,8 +22,6 @@ pub const MAX_PLAINTEXT: usize = 1 << 14;
 pub const MAX_CIPHERTEXT_TLS13: usize = MAX_PLAINTEXT + 256;
 /// Most bytes behind a record's header in TLS 1.2 (RFC 5246 section 6.2.3).
 pub const MAX_CIPHERTEXT_TLS12: usize = MAX_PLAINTEXT + 2048;
-/// Bytes of the authentication tag of every suite.
-pub const TAG: usize = 16;
 /// Most bytes that sealing adds to a plaintext, whatever the version and suite.
 pub const MAX_OVERHEAD: usize = RECORD_HEADER + EXPLICIT_NONCE + TAG;
 /// Most bytes that sealing puts before a plaintext, whatever the version and suite.
@@ -105,7 +102,8 @@ impl Suite {
     }
 }
 
-/// The number under which sealing is rehearsed: far beyond what any key may seal.
+/// The number under which sealing is rehearsed: no record has it or one above it. Different texts are rehearsed under it, so what
+/// is made of them must never leave the process.
 const REHEARSAL_SEQUENCE: u64 = u64::MAX - 1;
 
 /// Key material of one direction; wiped when dropped.
@@ -115,14 +113,14 @@ pub struct TrafficKeys {
     #[zeroize(skip)]
     suite: Suite,
     key: [u8; MAX_KEY],
-    iv: [u8; NONCE_LEN],
+    iv: [u8; NONCE],
     sequence: u64,
 }
 
 impl TrafficKeys {
     /// Keys for `suite`; `sequence` is the number of the next record. `None` if the key's length is not
     /// the suite's.
-    pub fn new(suite: Suite, key: &[u8], iv: [u8; NONCE_LEN], sequence: u64) -> Option<TrafficKeys> {
+    pub fn new(suite: Suite, key: &[u8], iv: [u8; NONCE], sequence: u64) -> Option<TrafficKeys> {
         if key.len() != suite.key_len() {
             return None;
         }
@@ -138,7 +136,7 @@ impl TrafficKeys {
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (Suite::ChaCha20Poly1305, key, iv),
             _ => return Err(TlsError::Internal("the negotiated cipher is not one that we implement")),
         };
-        let iv = <[u8; NONCE_LEN]>::try_from(iv.as_ref()).map_err(|_| TlsError::Internal("the traffic IV is not 12 bytes long"))?;
+        let iv = <[u8; NONCE]>::try_from(iv.as_ref()).map_err(|_| TlsError::Internal("the traffic IV is not 12 bytes long"))?;
         TrafficKeys::new(suite, key.as_ref(), iv, sequence).ok_or(TlsError::Internal("the traffic key has a wrong length"))
     }
 }
@@ -160,7 +158,7 @@ pub(super) struct Opened {
 /// The record protection of one direction, ready to use.
 pub(super) struct RecordKey {
     cipher: Cipher,
-    iv: [u8; NONCE_LEN],
+    iv: [u8; NONCE],
     sequence: u64,
     suite: Suite,
     version: Version,
@@ -213,15 +211,24 @@ impl RecordKey {
 
     /// iv XOR sequence (RFC 8446 section 5.3; also our choice of TLS 1.2's explicit nonce).
     #[inline]
-    fn nonce(&self, sequence: u64) -> [u8; NONCE_LEN] {
+    fn nonce(&self, sequence: u64) -> [u8; NONCE] {
         // Written in the pieces in which it is copied next: a read that spans two writes has to wait for both.
         let [a, b, c, d, e, f, g, h, tail @ ..] = self.iv;
         let head = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (sequence >> 32);
         let tail = u32::from_be_bytes(tail) ^ sequence as u32;
-        let mut nonce = [0; NONCE_LEN];
+        let mut nonce = [0; NONCE];
         nonce[..8].copy_from_slice(&head.to_be_bytes());
         nonce[8..].copy_from_slice(&tail.to_be_bytes());
         nonce
+    }
+
+    /// The number after that of the record which is sealed now.
+    #[inline]
+    fn next_sealed(&self) -> Result<u64, SealError> {
+        if self.sequence >= REHEARSAL_SEQUENCE {
+            return Err(SealError::KeyExhausted);
+        }
+        Ok(self.sequence + 1)
     }
 
     #[cold]
@@ -279,8 +286,8 @@ impl RecordKey {
         }
         let mut nonce = self.nonce(self.sequence);
         if explicit > 0 {
-            nonce[..NONCE_LEN - EXPLICIT_NONCE].copy_from_slice(&self.iv[..NONCE_LEN - EXPLICIT_NONCE]);
-            nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(carried);
+            nonce[..NONCE - EXPLICIT_NONCE].copy_from_slice(&self.iv[..NONCE - EXPLICIT_NONCE]);
+            nonce[NONCE - EXPLICIT_NONCE..].copy_from_slice(carried);
         }
         if self.cipher.open(nonce, additional_data_tls12(self.sequence, content_type, length), body).is_err() {
             return Err(self.bad_mac());
@@ -305,7 +312,7 @@ impl RecordKey {
         let needed = self.sealed_len(length);
         let start = self.header_room();
         let record = out.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
-        let next = self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?;
+        let next = self.next_sealed()?;
         record[start..start + length].copy_from_slice(plaintext);
         self.protect(self.sequence, content_type, length, record)?;
         self.sequence = next;
@@ -330,7 +337,7 @@ impl RecordKey {
         let needed = self.sealed_len(length);
         let start = plaintext.start.checked_sub(self.header_room()).ok_or(SealError::BufferTooSmall { needed })?;
         let record = out.get_mut(start..).and_then(|out| out.get_mut(..needed)).ok_or(SealError::BufferTooSmall { needed })?;
-        let next = self.sequence.checked_add(1).ok_or(SealError::KeyExhausted)?;
+        let next = self.next_sealed()?;
         let sent = purpose == Purpose::Send;
         let sequence = select_unpredictable(sent, self.sequence, REHEARSAL_SEQUENCE);
         let next = select_unpredictable(sent, next, self.sequence);
@@ -356,7 +363,7 @@ impl RecordKey {
             Version::Tls12 => {
                 *header = [content_type, 3, 3, high, low];
                 let (explicit, body) = body.split_at_mut(self.explicit_nonce());
-                explicit.copy_from_slice(&nonce[NONCE_LEN - explicit.len()..]);
+                explicit.copy_from_slice(&nonce[NONCE - explicit.len()..]);
                 self.cipher.seal(nonce, additional_data_tls12(sequence, content_type, length), body)
             }
         }
@@ -374,4 +381,24 @@ fn additional_data_tls12(sequence: u64, content_type: u8, length: usize) -> [u8;
     data[10] = 3;
     data[11..].copy_from_slice(&(length as u16).to_be_bytes());
     data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_record_has_the_number_of_rehearsals() {
+        for suite in [Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+            let keys =
+                TrafficKeys::new(suite, &vec![1; suite.key_len()], [2; NONCE], REHEARSAL_SEQUENCE - 1).expect("as long as it must be");
+            let mut key = RecordKey::new(Version::Tls13, &keys).expect("the cipher takes its key");
+            let mut out = [0; 64];
+            assert!(key.seal(APPLICATION_DATA, b"the last one", &mut out).is_ok());
+            assert_eq!(key.seal(APPLICATION_DATA, b"one more", &mut out), Err(SealError::KeyExhausted));
+            let plaintext = key.header_room()..key.header_room() + 8;
+            assert_eq!(key.seal_in_place(Purpose::Send, APPLICATION_DATA, &mut out, plaintext), Err(SealError::KeyExhausted));
+            assert_eq!(key.sequence(), REHEARSAL_SEQUENCE);
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! A key of a cipher, wiped where it lies when it is dropped: ours and ring's leave that to their users.
+//! Secrets wiped where they lie when they are dropped: keys of ciphers, ours and ring's, which leave that to their users, and the
+//! memory of a whole connection.
 
-#![allow(unsafe_code, reason = "a type of another crate can be wiped only as the bytes that it is")]
+#![allow(unsafe_code, reason = "what has fields of other crates can be wiped only as the bytes that it is")]
 
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
@@ -12,8 +13,8 @@ use zeroize::zeroize_flat_type;
 pub(super) struct Wiped<T>(T);
 
 impl<T> Wiped<T> {
-    /// Only for types that need no drop of their own, which would find nothing but zeros; that they own no memory elsewhere
-    /// follows.
+    /// Only for types that need no drop of their own, which would find nothing but zeros, and own no memory elsewhere, which would
+    /// not be wiped.
     pub(super) fn new(value: T) -> Wiped<T> {
         const { assert!(!std::mem::needs_drop::<T>(), "a type with a drop of its own cannot be wiped") }
         Wiped(value)
@@ -31,8 +32,9 @@ impl<T> Deref for Wiped<T> {
 
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {
-        // SAFETY: the value is ours, aligned and not read any more: it is being dropped, and needs no drop itself (`new`).
-        unsafe { zeroize_flat_type(&raw mut self.0) }
+        // SAFETY: the value is ours, aligned and not read any more: it is being dropped, and needs no drop itself (`new`). From here on
+        // the place is only bytes, so that zeros need be no value of the type (a reference among its fields is none).
+        unsafe { zeroize_flat_type((&raw mut self.0).cast::<MaybeUninit<T>>()) }
     }
 }
 
