@@ -32,12 +32,21 @@ struct File {
 struct Described {
     cpu: String,
     cpus: usize,
+    memory_mib: u64,
+    kernel: String,
     debug_build: bool,
 }
 
 impl Described {
     fn text(&self) -> String {
-        format!("{}, {} CPUs, {} build", self.cpu, self.cpus, if self.debug_build { "debug" } else { "release" })
+        format!(
+            "{}, {} CPUs, {} MiB, {}, {} build",
+            self.cpu,
+            self.cpus,
+            self.memory_mib,
+            self.kernel,
+            if self.debug_build { "debug" } else { "release" }
+        )
     }
 }
 
@@ -112,7 +121,13 @@ impl Peers {
 
     fn parse(text: &str, machine: &Machine) -> Result<Peers, PeersError> {
         let file: File = serde_json::from_str(text)?;
-        let here = Described { cpu: machine.cpu.clone(), cpus: machine.cpus, debug_build: machine.debug_build };
+        let here = Described {
+            cpu: machine.cpu.clone(),
+            cpus: machine.cpus,
+            memory_mib: machine.memory_mib,
+            kernel: machine.kernel.clone(),
+            debug_build: machine.debug_build,
+        };
         if file.machine != here {
             return Err(PeersError::Elsewhere { theirs: file.machine.text(), ours: here.text() });
         }
@@ -211,7 +226,13 @@ mod tests {
 
     #[test]
     fn a_file_of_another_machine_or_build_is_refused() {
-        for (key, other) in [("cpu", json!("Another")), ("cpus", json!(1_000)), ("debug_build", json!(!cfg!(debug_assertions)))] {
+        for (key, other) in [
+            ("cpu", json!("Another")),
+            ("cpus", json!(1_000)),
+            ("memory_mib", json!(1)),
+            ("kernel", json!("Another")),
+            ("debug_build", json!(!cfg!(debug_assertions))),
+        ] {
             let mut value = written();
             value["machine"][key] = other;
             let error = parse(&value).expect_err("elsewhere").to_string();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const LONGEST_NS: u64 = 1_000_000_000;
 /// Significant decimal digits of a recorded value.
 const DIGITS: u8 = 3;
-/// The same of a stage of one venue: there are many of them, and what is below 256 ns is exact all the same.
+/// The same of a stage: there are many of them, and what is below 256 ns is exact all the same.
 const DIGITS_OF_PARTS: u8 = 2;
 
 /// How many parts a tick-to-order has.
@@ -169,11 +169,10 @@ impl TickRecord {
 /// The histograms. All memory is taken at construction.
 #[derive(Clone, Debug)]
 pub struct Latency {
-    stages: [Histogram<u64>; STAGES],
     whole: Histogram<u64>,
     /// The whole again, by the venue whose message it began with.
     venues: Box<[Histogram<u64>]>,
-    /// The stages again, likewise.
+    /// The stages, likewise, and last those of venues that nobody announced: of all they are the sum.
     venue_stages: Box<[[Histogram<u64>; STAGES]]>,
     /// The whole again, by what the tick was answered with.
     answers: [Histogram<u64>; ANSWERS],
@@ -191,10 +190,9 @@ impl Latency {
     /// Empty histograms, for so many venues.
     pub fn new(venues: usize) -> Latency {
         let mut latency = Latency {
-            stages: std::array::from_fn(|_| histogram(DIGITS)),
             whole: histogram(DIGITS),
             venues: (0..venues).map(|_| histogram(DIGITS)).collect(),
-            venue_stages: (0..venues).map(|_| std::array::from_fn(|_| histogram(DIGITS_OF_PARTS))).collect(),
+            venue_stages: (0..=venues).map(|_| std::array::from_fn(|_| histogram(DIGITS_OF_PARTS))).collect(),
             answers: std::array::from_fn(|_| histogram(DIGITS)),
             last: histogram(DIGITS),
             kick: histogram(DIGITS),
@@ -207,15 +205,12 @@ impl Latency {
     /// Records one tick. Returns its whole.
     #[inline]
     pub fn record(&mut self, tick: &TickRecord) -> u64 {
-        for (histogram, ns) in self.stages.iter_mut().zip(tick.stages_ns) {
-            histogram.saturating_record(ns);
-        }
         let whole = tick.whole_ns();
         self.whole.saturating_record(whole);
         if let Some(histogram) = self.venues.get_mut(tick.venue as usize) {
             histogram.saturating_record(whole);
         }
-        if let Some(stages) = self.venue_stages.get_mut(tick.venue as usize) {
+        if let Some(stages) = self.venue_stages.get_mut((tick.venue as usize).min(self.venues.len())) {
             for (histogram, ns) in stages.iter_mut().zip(tick.stages_ns) {
                 histogram.saturating_record(ns);
             }
@@ -245,7 +240,7 @@ impl Latency {
     /// Forgets everything (after warm-up).
     pub fn reset(&mut self) {
         let venue_stages = self.venue_stages.iter_mut().flatten();
-        self.stages.iter_mut().chain(&mut self.venues).chain(venue_stages).chain(&mut self.answers).for_each(Histogram::reset);
+        self.venues.iter_mut().chain(venue_stages).chain(&mut self.answers).for_each(Histogram::reset);
         self.whole.reset();
         self.last.reset();
         self.kick.reset();
@@ -263,9 +258,13 @@ impl Latency {
         &self.whole
     }
 
-    /// All that was recorded of one stage.
-    pub fn of_stage(&self, stage: Stage) -> &Histogram<u64> {
-        &self.stages[stage as usize]
+    /// All that was recorded of one stage. To two digits.
+    pub fn of_stage(&self, stage: Stage) -> Histogram<u64> {
+        let mut all = histogram(DIGITS_OF_PARTS);
+        for venue in &self.venue_stages {
+            all.add(&venue[stage as usize]).expect("they have the same bounds");
+        }
+        all
     }
 
     /// The whole, of messages of each venue, by id.
@@ -275,7 +274,7 @@ impl Latency {
 
     /// The stages, in order, of messages of each venue, by id. To two digits.
     pub fn of_venue_stages(&self) -> &[[Histogram<u64>; STAGES]] {
-        &self.venue_stages
+        self.venue_stages.split_last().map_or(&[], |(_, announced)| announced)
     }
 
     /// The whole, of ticks with this answer.
@@ -305,7 +304,7 @@ impl Latency {
 
     /// Percentiles of one stage, of messages of the venue with this id; nothing if there is none.
     pub fn stage_of(&self, venue: usize, stage: Stage) -> Percentiles {
-        self.venue_stages.get(venue).map_or_else(Percentiles::default, |stages| percentiles(&stages[stage as usize]))
+        self.of_venue_stages().get(venue).map_or_else(Percentiles::default, |stages| percentiles(&stages[stage as usize]))
     }
 
     /// Percentiles of the whole, of ticks with this answer.
@@ -315,7 +314,7 @@ impl Latency {
 
     /// Percentiles of one stage.
     pub fn stage(&self, stage: Stage) -> Percentiles {
-        percentiles(&self.stages[stage as usize])
+        percentiles(&self.of_stage(stage))
     }
 
     /// Percentiles of the kick.

@@ -97,6 +97,8 @@ pub struct TcpReport {
     pub bytes_out: u64,
     /// Of those, copied into their frames.
     pub bytes_copied_out: u64,
+    /// Of those, bytes that were sent before.
+    pub bytes_copied_again: u64,
     /// Segments sent again.
     pub retransmissions: u64,
     /// Of those, found superfluous by the peer.
@@ -306,6 +308,18 @@ pub struct HotReport {
     pub resident_bytes: u64,
     /// What the machine did not grant, and the fix.
     pub refusals: Vec<String>,
+}
+
+impl HotReport {
+    /// Allocations after warm-up that no connection made anew accounts for.
+    pub const fn allocations_warm(&self) -> u64 {
+        self.allocations.saturating_sub(self.allocations_connecting)
+    }
+
+    /// Page faults after warm-up, likewise.
+    pub const fn page_faults_warm(&self) -> u64 {
+        self.page_faults.saturating_sub(self.page_faults_connecting)
+    }
 }
 
 /// The journal.

@@ -5,7 +5,7 @@ use super::random::Random;
 const FREE: u16 = u16::MAX;
 const QUESTION: u16 = 0x8000;
 /// Widest step from a connection's port to the next one's (RFC 6056 section 3.3.5 proposes it), and the share of the ports that
-/// it is at most: so many connections, at the least, are between a port's release and its next use.
+/// it is at most: so many connections, at the least, are opened between two uses of a port.
 const STEP_MAX: u64 = 500;
 const STEP_SHARE: usize = 4;
 

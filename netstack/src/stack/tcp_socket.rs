@@ -39,6 +39,8 @@ pub struct OwnTcp {
     scratch: Box<[u8]>,
     /// Payload bytes copied on their way out.
     copied_out: u64,
+    /// Of those, sent before.
+    copied_again: u64,
     wake_ns: u64,
     /// What was written last is for.
     purpose: Purpose,
@@ -127,11 +129,17 @@ impl OwnTcp {
             }
             _ if self.purpose == Purpose::Rehearse => false,
             payload => {
-                self.copied_out += payload.len() as u64;
+                self.note_copied(payload.len() as u64, outgoing.again);
                 send_copied(port, &outgoing, self.connection.payload(payload), &self.headers)
             }
         };
         if sent { Left::Committed } else { Left::Stuck }
+    }
+
+    #[inline]
+    fn note_copied(&mut self, bytes: u64, again: bool) {
+        self.copied_out += bytes;
+        self.copied_again += if again { bytes } else { 0 };
     }
 
     /// Sends a kept segment that cannot leave from its frame.
@@ -144,7 +152,7 @@ impl OwnTcp {
         let (from, len) = (offset as usize, len as usize);
         let (Some(room), Some(bytes)) = (self.scratch.get_mut(..len), port.buffer(frame).get(from..from + len)) else { return false };
         room.copy_from_slice(bytes);
-        self.copied_out += len as u64;
+        self.note_copied(len as u64, outgoing.again);
         send_copied(port, outgoing, &self.scratch[..len], &self.headers)
     }
 
@@ -172,6 +180,7 @@ impl TcpSocket for OwnTcp {
             kept_capacity: 0,
             scratch: touched(settings.mtu),
             copied_out: 0,
+            copied_again: 0,
             wake_ns: u64::MAX,
             purpose: Purpose::Send,
             before: None,
@@ -182,7 +191,7 @@ impl TcpSocket for OwnTcp {
         self.connection.connect(local, remote, sequence, now_ns);
         self.headers = HeaderTemplate::new(&[0; ETHERNET_HEADER], local, remote);
         self.lent = None;
-        self.copied_out = 0;
+        (self.copied_out, self.copied_again) = (0, 0);
         self.wake_ns = now_ns;
         true
     }
@@ -365,6 +374,6 @@ impl TcpSocket for OwnTcp {
     }
 
     fn statistics(&self) -> TcpStatistics {
-        TcpStatistics { bytes_copied_out: self.copied_out, ..self.connection.statistics() }
+        TcpStatistics { bytes_copied_out: self.copied_out, bytes_copied_again: self.copied_again, ..self.connection.statistics() }
     }
 }

@@ -89,6 +89,8 @@ pub struct Outgoing {
     pub header: TcpRepr<'static>,
     /// Where its payload lies.
     pub payload: Payload,
+    /// The payload was sent before.
+    pub again: bool,
 }
 
 impl Connection {
@@ -264,7 +266,7 @@ impl Connection {
             Plan::Reset { sequence, acknowledge } => {
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
-                Outgoing { header: segment, payload: Payload::None }
+                Outgoing { header: segment, payload: Payload::None, again: false }
             }
             Plan::Data { index, len } => self.transmit(now_ns, index, len)?,
             Plan::TailProbe { index, len } => {
@@ -282,14 +284,14 @@ impl Connection {
                 self.wanted.keep_alive = false;
                 self.statistics.keep_alive_probes += 1;
                 let segment = self.header(now_ns, TcpControl::None, self.snd.nxt.wrapping_sub(1), true);
-                Outgoing { header: segment, payload: Payload::None }
+                Outgoing { header: segment, payload: Payload::None, again: false }
             }
             Plan::Acknowledge => {
                 let mut segment = self.header(now_ns, TcpControl::None, self.snd.nxt, true);
                 segment.sack_ranges = self.blocks(u32::MAX);
                 self.owed.duplicate = None;
                 self.acknowledged();
-                Outgoing { header: segment, payload: Payload::None }
+                Outgoing { header: segment, payload: Payload::None, again: false }
             }
         })
     }
@@ -403,7 +405,7 @@ impl Connection {
             self.acknowledged();
         }
         self.note_sent(now_ns, stamp, index, fresh, &record);
-        Some(Outgoing { header: segment, payload })
+        Some(Outgoing { header: segment, payload, again: !fresh })
     }
 
     #[inline]
@@ -436,7 +438,7 @@ impl Connection {
         let header = self.header(now_ns, TcpControl::Psh, record.sequence, true);
         self.probed = true;
         self.acknowledged();
-        Some(Outgoing { header, payload: SendBuffer::place(&record, 1) })
+        Some(Outgoing { header, payload: SendBuffer::place(&record, 1), again: false })
     }
 
     /// Starts the persist timer if unsent data waits for the peer's window alone.

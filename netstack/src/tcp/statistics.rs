@@ -17,6 +17,8 @@ pub struct TcpStatistics {
     pub bytes_out: u64,
     /// Of those, copied into their frame (a connection alone does not know).
     pub bytes_copied_out: u64,
+    /// Of those, bytes that were sent before.
+    pub bytes_copied_again: u64,
     /// Segments sent again.
     pub retransmissions: u64,
     /// Of those, found superfluous by the peer (duplicate SACK, RFC 2883).
@@ -58,6 +60,7 @@ impl std::ops::AddAssign for TcpStatistics {
             bytes_copied_in,
             bytes_out,
             bytes_copied_out,
+            bytes_copied_again,
             retransmissions,
             spurious,
             fast_recoveries,
@@ -80,6 +83,7 @@ impl std::ops::AddAssign for TcpStatistics {
         self.bytes_copied_in += bytes_copied_in;
         self.bytes_out += bytes_out;
         self.bytes_copied_out += bytes_copied_out;
+        self.bytes_copied_again += bytes_copied_again;
         self.retransmissions += retransmissions;
         self.spurious += spurious;
         self.fast_recoveries += fast_recoveries;

@@ -61,6 +61,23 @@ fn a_lost_message_is_sent_again_from_its_frame_and_nothing_is_ever_copied() {
 }
 
 #[test]
+fn what_is_longer_than_a_segment_is_copied_and_counted_apart_when_it_is_sent_again() {
+    let mut world = world(Faults::delay(100_000), 1);
+    let socket = world.connect();
+    world.run(10 * MILLISECOND_NS);
+    world.stack.port_mut().set_faults(Faults::cut());
+    assert!(write(&mut world, socket, &[7; 3000], false));
+    world.stack_pass();
+    let first = world.stack.tcp_statistics();
+    assert_eq!((first.bytes_copied_out, first.bytes_copied_again), (3000, 0));
+    world.stack.port_mut().set_faults(Faults::delay(100_000));
+    world.until("it arrives", SECOND_NS, |world| world.peer.socket(0).recv_queue() == 3000);
+    let after = world.stack.tcp_statistics();
+    assert!(after.bytes_copied_again >= 3000, "{after:?}");
+    assert_eq!(after.bytes_copied_out - after.bytes_copied_again, 3000);
+}
+
+#[test]
 fn what_is_read_in_order_is_read_from_its_frame_and_what_is_left_is_kept() {
     let mut world = world(Faults::delay(100_000), 1);
     let socket = world.connect();

@@ -67,7 +67,9 @@ fn after_warm_up_the_hot_thread_makes_no_system_call_but_those_that_send_and_str
     let trace_path = stage.place.path.join("strace");
     let hot = thread("pgn-hot").expect("the hot thread runs");
     let mut watching = Command::new("strace");
-    watching.args(["-qq", "-ttt", "-p", &hot, "-o"]).arg(&trace_path).stdin(Stdio::null()).stderr(Stdio::null());
+    watching.args(["-qq", "-ttt", "-p", &hot, "-o"]).arg(&trace_path).stdin(Stdio::null());
+    let said_path = stage.place.path.join("strace.said");
+    watching.stderr(std::fs::File::create(&said_path).expect("the stage's place takes files"));
     let mut watching = watching.spawn().expect("strace starts");
 
     let started = Instant::now();
@@ -91,7 +93,8 @@ fn after_warm_up_the_hot_thread_makes_no_system_call_but_those_that_send_and_str
     for (_, name) in calls.iter().filter(|(at, _)| (begin..end).contains(at)) {
         *counts.entry(*name).or_insert(0u64) += 1;
     }
-    assert_eq!(counts.keys().collect::<Vec<_>>(), [&"sendto"], "{counts:?}");
+    let said = std::fs::read_to_string(&said_path).expect("text");
+    assert_eq!(counts.keys().collect::<Vec<_>>(), [&"sendto"], "{counts:?}; strace said: {said:?}");
     // Several acknowledgements a second, whatever the market does.
     assert!(counts["sendto"] > 10, "{counts:?}");
     let sent = calls.iter().filter(|(_, name)| *name == "sendto").count() as u64;

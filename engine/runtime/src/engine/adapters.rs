@@ -61,6 +61,7 @@ impl<P: Port> Network for Stack<P> {
                 segments_out: tcp.segments_out,
                 bytes_out: tcp.bytes_out,
                 bytes_copied_out: tcp.bytes_copied_out,
+                bytes_copied_again: tcp.bytes_copied_again,
                 retransmissions: tcp.retransmissions,
                 spurious: tcp.spurious,
             },

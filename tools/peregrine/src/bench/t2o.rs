@@ -255,8 +255,7 @@ struct HotSums {
     page_faults: u64,
     /// Payload that TCP could not leave in its frame.
     copied: u64,
-    /// The same on its way out, of rounds in which segments were sent again: then a frame may still be with the card, or
-    /// acknowledged in part. A thread that loses its core is enough for that.
+    /// The same, sent before: then a frame may still be with the card, or be acknowledged in part.
     copied_again: u64,
     /// What came in pieces and was put together: the rare way, of which there may be as much as the venues' kernel makes.
     records: PiecesReport,
@@ -271,11 +270,10 @@ impl HotSums {
     fn add(&mut self, report: &RunReport, is_first: bool) {
         let (hot, link) = (&report.hot, &report.link);
         self.allocations_counted = hot.allocations_counted && (is_first || self.allocations_counted);
-        self.allocations += hot.allocations.saturating_sub(hot.allocations_connecting);
-        self.page_faults += hot.page_faults.saturating_sub(hot.page_faults_connecting);
-        let out = if link.tcp.retransmissions > 0 { &mut self.copied_again } else { &mut self.copied };
-        *out += link.tcp.bytes_copied_out;
-        self.copied += link.tcp.bytes_copied_in;
+        self.allocations += hot.allocations_warm();
+        self.page_faults += hot.page_faults_warm();
+        self.copied += link.tcp.bytes_copied_in + link.tcp.bytes_copied_out.saturating_sub(link.tcp.bytes_copied_again);
+        self.copied_again += link.tcp.bytes_copied_again;
         for (sum, more) in [(&mut self.records, link.tls), (&mut self.messages, link.websocket)] {
             sum.received += more.received;
             sum.stitched += more.stitched;
@@ -352,7 +350,7 @@ fn add_up<'a>(sums: impl IntoIterator<Item = &'a mut Measured>, more: impl IntoI
 /// All histograms of a run but those, in one order.
 fn histograms(latency: &Latency, venues: &[&'static str]) -> Vec<Measured> {
     let whole = [measured("whole", latency.whole())];
-    let stages = Part::ALL.map(|stage| measured(stage.as_str(), latency.of_stage(stage)));
+    let stages = Part::ALL.map(|stage| measured(stage.as_str(), &latency.of_stage(stage)));
     let venues = venues.iter().zip(latency.of_venues()).map(|(name, histogram)| measured(name, histogram));
     let answers = Answer::ALL.map(|answer| measured(answer_text(answer), latency.of_answer(answer)));
     whole.into_iter().chain(stages).chain(venues).chain(answers).chain([measured("send call", latency.of_kick())]).collect()
@@ -467,7 +465,7 @@ mod tests {
             report.link.driver = "memory".into();
             (report.link.tx_frames, report.link.kicks, report.link.rx_frames, report.link.wakeups) = (100, 80, 1_000, 1);
             (report.link.tcp.bytes_copied_in, report.link.tcp.bytes_copied_out) = (7, 100);
-            report.link.tcp.retransmissions = u64::from(rate == 20_000);
+            report.link.tcp.bytes_copied_again = if rate == 20_000 { 100 } else { 0 };
             report.link.tls = PiecesReport { received: 40, stitched: 10 };
             report.link.websocket = PiecesReport { received: 40, stitched: 4 };
             report.hot = HotReport {
