@@ -50,6 +50,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before there is a second thread. If it is refused, the engine says so when it starts.
+    let _ = runtime::host::topology::keep_pages_mapped();
     let outcome = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),

@@ -169,6 +169,8 @@ struct Sent {
     first_sealed_ns: u64,
     /// When its frame was ready for the NIC.
     first_ready_ns: u64,
+    /// When all of this was done.
+    done_ns: u64,
 }
 
 /// The loop. See the module header.
@@ -377,7 +379,7 @@ where
             self.put_off = self.dirty;
         }
         if self.committed > 0 {
-            self.kick(clock);
+            self.kick(clock.now_ns(), clock);
         }
         if frames > 0 {
             let spent = clock.now_ns() - now;
@@ -441,7 +443,7 @@ where
     fn read_channel(&mut self, venue: usize, role: Role, mut tick: Tick, clock: &mut impl TimeSource) {
         for _ in 0..MESSAGES_PER_FRAME_MAX {
             let inputs = self.side.core().inputs();
-            let polled = self.poll_channel(venue, role, tick.seen_ns, clock);
+            let polled = self.poll_channel(venue, role, tick, clock);
             if !self.side.commands().is_empty() {
                 (tick.bytes, tick.events) = (polled.bytes, (self.side.core().inputs() - inputs) as u32);
                 self.send_orders(polled.complete_ns, tick, Purpose::Send, clock);
@@ -467,7 +469,7 @@ where
     }
 
     #[inline]
-    fn poll_channel(&mut self, venue: usize, role: Role, seen_ns: u64, clock: &mut impl TimeSource) -> Polled {
+    fn poll_channel(&mut self, venue: usize, role: Role, tick: Tick, clock: &mut impl TimeSource) -> Polled {
         let HotLoop { venues, network, side, accounting, .. } = self;
         let slot = &mut venues[venue];
         let state = |slot: &VenueSlot<S, V>| {
@@ -476,7 +478,7 @@ where
         };
         let (connecting, changes) = state(slot);
         let before = accounting.before(connecting);
-        let polled = slot.poll(role, network, side, clock, seen_ns);
+        let polled = slot.poll(role, network, side, clock, tick.seen_ns, tick.turn_ns);
         let (still, now) = state(slot);
         accounting.after(before, still || now != changes);
         polled
@@ -489,13 +491,12 @@ where
     fn send_orders(&mut self, complete_ns: Option<u64>, tick: Tick, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
         let of_market = self.side.take_market_orders();
         let decided_ns = clock.now_ns();
-        let sent = self.execute_commands(purpose, clock);
+        let sent = self.execute_commands(decided_ns, purpose, clock);
         if sent.messages == 0 || purpose == Purpose::Rehearse {
             return sent;
         }
-        let last_ready_ns = clock.now_ns();
         self.dirty = true;
-        self.kick(clock);
+        self.kick(sent.done_ns, clock);
         if let (true, Some(complete_ns)) = (of_market && tick.measured, complete_ns) {
             let stages_ns = [
                 tick.turn_ns - tick.seen_ns,
@@ -509,7 +510,7 @@ where
                 seen_ns: tick.seen_ns,
                 commands: sent.commands,
                 messages: sent.messages,
-                last_ns: last_ready_ns.saturating_sub(tick.seen_ns),
+                last_ns: sent.done_ns.saturating_sub(tick.seen_ns),
                 bytes: tick.bytes,
                 events: tick.events,
                 before: tick.before,
@@ -521,14 +522,14 @@ where
             let whole = self.latency.record(&TickRecord { venue: tick.venue as u32, first: sent.first, stages_ns, like });
             self.board.latency.record(whole);
         }
-        self.lately.ordered_ns = last_ready_ns;
+        self.lately.ordered_ns = sent.done_ns;
         sent
     }
 
-    /// Executes what the core wants sent, and what follows from it, up to a bound.
+    /// Executes what the core wants sent, and what follows from it, up to a bound. It is `now_ns`.
     #[inline(never)]
-    fn execute_commands(&mut self, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
-        let mut sent = Sent::default();
+    fn execute_commands(&mut self, now_ns: u64, purpose: Purpose, clock: &mut impl TimeSource) -> Sent {
+        let mut sent = Sent { done_ns: now_ns, ..Sent::default() };
         for _ in 0..ROUNDS_MAX {
             let count = self.side.take_commands(&mut self.batch);
             if count == 0 {
@@ -536,9 +537,8 @@ where
             }
             sent.commands += count as u32;
             for at in 0..count {
-                let command = self.batch[at];
-                if command.event_kind() == Some(EventKind::SendResync) {
-                    self.resync(&command, clock);
+                if self.batch[at].event_kind() == Some(EventKind::SendResync) {
+                    self.resync(at, clock);
                 } else {
                     self.execute(at, purpose, &mut sent, clock);
                 }
@@ -556,17 +556,20 @@ where
         let HotLoop { venues, network, batch, failures, .. } = self;
         let command = &batch[at];
         let Some(slot) = venues.get_mut(command.venue_id().index()) else { return };
-        let put = put_on_wire(slot, network, command, clock, purpose);
+        let begun_ns = sent.done_ns;
+        let put = put_on_wire(slot, network, command, begun_ns, clock, purpose);
+        sent.done_ns = put.encoded_ns;
         let first = sent.messages == 0;
         if first {
-            sent.encode_ns += put.encode_ns;
+            sent.encode_ns += put.encoded_ns - begun_ns;
         }
         if put.messages > 0 {
             // Its frame is made at once: an order does not wait for the one behind it.
             let sealed_ns = clock.now_ns();
             self.committed += network.transmit_urgent(sealed_ns);
+            sent.done_ns = clock.now_ns();
             if first {
-                (sent.first, sent.first_sealed_ns, sent.first_ready_ns) = (command.kind, sealed_ns, clock.now_ns());
+                (sent.first, sent.first_sealed_ns, sent.first_ready_ns) = (command.kind, sealed_ns, sent.done_ns);
             }
         }
         sent.messages += put.messages;
@@ -592,7 +595,8 @@ where
         }
     }
 
-    fn resync(&mut self, command: &Event, clock: &mut impl TimeSource) {
+    fn resync(&mut self, at: usize, clock: &mut impl TimeSource) {
+        let command = self.batch[at];
         let Some(slot) = self.venues.get_mut(command.venue_id().index()) else { return };
         let times = Times { core_ns: clock.now_ns(), poll_delay_ns: 0 };
         let reason = BookInvalid::from_raw(command.code).unwrap_or(BookInvalid::Gap);
@@ -637,7 +641,7 @@ where
     pub(super) fn settle(&mut self, clock: &mut impl TimeSource) {
         if !self.side.commands().is_empty() {
             self.side.take_market_orders();
-            if self.execute_commands(Purpose::Send, clock).messages > 0 {
+            if self.execute_commands(clock.now_ns(), Purpose::Send, clock).messages > 0 {
                 self.dirty = true;
             }
         }
@@ -646,19 +650,18 @@ where
         }
     }
 
-    /// The one system call.
+    /// The one system call. It is `now_ns`.
     #[inline(never)]
-    fn kick(&mut self, clock: &mut impl TimeSource) {
+    fn kick(&mut self, now_ns: u64, clock: &mut impl TimeSource) {
         if self.committed == 0 {
             return;
         }
         self.committed = 0;
         self.counters.kicks += 1;
-        let before = clock.now_ns();
-        if let Err(error) = self.network.flush(before) {
+        if let Err(error) = self.network.flush(now_ns) {
             self.failed = Some(error);
         }
-        self.latency.record_kick(clock.now_ns() - before);
+        self.latency.record_kick(clock.now_ns() - now_ns);
     }
 
     /// True if nothing waits and nothing has come for a moment: the next frame of a burst must not find us rehearsing.

@@ -19,25 +19,24 @@ pub(super) struct Put {
     pub messages: u32,
     /// A channel did not take its message.
     pub lost: bool,
-    /// How long encoding took.
-    pub encode_ns: u64,
+    /// When it was encoded.
+    pub encoded_ns: u64,
 }
 
-/// Encodes a command and seals what comes of it. What the codec asks of the cold plane is left in its outbox.
+/// Encodes a command and seals what comes of it, beginning at `now_ns`. What the codec asks of the cold plane is left in its outbox.
 #[inline]
 pub(super) fn put_on_wire<N, S: Channel<N>, V: Venue>(
     slot: &mut VenueSlot<S, V>,
     network: &mut N,
     command: &Event,
+    now_ns: u64,
     clock: &mut impl TimeSource,
     purpose: Purpose,
 ) -> Put {
-    let begun_ns = clock.now_ns();
-    let times = Times { core_ns: begun_ns, poll_delay_ns: 0 };
+    let times = Times { core_ns: now_ns, poll_delay_ns: 0 };
     let VenueSlot { venue, orders, channels, .. } = slot;
     let executed = venue.execute(command, times, orders);
-    let encoded_ns = clock.now_ns();
-    let mut put = Put { executed, messages: 0, lost: false, encode_ns: encoded_ns - begun_ns };
+    let mut put = Put { executed, messages: 0, lost: false, encoded_ns: clock.now_ns() };
     for (role, message) in orders.messages() {
         let taken = channels[role.index()].as_mut().is_some_and(|c| c.channel.send(network, message, purpose).is_ok());
         put.messages += u32::from(taken);

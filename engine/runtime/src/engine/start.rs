@@ -159,6 +159,7 @@ struct Placed {
 
 fn place(init: &EngineInit) -> Placed {
     let mut refusals = Vec::new();
+    refusals.extend(host::topology::keep_pages_mapped().err());
     let machine = Machine::read().map_err(|refusal| refusals.push(refusal)).ok();
     let cpu = init.placement.hot_cpu.or_else(|| machine.as_ref().and_then(Machine::default_hot_cpu));
     let node = cpu.and_then(|cpu| machine.as_ref()?.numa_node_of(cpu));

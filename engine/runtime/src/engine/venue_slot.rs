@@ -125,17 +125,25 @@ impl<S, V: Venue> VenueSlot<S, V> {
         self.task(notice);
     }
 
-    /// One poll of the channel of `role`. Events go to `side`, messages to the codec's outbox.
+    /// One poll of the channel of `role`, at `now_ns`, for a frame that was seen at `seen_ns`. Events go to `side`, messages to the
+    /// codec's outbox.
     #[inline]
-    pub(super) fn poll<N>(&mut self, role: Role, network: &mut N, side: &mut CoreSide, clock: &mut impl TimeSource, seen_ns: u64) -> Polled
+    pub(super) fn poll<N>(
+        &mut self,
+        role: Role,
+        network: &mut N,
+        side: &mut CoreSide,
+        clock: &mut impl TimeSource,
+        seen_ns: u64,
+        now_ns: u64,
+    ) -> Polled
     where
         S: Channel<N>,
     {
         let VenueSlot { venue, channels, out, tasks, counters, .. } = self;
         let Some(slot) = &mut channels[role.index()] else { return Polled::default() };
-        let now = clock.now_ns();
         let mut dispatch = Dispatch { venue, role, side, out, clock, seen_ns, tasks, counters, complete_ns: None, bytes: 0 };
-        let worked = slot.channel.poll(network, now, &mut dispatch);
+        let worked = slot.channel.poll(network, now_ns, &mut dispatch);
         let (complete_ns, bytes) = (dispatch.complete_ns, dispatch.bytes);
         Polled { worked, last: complete_ns.is_some() && slot.channel.is_drained(network), complete_ns, bytes }
     }

@@ -105,9 +105,52 @@ pub(super) fn bind_to_node(address: *mut u8, len: usize, node: usize) -> Result<
     if result == 0 { Ok(()) } else { Err(refuse(std::io::Error::last_os_error().to_string())) }
 }
 
+/// Keeps the kernel from taking pages away for a moment to see which node uses them (NUMA balancing): the hot thread would
+/// fault on each, locked or not. It leaves alone what belongs to a thread with a policy of its own, and this is the policy
+/// that everybody has anyway, memory from the node of whoever touches it first, for the calling thread and those that it will
+/// start (set_mempolicy(2)). A thread that has none looks through the memory of the whole process: call it before there are others.
+///
+/// # Errors
+/// If NUMA balancing is on and the system does not let us.
+pub fn keep_pages_mapped() -> Result<(), Refusal> {
+    let nowhere = std::ptr::null::<libc::c_ulong>();
+    // SAFETY: set_mempolicy with MPOL_LOCAL reads no mask, and changes nothing but where pages will come from.
+    if unsafe { libc::syscall(libc::SYS_set_mempolicy, libc::MPOL_LOCAL, nowhere, 0usize) } == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    let balancing = std::fs::read_to_string("/proc/sys/kernel/numa_balancing").is_ok_and(|state| state.trim() != "0");
+    if !balancing {
+        return Ok(());
+    }
+    let fix = "set kernel.numa_balancing=0, or allow set_mempolicy (CAP_SYS_NICE in a container)";
+    Err(Refusal { what: "pages that NUMA balancing leaves mapped", reason: error.to_string(), fix })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The calling thread's memory policy (get_mempolicy(2)).
+    fn policy() -> libc::c_int {
+        let (mut mode, nowhere) = (-1, std::ptr::null::<libc::c_ulong>());
+        // SAFETY: get_mempolicy writes the mode alone where it is given neither mask nor address.
+        let result = unsafe { libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, nowhere, 0usize, nowhere, 0usize) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        mode
+    }
+
+    #[test]
+    fn a_thread_and_those_it_starts_have_a_policy_that_numa_balancing_leaves_alone() {
+        std::thread::spawn(|| {
+            assert_eq!(policy(), libc::MPOL_DEFAULT, "a thread that has chosen none");
+            keep_pages_mapped().unwrap();
+            assert_eq!(policy(), libc::MPOL_LOCAL);
+            assert_eq!(std::thread::spawn(policy).join().unwrap(), libc::MPOL_LOCAL);
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn this_machine_has_units_and_a_node() {
