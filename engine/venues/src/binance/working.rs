@@ -4,7 +4,9 @@
 //! id it is faster at the venue; with the terms, an amendment that the venue cannot do is refused here
 //! instead of there, and a replacement that is reported twice (answer and stream) is given out once.
 //!
-//! Open addressing with a fixed number of places; an order that finds none is simply not remembered.
+//! Open addressing with a fixed number of places; an order that finds none is simply not remembered. Ids count up, so an id is its
+//! own hash: the next order's place follows the last one's, and is at hand where the place of a scattered hash would be a line that
+//! no cache has. Every other place is kept free for those that find theirs taken, so that what is searched stays short.
 
 use engine_core::ids::OrderId;
 
@@ -33,9 +35,9 @@ impl WorkingOrders {
         WorkingOrders { places: vec![(OrderId::NONE, Known::default()); places].into_boxed_slice(), len: 0 }
     }
 
+    #[inline]
     fn home(&self, order: OrderId) -> usize {
-        let x = order.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (x ^ (x >> 32)) as usize & (self.places.len() - 1)
+        (order.0 << 1) as usize & (self.places.len() - 1)
     }
 
     /// The place of an order, or the free place where it would go.
