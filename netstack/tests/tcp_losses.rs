@@ -429,6 +429,34 @@ fn rfc3042_2_each_repeated_acknowledgement_lets_a_new_segment_go() {
 }
 
 #[test]
+fn rfc6298_5_1_and_6298_5_2_and_6298_5_3_the_timer_runs_while_something_is_out_and_starts_over_with_what_is_acknowledged() {
+    // Probes that would come much later leave the time-out as what is due.
+    let config = TcpConfig { peer_ack_delay: 10 * SECOND, reordering_floor: 10 * SECOND, ..TcpConfig::default() };
+    let mut script = Script::open(&config, OFFER, MS);
+    script.ack(1);
+    let left = |script: &Script| script.connection.next_due_ns().saturating_sub(script.now_ns);
+    assert!(left(&script) > SECOND, "nothing is out");
+    script.write(b"order");
+    let _ = script.one();
+    let timeout = left(&script);
+    assert!((5 * MS..20 * MS).contains(&timeout), "{timeout}");
+    script.pass(MS);
+    script.write(b"order");
+    let _ = script.one();
+    assert_eq!(left(&script), timeout - MS, "it runs already: what follows does not put it off");
+    script.pass(MS);
+    script.ack(6);
+    assert!(left(&script) > timeout - 2 * MS, "what is left has all of its time again");
+    assert!((5 * MS..20 * MS).contains(&left(&script)), "{}", left(&script));
+    script.pass(MS);
+    script.ack(11);
+    assert!(left(&script) > SECOND, "nothing is out any more");
+    script.pass(SECOND);
+    script.silent();
+    assert_eq!(script.connection.statistics().timeouts, 0);
+}
+
+#[test]
 fn rfc6298_5_4_to_5_6_timeouts_double_and_start_over_after_an_acknowledgement() {
     let mut script = Script::usual();
     script.write(b"order");

@@ -6,6 +6,9 @@ use std::path::Path;
 /// Named in the code, and no rules that could be broken: states and variables, and what is ARP's.
 const NO_RULES: [(&str, &str); 3] = [("9293", "3.3.1"), ("9293", "3.3.2"), ("5227", "1.1")];
 
+/// Tests are named after these as well, which are not TCP's: DNS.
+const BESIDE_TCP: [&str; 1] = ["5452"];
+
 /// TCP's rules outside `tcp/`.
 const BESIDE: [&str; 5] =
     ["src/stack/ingress.rs", "src/stack/initial_sequence.rs", "src/stack/ports.rs", "src/stack/slot.rs", "src/stack/tcp_wire.rs"];
@@ -50,6 +53,20 @@ fn citations(source: &str) -> Vec<(String, String)> {
     cited
 }
 
+/// All sources that may have tests.
+fn test_sources(root: &Path) -> Vec<(String, String)> {
+    let mut tests = Vec::new();
+    sources(&root.join("src"), &mut tests);
+    sources(&root.join("tests"), &mut tests);
+    tests
+}
+
+/// Names of the tests that are named after a rule.
+fn rule_tests(tests: &[(String, String)]) -> BTreeSet<&str> {
+    let lines = tests.iter().flat_map(|(_, source)| source.lines().map(str::trim_start));
+    lines.filter(|line| line.starts_with("fn rfc")).filter_map(|line| line.strip_prefix("fn ")?.split('(').next()).collect()
+}
+
 /// True if one of the names is a test of the section, or of a part of it.
 fn is_tested(names: &BTreeSet<&str>, (rfc, section): &(String, String)) -> bool {
     let tail = if section.is_empty() { format!("{rfc}_") } else { format!("{rfc}_{}_", section.replace('.', "_")) };
@@ -59,16 +76,13 @@ fn is_tested(names: &BTreeSet<&str>, (rfc, section): &(String, String)) -> bool 
 #[test]
 fn every_rule_that_the_code_names_has_a_test_named_after_its_section() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut code, mut tests) = (Vec::new(), Vec::new());
+    let mut code = Vec::new();
     sources(&root.join("src/tcp"), &mut code);
     for file in BESIDE {
         code.push((file.to_owned(), std::fs::read_to_string(root.join(file)).expect(file)));
     }
-    sources(&root.join("src"), &mut tests);
-    sources(&root.join("tests"), &mut tests);
-    let lines = tests.iter().flat_map(|(_, source)| source.lines());
-    let names: BTreeSet<&str> = lines.filter_map(|line| line.trim_start().strip_prefix("fn rfc").map(|_| line.trim_start())).collect();
-    let names: BTreeSet<&str> = names.iter().filter_map(|line| line.strip_prefix("fn ")?.split('(').next()).collect();
+    let tests = test_sources(root);
+    let names = rule_tests(&tests);
     let mut cited = 0;
     let mut missing = BTreeSet::new();
     for (file, source) in &code {
@@ -81,6 +95,30 @@ fn every_rule_that_the_code_names_has_a_test_named_after_its_section() {
     }
     assert!(cited > 80, "{cited} citations: are they still written as they were?");
     assert!(missing.is_empty(), "no test is named after {missing:#?}");
+}
+
+/// The RFCs of the page of rules, and the sections that it names of each.
+fn rows(page: &str) -> Vec<(String, Vec<String>)> {
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| ")).map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let rows = cells.filter(|cells| cells[0].bytes().all(|byte| byte.is_ascii_digit()));
+    let sections = |cell: &str| cell.split(", ").filter(|section| !section.is_empty()).map(str::to_owned).collect();
+    rows.map(|cells| (cells[0].to_owned(), sections(cells[1]))).collect()
+}
+
+#[test]
+fn the_page_of_rules_names_what_is_tested_and_nothing_else() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../docs/src/TCP_RULES.md")).expect("the page");
+    let tests = test_sources(root);
+    let (names, rows) = (rule_tests(&tests), rows(&page));
+    assert!(rows.len() > 20, "{} rows: is the table still written as it was?", rows.len());
+    let named = rows.iter().flat_map(|(rfc, sections)| sections.iter().map(|section| (rfc.clone(), section.clone())));
+    let untested: Vec<_> = named.filter(|citation| !is_tested(&names, citation)).collect();
+    assert!(untested.is_empty(), "no test is named after {untested:?}");
+    let known: BTreeSet<&str> = rows.iter().map(|(rfc, _)| rfc.as_str()).chain(BESIDE_TCP).collect();
+    let rfc = |name: &&str| name["rfc".len()..].split('_').next().map(str::to_owned);
+    let missing: BTreeSet<String> = names.iter().filter_map(rfc).filter(|rfc| !known.contains(rfc.as_str())).collect();
+    assert!(missing.is_empty(), "tests are named after RFCs that are not on the page: {missing:?}");
 }
 
 #[test]

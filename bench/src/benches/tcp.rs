@@ -11,7 +11,8 @@
 //!
 //! *In real time.* The same relay between two kernels ([`linux`]), and between ours and a kernel. All connections of a case
 //! run at the same time, each over a relay of its own, so that disturbances of the machine happen to all. Linux's CUBIC is
-//! what nearly all Linux machines use; BBR, where the kernel has it, does not take losses for congestion at all, and is
+//! what nearly all Linux machines use, and ours is shown with CUBIC's own back-off too, since these wires lose at random, which is
+//! where H-TCP's ([`BackOff`]) carries more; BBR, where the kernel has it, does not take losses for congestion at all, and is
 //! shown without a target.
 
 mod cost;
@@ -26,12 +27,14 @@ use anyhow::ensure;
 use drivers::testbed;
 use ends::{CLIENT, End, Opening, Ours, SERVER, START_NS, Simulation, Smol};
 use linux::{Lab, Task};
-use netstack::tcp::TcpConfig;
+use netstack::tcp::{BackOff, TcpConfig};
 use relay::{Path, Relay, Way};
 use smoltcp::socket::tcp::CongestionControl;
 use std::time::Duration;
 
 const BENCH: &str = "tcp";
+/// Ours as it is, and with CUBIC's own back-off.
+const OWN: [(&str, BackOff); 2] = [(OURS, BackOff::Adaptive), ("ours with CUBIC's back-off", BackOff::Cubic)];
 const CUBIC: &str = "smoltcp CUBIC";
 const RENO: &str = "smoltcp Reno";
 const LINUX: &str = "Linux CUBIC";
@@ -94,8 +97,12 @@ fn venue(seed: u64) -> Ours {
 }
 
 fn ours(local_is_client: bool, seed: u64) -> Ours {
+    ours_with(BackOff::Adaptive, local_is_client, seed)
+}
+
+fn ours_with(back_off: BackOff, local_is_client: bool, seed: u64) -> Ours {
     let (local, remote) = if local_is_client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
-    Ours::new(&TcpConfig::default(), local, remote, seed as u32, START_NS)
+    Ours::new(&TcpConfig { back_off, ..TcpConfig::default() }, local, remote, seed as u32, START_NS)
 }
 
 /// What the server receives or sends in a second of virtual time.
@@ -123,16 +130,19 @@ fn measured(side: &'static str, values: impl IntoIterator<Item = u64>) -> Measur
     Measured { side, operation: "", histogram }
 }
 
-/// Adds a case whose values are speeds, more is better: a row for each side, and the ratios `ours / peer` of the mean.
+/// Adds a case whose values are speeds, more is better: a row for each side, and the ratios `ours / peer` of the mean. Peers are those
+/// that are not in [`OWN`].
 fn add_speeds(report: &mut Report, case: &str, sides: &[Measured], target_of: impl Fn(&str) -> Target) {
     for side in sides {
         report.add_figure(BENCH, case, SPEED, side);
     }
-    let Some((ours, peers)) = sides.split_first() else { return };
-    for theirs in peers {
-        let name = format!("{case}: {} / {}, mean", ours.side, theirs.side);
-        let value = ours.histogram.mean() / theirs.histogram.mean().max(1.0);
-        report.add_ratio(Ratio::new(BENCH, name, value, target_of(theirs.side)));
+    let (ours, peers): (Vec<&Measured>, Vec<&Measured>) = sides.iter().partition(|side| OWN.iter().any(|(name, _)| *name == side.side));
+    for ours in ours {
+        for theirs in &peers {
+            let name = format!("{case}: {} / {}, mean", ours.side, theirs.side);
+            let value = ours.histogram.mean() / theirs.histogram.mean().max(1.0);
+            report.add_ratio(Ratio::new(BENCH, name, value, target_of(theirs.side)));
+        }
     }
 }
 
@@ -140,11 +150,14 @@ type Sender<'a> = (&'static str, Box<dyn Fn(Path, u64) -> anyhow::Result<u64> + 
 
 /// Bytes a second in virtual time.
 fn transfers(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
-    let senders: [Sender<'_>; 3] = [
-        (OURS, Box::new(|path, seed| transfer(ours(true, seed), ours(false, !seed), path, seed, Way::Down))),
+    let own = OWN.map(|(name, back_off)| -> Sender<'_> {
+        (name, Box::new(move |path, seed| transfer(ours(true, seed), ours_with(back_off, false, !seed), path, seed, Way::Down)))
+    });
+    let smoltcp: [Sender<'_>; 2] = [
         (CUBIC, Box::new(|path, seed| smoltcp_sender(CongestionControl::Cubic, path, seed))),
         (RENO, Box::new(|path, seed| smoltcp_sender(CongestionControl::Reno, path, seed))),
     ];
+    let senders: Vec<Sender<'_>> = own.into_iter().chain(smoltcp).collect();
     let cubic = CongestionControl::Cubic;
     let receivers: [Sender<'_>; 2] = [
         (OURS, Box::new(|path, seed| smoltcp_sender(CongestionControl::Cubic, path, seed))),
@@ -273,20 +286,22 @@ fn kernel_transfers(budget: Budget, report: &mut Report, lab: &mut Lab) -> anyho
     const ROUNDS: u32 = 2;
     for (what, direction) in [("sender", Way::Up), ("receiver", Way::Down)] {
         // Whose congestion control it is does not matter to a receiver.
-        let kernels: Vec<_> = controls().into_iter().take(if direction == Way::Up { 2 } else { 1 }).collect();
+        let controls_shown = if direction == Way::Up { 2 } else { 1 };
+        let kernels: Vec<_> = controls().into_iter().take(controls_shown).collect();
+        let own = &OWN[..controls_shown];
         for (delay_ns, delay) in DELAYS {
             for (faults, name) in FAULTS {
                 // Many slow connections at a time, for their losses are few; fast ones would wait for the relay.
                 let each = if faults.loss > 0 && delay_ns > 1_000_000 { 6 } else { 1 };
-                let mut all = vec![measured(OURS, [])];
-                all.extend(kernels.iter().map(|(side, _)| measured(side, [])));
+                let names = own.iter().map(|(name, _)| *name).chain(kernels.iter().map(|(name, _)| *name));
+                let mut all: Vec<Measured> = names.map(|name| measured(name, [])).collect();
                 for round in 0..ROUNDS {
                     let task = Task {
                         path: faults.path(delay_ns),
                         direction,
                         kernels: &kernels,
+                        ours: own,
                         each,
-                        ours: each,
                         order: None,
                         time: (budget.time() / ROUNDS).max(Duration::from_millis(100)),
                         seed: SEED + u64::from(round),
@@ -311,8 +326,8 @@ fn kernel_lost_orders(budget: Budget, report: &mut Report, lab: &mut Lab) -> any
             path: Path { delay_ns, ..WIRE },
             direction: Way::Up,
             kernels: &controls()[..1],
+            ours: &OWN[..1],
             each: 1,
-            ours: 1,
             order: Some(ORDER),
             time: budget.time().max(Duration::from_millis(500)),
             seed: SEED,
@@ -360,12 +375,13 @@ mod tests {
         let kernels = controls().len();
         let speeds = report.rows.iter().filter(|row| row.unit == SPEED).count();
         let cases = DELAYS.len() * FAULTS.len();
-        assert_eq!(speeds, cases * 3 + cases * 2 + cases * (1 + kernels) + cases * 2);
+        assert_eq!(speeds, cases * 4 + cases * 2 + cases * (2 + kernels) + cases * 2);
         let late = |row: &&crate::report::Row| row.unit == SPEED && row.name.contains("up to 500 us late");
         assert_eq!(report.rows.iter().filter(late).count(), speeds / FAULTS.len(), "a reordering wire for each");
         assert!(report.rows.iter().all(|row| row.bench == BENCH && row.count > 0 && row.max > 0), "{:?}", report.rows);
-        // Four of each sender beside smoltcp's two, of sender and receiver beside Linux; lost orders; late ones twice.
-        assert_eq!(report.ratios.iter().filter(|ratio| ratio.target.is_some()).count(), 4 * 2 + 4 * 2 + 2 + 2 * 2);
+        // Four of each of our two senders beside smoltcp's two and beside Linux, of the receiver beside Linux; lost orders; late ones
+        // twice.
+        assert_eq!(report.ratios.iter().filter(|ratio| ratio.target.is_some()).count(), 2 * 4 * 2 + 2 * 4 + 4 + 2 + 2 * 2);
         assert!(report.ratios.iter().all(|ratio| ratio.name.contains(OURS) && ratio.value.is_finite()));
         let late = report.ratios.iter().filter(|ratio| ratio.name.contains("sent again")).map(|ratio| ratio.met);
         assert_eq!(late.collect::<Vec<_>>(), [Some(true); 2]);

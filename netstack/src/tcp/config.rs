@@ -12,6 +12,16 @@
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 
+/// How far a loss lowers the congestion window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BackOff {
+    /// By the share that stood in a queue, three tenths at most and a tenth at least: H-TCP's (draft-leith-tcp-htcp).
+    #[default]
+    Adaptive,
+    /// By three tenths: CUBIC's (RFC 9438 section 4.6).
+    Cubic,
+}
+
 /// Settings of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpConfig {
@@ -41,6 +51,8 @@ pub struct TcpConfig {
     pub reordering_floor: u64,
     /// Initial window in segments (RFC 6928).
     pub initial_window: u32,
+    /// How far a loss lowers the congestion window.
+    pub back_off: BackOff,
     /// No acknowledgement for so long ends the connection (RFC 9293 section 3.8.3).
     pub user_timeout: u64,
     /// Silence of the peer before it is probed (RFC 9293 section 3.8.4); `None`: never.
@@ -71,6 +83,7 @@ impl Default for TcpConfig {
             rto_max: 60 * SECOND,
             reordering_floor: 120_000,
             initial_window: 10,
+            back_off: BackOff::Adaptive,
             user_timeout: 30 * SECOND,
             keep_alive: None,
             keep_alive_interval: SECOND,

@@ -1,12 +1,14 @@
 //! Congestion control: CUBIC (RFC 9438) with slow start and initial window of RFC 5681 and RFC 6928.
 //!
-//! One departure: after a loss the window falls by the share that stood in a queue, as the round trips tell it, by three
+//! One departure, unless [`BackOff`] says otherwise: after a loss the window falls by the share that stood in a queue, as the round trips tell it, by three
 //! tenths (CUBIC's) at most and a tenth at least. H-TCP (draft-leith-tcp-htcp) calls this adaptive back-off. Where a queue
 //! stood the two are one; a loss without a queue is seldom a sign of congestion, and to give three tenths away for
 //! each costs a long path that loses at random half of what it could carry.
 //!
 //! One window in bytes. Who calls it knows what was acknowledged, whether the window was the limit, and
 //! when a loss counts as an event (once a round trip).
+
+use super::config::BackOff;
 
 /// CUBIC's constants (RFC 9438 sections 4.2 and 4.6): segments per cubed second, and what remains after a loss.
 const CUBIC_C: f64 = 0.4;
@@ -26,6 +28,8 @@ pub(super) struct Congestion {
     threshold: u32,
     mss: u32,
     initial: u32,
+    /// Most that remains after a loss.
+    beta_max: f64,
     /// Window in segments at the last loss.
     window_max: f64,
     /// Start of the present growth; `None`: it starts with the next acknowledgement.
@@ -39,13 +43,17 @@ pub(super) struct Congestion {
 }
 
 impl Congestion {
-    pub(super) fn new(mss: u32, segments: u32) -> Congestion {
+    pub(super) fn new(mss: u32, segments: u32, back_off: BackOff) -> Congestion {
         let initial = mss.saturating_mul(segments.max(1)).min(WINDOW_MAX);
         Congestion {
             window: initial,
             threshold: WINDOW_MAX,
             mss,
             initial,
+            beta_max: match back_off {
+                BackOff::Adaptive => BETA_MAX,
+                BackOff::Cubic => CUBIC_BETA,
+            },
             window_max: 0.0,
             epoch_ns: None,
             to_plateau: 0.0,
@@ -103,7 +111,7 @@ impl Congestion {
     /// A loss, found before a time-out, with `flight` bytes under way. See the module's head for what the round trips say of it.
     pub(super) fn on_loss(&mut self, flight: u32, smoothed_ns: u64, least_ns: u64) {
         let beta = least_ns as f64 / smoothed_ns.max(1) as f64;
-        self.reduce(flight, beta.clamp(CUBIC_BETA, BETA_MAX));
+        self.reduce(flight, beta.clamp(CUBIC_BETA, self.beta_max));
         self.window = self.threshold;
     }
 
@@ -160,14 +168,18 @@ mod tests {
 
     const MSS: u32 = 1000;
 
+    fn control(segments: u32) -> Congestion {
+        Congestion::new(MSS, segments, BackOff::Adaptive)
+    }
+
     #[test]
     fn rfc6928_2_initial_window_is_ten_segments() {
-        assert_eq!(Congestion::new(MSS, 10).window(), 10 * MSS);
+        assert_eq!(control(10).window(), 10 * MSS);
     }
 
     #[test]
     fn rfc5681_3_1_a_lost_syn_leaves_one_segment_until_the_path_is_known() {
-        let mut control = Congestion::new(MSS, 10);
+        let mut control = control(10);
         control.on_lost_syn(MSS);
         assert_eq!(control.window(), MSS);
         control.on_idle();
@@ -181,7 +193,7 @@ mod tests {
 
     #[test]
     fn rfc5681_3_1_slow_start_doubles_a_round_trip() {
-        let mut control = Congestion::new(MSS, 10);
+        let mut control = control(10);
         for _ in 0..10 {
             control.on_ack(MSS, 1_000_000, 0);
         }
@@ -190,7 +202,7 @@ mod tests {
 
     #[test]
     fn rfc5681_3_1_a_timeout_leaves_one_segment_and_remembers_the_flight_once() {
-        let mut control = Congestion::new(MSS, 10);
+        let mut control = control(10);
         control.on_timeout(10 * MSS, true);
         assert_eq!((control.window(), control.threshold()), (MSS, 7 * MSS));
         control.on_timeout(MSS, false);
@@ -199,7 +211,7 @@ mod tests {
 
     #[test]
     fn rfc9438_4_2_window_returns_to_its_plateau_after_k_and_passes_it() {
-        let mut control = Congestion::new(MSS, 100);
+        let mut control = control(100);
         control.on_loss(100 * MSS, 100_000_000, 50_000_000);
         assert_eq!(control.window(), 70 * MSS);
         // K = cbrt(30 / 0.4) = 4.2 s; 100 ms a round trip.
@@ -219,7 +231,7 @@ mod tests {
 
     #[test]
     fn rfc3465_2_2_one_acknowledgement_of_many_segments_opens_by_two() {
-        let mut control = Congestion::new(MSS, 10);
+        let mut control = control(10);
         control.on_ack(10 * MSS, 1_000_000, 0);
         assert_eq!(control.window(), 12 * MSS);
         control.on_ack(MSS / 2, 1_000_000, 0);
@@ -228,7 +240,7 @@ mod tests {
 
     /// A window of 100 segments that met a loss behind a long queue, on a path of 1 ms, after so many round trips.
     fn after_rounds(rounds: u64) -> u32 {
-        let mut control = Congestion::new(MSS, 100);
+        let mut control = control(100);
         control.on_loss(100 * MSS, 2, 1);
         for round in 0..rounds {
             for _ in 0..control.window() / MSS {
@@ -250,7 +262,7 @@ mod tests {
     #[test]
     fn rfc9438_4_6_a_loss_behind_a_queue_leaves_seven_tenths_and_two_segments_at_least() {
         let after = |segments: u32| {
-            let mut control = Congestion::new(MSS, segments);
+            let mut control = control(segments);
             control.on_loss(segments * MSS, 2, 1);
             (control.window() / MSS, control.threshold() / MSS)
         };
@@ -259,7 +271,7 @@ mod tests {
 
     #[test]
     fn rfc9438_4_7_a_loss_below_the_last_plateau_lowers_the_next_one() {
-        let mut control = Congestion::new(MSS, 100);
+        let mut control = control(100);
         control.on_loss(100 * MSS, 2, 1);
         assert!((control.window_max - 100.0).abs() < 1e-9);
         control.on_loss(70 * MSS, 2, 1);
@@ -269,7 +281,7 @@ mod tests {
     #[test]
     fn htcp_adaptive_back_off_gives_up_what_stood_in_the_queue() {
         let after = |smoothed_ns, least_ns| {
-            let mut control = Congestion::new(MSS, 100);
+            let mut control = control(100);
             control.on_loss(100 * MSS, smoothed_ns, least_ns);
             control.window() / MSS
         };
@@ -280,8 +292,17 @@ mod tests {
     }
 
     #[test]
+    fn rfc9438_4_6_cubics_own_back_off_leaves_seven_tenths_whatever_stood_in_the_queue() {
+        for least_ns in [1, 80, 100] {
+            let mut control = Congestion::new(MSS, 100, BackOff::Cubic);
+            control.on_loss(100 * MSS, 100, least_ns);
+            assert_eq!(control.window(), 70 * MSS, "{least_ns}");
+        }
+    }
+
+    #[test]
     fn rfc4015_3_2_a_groundless_timeout_after_a_loss_leaves_what_the_loss_left() {
-        let mut control = Congestion::new(MSS, 10);
+        let mut control = control(10);
         control.on_loss(10 * MSS, 2, 1);
         control.on_timeout(7 * MSS, false);
         control.resume();
@@ -290,7 +311,7 @@ mod tests {
 
     #[test]
     fn rfc5681_4_1_idle_restarts_from_the_initial_window() {
-        let mut control = Congestion::new(MSS, 10);
+        let mut control = control(10);
         for _ in 0..100 {
             control.on_ack(MSS, 1_000_000, 0);
         }

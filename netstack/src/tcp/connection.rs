@@ -251,7 +251,7 @@ impl Connection {
             sack: false,
             rtt: RoundTrip::new(config.rto_initial, config.rto_floor, config.rto_max, 0),
             rack: Rack::default(),
-            congestion: Congestion::new(u32::from(config.mss), config.initial_window),
+            congestion: Congestion::new(u32::from(config.mss), config.initial_window, config.back_off),
             recovery: Recovery::None,
             undo: None,
             duplicate_acks: 0,
@@ -288,7 +288,7 @@ impl Connection {
         self.sack = config.sack;
         self.rtt = RoundTrip::new(config.rto_initial, config.rto_floor, config.rto_max, now_ns);
         self.rack = Rack { quarters: 1, fack: isn, ..Rack::default() };
-        self.congestion = Congestion::new(u32::from(config.mss), config.initial_window);
+        self.congestion = Congestion::new(u32::from(config.mss), config.initial_window, config.back_off);
         (self.recovery, self.undo, self.duplicate_acks, self.timeouts) = (Recovery::None, None, 0, 0);
         (self.timers, self.wanted, self.probed) = (Timers::OFF, Wanted::default(), false);
         (self.persists, self.unanswered) = (0, 0);

@@ -184,7 +184,7 @@ impl Connection {
         self.snd.mss = u32::from(mss - if self.timestamps.on { TIMESTAMP_LEN } else { 0 });
         (self.snd.wl1, self.snd.wl2) = (self.rcv.initial, self.snd.una);
         (self.undo, self.recovery) = (None, Recovery::None);
-        self.congestion = Congestion::new(self.snd.mss, self.config.initial_window);
+        self.congestion = Congestion::new(self.snd.mss, self.config.initial_window, self.config.back_off);
         if self.has_lost_syn(segment) {
             self.rtt.lose_syn();
             self.congestion.on_lost_syn(self.snd.mss);

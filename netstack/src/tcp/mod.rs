@@ -51,7 +51,7 @@ mod send;
 mod sequence;
 mod statistics;
 
-pub use config::TcpConfig;
+pub use config::{BackOff, TcpConfig};
 pub use connection::{Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
 pub use output::{Decided, Outgoing, Payload};

@@ -8,12 +8,12 @@
 //! Several connections run at a time, each over a relay of its own: they share neither a queue nor a fate, but the
 //! machine's disturbances.
 
-use super::super::{OURS, keep_off};
+use super::super::keep_off;
 use super::ends::{CLIENT, End, Ours, Pattern, SERVER, START_NS};
 use super::relay::{self, Path, Relay, Way};
 use anyhow::{Context, anyhow, ensure};
 use drivers::testbed::Namespace;
-use netstack::tcp::TcpConfig;
+use netstack::tcp::{BackOff, TcpConfig};
 use nix::libc;
 use nix::sched::sched_getcpu;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -90,10 +90,10 @@ pub struct Task<'a> {
     pub direction: Way,
     /// Connections between two kernels: what they are called, and the kernel's congestion control.
     pub kernels: &'a [(&'static str, &'static str)],
-    /// How many of each of these.
+    /// Connections between one of ours and a kernel: what they are called, and how far a loss lowers ours' window.
+    pub ours: &'a [(&'static str, BackOff)],
+    /// How many of each of these and those.
     pub each: usize,
-    /// Connections between one of ours and a kernel.
-    pub ours: usize,
     /// One write of so many bytes after the other instead of a stream, each first packet lost: times are the outcome.
     pub order: Option<u64>,
     /// How long, once they are open.
@@ -161,7 +161,7 @@ impl Lab {
         });
         let spinning = sched_getcpu().ok();
         let (direction, order) = (task.direction, task.order);
-        let total = task.kernels.len() * task.each + task.ours;
+        let total = (task.kernels.len() + task.ours.len()) * task.each;
         let listener = self.server.namespace.run(listen)??;
         let mut threads = Vec::new();
         let accepting = shared.clone();
@@ -212,14 +212,14 @@ impl Lab {
             seed: task.seed,
             flows: Vec::new(),
         };
-        for _ in 0..task.ours {
+        for (name, back_off) in task.ours.iter().flat_map(|side| std::iter::repeat_n(*side, task.each)) {
             let local = SocketAddrV4::new(*CLIENT.ip(), self.next_port());
             let isn = crate::random::Random::new(task.seed + u64::from(local.port())).next() as u32;
-            let mut end = Ours::new(&TcpConfig::default(), local, SERVER, isn, now());
+            let mut end = Ours::new(&TcpConfig { back_off, ..TcpConfig::default() }, local, SERVER, isn, now());
             if task.direction == Way::Up && task.order.is_none() {
                 end.offer(u64::MAX / 2);
             }
-            let program = shared.register(local.port(), OURS, None);
+            let program = shared.register(local.port(), name, None);
             wires.flows.push(Flow {
                 port: local.port(),
                 ours: Some(Own { end, program, order_at_ns: None, next_at_ns: 0 }),
@@ -229,7 +229,7 @@ impl Lab {
         let Lab { client, server, .. } = self;
         let mut turn = |wires: &mut Wires| wires.turn(&mut client.device, &mut server.device, now());
         // Both programs of a connection between kernels, the far one of ours.
-        let programs = task.kernels.len() * task.each * 2 + task.ours;
+        let programs = (task.kernels.len() * 2 + task.ours.len()) * task.each;
         while shared.open.load(Ordering::Acquire) < programs || !wires.ours_are_open() {
             turn(&mut wires)?;
             ensure!(begin.elapsed() < OPENING_MAX, "the connections did not open");
@@ -546,6 +546,7 @@ impl Wires {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::benches::OURS;
 
     #[test]
     fn kernels_and_ours_share_a_relay_and_every_byte_arrives_as_it_was_sent() {
@@ -561,7 +562,7 @@ mod tests {
             let path = if order.is_some() { Path { loss: 0, late: 0, ..path } } else { path };
             // On a machine that does much else, nothing may have arrived when the time is over: then more of it.
             let run = |lab: &mut Lab, time| {
-                let task = Task { path, direction, kernels: &kernels, each: 2, ours: 2, order, time, seed: 3 };
+                let task = Task { path, direction, kernels: &kernels, each: 2, ours: &[(OURS, BackOff::Adaptive)], order, time, seed: 3 };
                 let outcome = lab.run(&task).expect("it runs");
                 ["Linux", OURS].map(|side| outcome.of(side).collect::<Vec<_>>())
             };
