@@ -93,8 +93,17 @@ impl Load {
     const fn targets(self) -> [Target; 3] {
         match self {
             Load { rate: 20_000, sbe: false } => [Target::AtMost(P50_MAX), Target::AtMost(P99_MAX), Target::AtMost(PARTS_MAX)],
-            Load { rate: 20_000, sbe: true } => [Target::AtMost(SBE_P50_MAX), Target::None, Target::AtMost(PARTS_MAX)],
+            Load { rate: 20_000, sbe: true } => [Target::None, Target::None, Target::AtMost(PARTS_MAX)],
             _ => [Target::None; 3],
+        }
+    }
+
+    /// Target of the p50 of ticks that come in SBE, if any do: Kraken's are JSON in any load.
+    const fn sbe_target(self) -> Option<Target> {
+        match self {
+            Load { rate: 20_000, sbe: true } => Some(Target::AtMost(SBE_P50_MAX)),
+            Load { sbe: true, .. } => Some(Target::None),
+            _ => None,
         }
     }
 }
@@ -305,10 +314,12 @@ impl HotSums {
 const WHOLE: usize = 0;
 const STAGES: usize = 1;
 
+const BINANCE_TICKS: &str = "ticks of binance";
+
 /// A name that lives as long as the report.
 fn venue_text(name: &str) -> &'static str {
     match name {
-        "binance" => "ticks of binance",
+        "binance" => BINANCE_TICKS,
         "kraken" => "ticks of kraken",
         _ => "ticks of another venue",
     }
@@ -419,6 +430,11 @@ impl Tally {
         for ((what, value), target) in what.into_iter().zip(self.load.targets()) {
             report.add_ratio(Ratio::new(BENCH, format!("{name}: {what}"), value, target));
         }
+        let binance = self.sums.iter().find(|sum| sum.side == BINANCE_TICKS && !sum.histogram.is_empty());
+        if let (Some(target), Some(ticks)) = (self.load.sbe_target(), binance) {
+            let value = ticks.histogram.value_at_quantile(0.5) as f64;
+            report.add_ratio(Ratio::new(BENCH, format!("{name}: {BINANCE_TICKS}, all of them SBE: nanoseconds, p50"), value, target));
+        }
         Ok(())
     }
 
@@ -444,7 +460,8 @@ mod tests {
         let with_targets = LOADS.iter().filter(|load| load.targets().iter().any(|target| *target != Target::None));
         assert_eq!(with_targets.map(|load| load.name()).collect::<Vec<_>>(), ["20000/s json", "20000/s sbe"]);
         assert_eq!(LOADS[1].targets(), [Target::AtMost(1_000.0), Target::AtMost(2_500.0), Target::AtMost(2.5)]);
-        assert_eq!(LOADS[5].targets()[0], Target::AtMost(800.0));
+        assert_eq!(LOADS.map(|load| load.sbe_target().is_some()), LOADS.map(|load| load.sbe), "of each load that has any");
+        assert_eq!(LOADS[5].sbe_target(), Some(Target::AtMost(800.0)));
     }
 
     #[test]
@@ -517,6 +534,24 @@ mod tests {
         let bar = tally.bar().expect("measured");
         assert_eq!(bar.parts.iter().map(|part| part.0).collect::<Vec<_>>(), stages);
         assert_eq!(bar.whole, report.rows[0].p50);
+    }
+
+    #[test]
+    fn the_target_of_sbe_is_that_of_ticks_in_sbe() {
+        let mut latency = Latency::new(2);
+        for (venue, ns) in [(0, 100), (1, 9_000)] {
+            let like = Circumstances { messages: 1, ..Circumstances::default() };
+            latency.record(&TickRecord { venue, first: EventKind::SendNew as u8, stages_ns: [ns, 0, 0, 0, 0, 0], like });
+        }
+        let venues = ["binance", "kraken"].map(|name| runtime::report::VenueReport { name: name.into(), ..Default::default() });
+        let run = RunReport { venues: venues.into(), latency: Some(Arc::new(latency)), ..RunReport::default() };
+        for (load, expected) in [(LOADS[5], Some((100.0, Some(true)))), (LOADS[1], None)] {
+            let (mut tally, mut report) = (Tally::new(load), Report::new(Machine::read()));
+            tally.add(Round { report: run.clone(), flow: Flow { seconds: 2.0, received: 1, ..Flow::default() } });
+            tally.give(&mut report).unwrap();
+            let sbe = report.ratios.iter().find(|ratio| ratio.name.contains("all of them SBE"));
+            assert_eq!(sbe.map(|ratio| (ratio.value, ratio.met)), expected);
+        }
     }
 
     #[test]
