@@ -10,9 +10,10 @@
 //!   as the row `timer` of every report. It weighs most on the shortest operations, which are ours, so
 //!   ratios err in favour of the peer.
 //! - No time is known better than the step in which the counter advances; it is in every report, too.
-//! - Closed loop: one operation after the other, on one thread. This says what an operation costs, not how
-//!   a queue of them behaves under load.
-//! - The input of an operation lies in the first-level cache, as it does after decryption. So do code and
+//! - `codec`, `book`, `core`, `tls`, `growth` and `tcp`'s segments are a closed loop: one operation after the other, on one thread.
+//!   This says what an operation costs, not how a queue of them behaves under load. `wire`, `t2o` and `tcp`'s transfers are
+//!   under load: what is to be sent at a given time counts from that time.
+//! - In the closed loops the input of an operation lies in the first-level cache, as it does after decryption. So do code and
 //!   tables of both sides, as they take turns by blocks and not by single operations. Rows that say `cold` are the exception.
 //! - Absolute times belong to the machine described in the report; compare within one report.
 //!
