@@ -19,6 +19,7 @@ pub mod id_set;
 pub mod ids;
 pub mod instrument;
 pub mod lanes;
+pub mod numerals;
 pub mod order;
 pub mod position;
 pub mod prefetch;
