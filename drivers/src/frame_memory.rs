@@ -36,6 +36,8 @@ pub struct FrameMemory {
     region: Region,
     chunk_size: u32,
     chunks: u32,
+    /// Bytes that the chunks occupy.
+    len: usize,
     why: Vec<String>,
 }
 
@@ -57,7 +59,7 @@ impl FrameMemory {
         if pages != Pages::OnDemand {
             region.populate();
         }
-        let mut memory = FrameMemory { why: region.why().to_vec(), region, chunk_size, chunks };
+        let mut memory = FrameMemory { why: region.why().to_vec(), region, chunk_size, chunks, len: bytes };
         if pages != Pages::OnDemand && memory.region.kind() != PageKind::Reserved {
             memory.lock();
         }
@@ -79,8 +81,9 @@ impl FrameMemory {
     }
 
     /// Bytes of the region that chunks occupy.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.chunks as usize * self.chunk_size as usize
+        self.len
     }
 
     /// True if there is no chunk: never.
@@ -137,7 +140,8 @@ impl FrameMemory {
 pub struct KeptChunks {
     states: Box<[KeptState]>,
     first: u32,
-    chunk_size: u32,
+    /// Binary logarithm of a chunk's bytes.
+    chunk_shift: u32,
     count: usize,
     count_max: usize,
 }
@@ -150,16 +154,22 @@ enum KeptState {
 }
 
 impl KeptChunks {
-    /// For the `count` chunks from chunk number `first` on; three quarters of them may be kept at once.
+    /// For the `count` chunks of `chunk_size` bytes (a power of two) from chunk number `first` on; three quarters of them may be kept at once.
     pub fn new(first: u32, count: u32, chunk_size: u32) -> KeptChunks {
         let states = vec![KeptState::NotKept; count as usize].into_boxed_slice();
-        KeptChunks { states, first, chunk_size, count: 0, count_max: count as usize / 4 * 3 }
+        KeptChunks { states, first, chunk_shift: chunk_size.ilog2(), count: 0, count_max: count as usize / 4 * 3 }
+    }
+
+    /// Where the state of the chunk at `offset` is, if it is one of ours.
+    #[inline]
+    fn place(&self, offset: u64) -> Option<usize> {
+        (offset >> self.chunk_shift).checked_sub(u64::from(self.first)).map(|chunk| chunk as usize)
     }
 
     #[inline]
     fn state(&mut self, offset: u64) -> Option<&mut KeptState> {
-        let chunk = (offset / u64::from(self.chunk_size)).checked_sub(u64::from(self.first))?;
-        self.states.get_mut(chunk as usize)
+        let place = self.place(offset)?;
+        self.states.get_mut(place)
     }
 
     /// True if another may be kept.
@@ -180,8 +190,7 @@ impl KeptChunks {
     /// True if the chunk is kept and is not being sent.
     #[inline]
     pub fn is_at_rest(&self, offset: u64) -> bool {
-        let chunk = (offset / u64::from(self.chunk_size)).checked_sub(u64::from(self.first));
-        chunk.is_some_and(|chunk| self.states.get(chunk as usize) == Some(&KeptState::AtRest))
+        self.place(offset).is_some_and(|place| self.states.get(place) == Some(&KeptState::AtRest))
     }
 
     /// The chunk is being sent.

@@ -295,8 +295,9 @@ impl MemoryPort {
         let duplicated = self.random.chance(self.faults.duplicate_ppm);
         let reordered = self.random.chance(self.faults.reorder_ppm);
         let corrupted = self.random.chance(self.faults.corrupt_ppm);
-        let jitter_ns = self.random.below(self.faults.jitter_ns.saturating_add(1));
-        let bit = self.random.below(u64::from(len) * 8);
+        let jitter_ns = self.random.up_to(self.faults.jitter_ns);
+        // Of the place of a flipped bit.
+        self.random.step();
 
         if self.faults.path_mtu.is_some_and(|mtu| len as usize > mtu + ETHERNET_HEADER) {
             self.fault_statistics.oversized += 1;
@@ -310,6 +311,7 @@ impl MemoryPort {
         }
         if corrupted {
             self.fault_statistics.corrupted += 1;
+            let bit = scaled(self.random.mixed(), u64::from(len) * 8);
             let byte = self.transmit_memory.pointer(offset + bit / 8, 1);
             // SAFETY: the chunk is ours until it is sent below, and the pointer is bounds-checked.
             unsafe { *byte ^= 1 << (bit % 8) };
@@ -483,7 +485,8 @@ impl Port for MemoryPort {
     }
 }
 
-/// SplitMix64: a 64-bit counter passed through a mixing function (Steele, Lea, Flood 2014).
+/// SplitMix64: a 64-bit counter passed through a mixing function (Steele, Lea, Flood 2014). Each call moves the counter on by one
+/// step, whatever it is asked for; what can come out in one way only is not mixed.
 #[derive(Clone, Debug)]
 struct Random {
     state: u64,
@@ -495,22 +498,37 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
+        self.step();
+        self.mixed()
+    }
+
+    fn step(&mut self) {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn mixed(&self) -> u64 {
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
-    /// Uniform in `0..bound`; 0 if `bound` is 0.
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    /// Uniform in `0..=most`.
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.step();
+        if most == 0 { 0 } else { scaled(self.mixed(), most.saturating_add(1)) }
     }
 
     /// True in `ppm` of a million cases.
     fn chance(&mut self, ppm: u32) -> bool {
-        self.below(u64::from(PPM)) < u64::from(ppm)
+        self.step();
+        ppm > 0 && scaled(self.mixed(), u64::from(PPM)) < u64::from(ppm)
     }
+}
+
+/// A random number, made one in `0..bound`; 0 if `bound` is 0.
+fn scaled(random: u64, bound: u64) -> u64 {
+    ((u128::from(random) * u128::from(bound)) >> 64) as u64
 }
 
 #[cfg(test)]
@@ -641,6 +659,19 @@ mod tests {
         assert_eq!(first.len() as u64, 10_000 - statistics.lost + statistics.duplicated);
         let (other, _) = run(&MemoryConfig { seed: 43, ..config }, 10_000, 10_000);
         assert_ne!(first, other, "another seed, another history");
+    }
+
+    #[test]
+    fn a_frames_fate_is_the_same_whatever_else_may_befall_others() {
+        let lost = |other: Faults| {
+            let config = MemoryConfig { a_to_b: Faults { loss_ppm: 100_000, ..other }, seed: 7, ..MemoryConfig::default() };
+            let (frames, _) = run(&config, 1000, 10_000);
+            let arrived: std::collections::BTreeSet<u32> = frames.iter().map(|frame| number(frame)).collect();
+            (0..1000).filter(|index| !arrived.contains(index)).collect::<Vec<_>>()
+        };
+        let alone = lost(Faults::NONE);
+        assert!(alone.len() > 50, "{} of 1000 are lost", alone.len());
+        assert_eq!(lost(Faults { duplicate_ppm: 300_000, reorder_ppm: 300_000, jitter_ns: 900, ..Faults::NONE }), alone);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `websocket` | RFC 6455 client: messages out as borrowed slices |
 //! | `http` | HTTP/1.1 client messages (upgrade and keep-alive requests) |
 //! | `session` | the life of one connection: resolve, connect, TLS, upgrade, heartbeat, back-off, renewal |
+//! | `wide` | loops over many bytes, for processors with wide registers |
 
 pub mod dns;
 pub mod http;
@@ -24,3 +25,4 @@ pub mod tcp;
 pub mod tls;
 pub mod transport;
 pub mod websocket;
+mod wide;

@@ -38,6 +38,29 @@ pub(super) struct Intake {
     pub peer_closed: bool,
 }
 
+/// Where plaintext that is given out lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the record buffer, from an earlier call.
+    Buffer,
+    /// At the front of what is lent: there is no TLS, or its record was opened in an earlier call.
+    Front,
+    /// In a record that was opened just now, for which so many bytes of what is lent were used up.
+    Record { consumed: usize },
+}
+
+/// What the record at the front holds.
+enum Found<'a> {
+    Plaintext {
+        consumed: usize,
+        plaintext: &'a [u8],
+    },
+    /// Nothing for us; there may be another behind it.
+    Nothing,
+    /// Nothing, and nothing more is to be done with what is lent.
+    End,
+}
+
 /// One socket and the TLS on it.
 #[derive(Debug, Default)]
 pub(super) struct Channel {
@@ -85,14 +108,17 @@ impl Channel {
         let Some(socket) = self.socket else {
             return Ok(Intake::default());
         };
+        let mut intake = Intake::default();
+        let mut ended = Ok(());
         transport.read(socket, |bytes| {
-            let mut intake = Intake::default();
-            let result = self.take_in(bytes, records, &mut take, &mut intake);
-            (intake.bytes, result.map(|()| intake))
-        })
+            ended = self.take_in(bytes, records, &mut take, &mut intake);
+            (intake.bytes, ())
+        });
+        ended.map(|()| intake)
     }
 
-    #[inline]
+    /// Not inlined: what calls it is called from wherever a transport may lend from.
+    #[inline(never)]
     fn take_in(
         &mut self,
         bytes: &mut [u8],
@@ -101,33 +127,47 @@ impl Channel {
         intake: &mut Intake,
     ) -> Result<(), CloseCause> {
         for _ in 0..STEPS_MAX {
-            let (used, flow) = if !records.unread().is_empty() {
-                let (used, flow) = take(records.unread())?;
-                records.consume(used);
-                (used, flow)
-            } else {
-                let lent = bytes.get_mut(intake.bytes..).unwrap_or(&mut []);
-                if lent.is_empty() {
-                    return Ok(());
-                }
+            let lent = bytes.get_mut(intake.bytes..).unwrap_or(&mut []);
+            let lent_len = lent.len();
+            let (place, plaintext): (Place, &[u8]) = if !records.unread().is_empty() {
+                (Place::Buffer, records.unread())
+            } else if lent.is_empty() {
+                return Ok(());
+            } else if self.plain_left > 0 || self.trailer_left > 0 || self.tls.is_none() {
                 if self.plain_left == 0 && self.trailer_left > 0 {
-                    intake.bytes += self.skip_trailer(lent.len());
+                    intake.bytes += self.skip_trailer(lent_len);
                     continue;
                 }
-                if self.plain_left > 0 || self.tls.is_none() {
-                    let count = if self.tls.is_none() { lent.len() } else { self.plain_left.min(lent.len()) };
-                    let (used, flow) = take(lent.get(..count).unwrap_or(&[]))?;
-                    let behind = lent.len() - used;
-                    self.plain_left = self.plain_left.saturating_sub(used);
-                    intake.bytes += used + self.skip_trailer(behind);
-                    (used, flow)
-                } else {
-                    match self.open(bytes, records, take, intake)? {
-                        Some(step) => step,
-                        None => return Ok(()),
-                    }
+                let count = if self.tls.is_none() { lent_len } else { self.plain_left.min(lent_len) };
+                (Place::Front, lent.get(..count).unwrap_or(&[]))
+            } else {
+                match self.open(lent, records, intake)? {
+                    Found::Plaintext { consumed, plaintext } => (Place::Record { consumed }, plaintext),
+                    Found::Nothing => continue,
+                    Found::End => return Ok(()),
                 }
             };
+            let length = plaintext.len();
+            let (used, flow) = take(plaintext)?;
+            match place {
+                Place::Buffer => records.consume(used),
+                Place::Front => {
+                    self.plain_left = self.plain_left.saturating_sub(used);
+                    intake.bytes += used + self.skip_trailer(lent_len - used.min(lent_len));
+                }
+                // The record was put together in the buffer, and what is left of it waits there.
+                Place::Record { consumed } if !records.unread().is_empty() => {
+                    records.consume(used);
+                    intake.bytes += consumed;
+                }
+                Place::Record { consumed } if used >= length => intake.bytes += consumed,
+                Place::Record { consumed } => {
+                    let header = self.sealing_room().0;
+                    self.plain_left = length - used;
+                    self.trailer_left = consumed.saturating_sub(header + length);
+                    intake.bytes += header + used;
+                }
+            }
             if flow == Flow::Stop {
                 intake.stopped = true;
                 return Ok(());
@@ -150,61 +190,30 @@ impl Channel {
         skipped
     }
 
-    /// Opens the record at the front; `None` if there is nothing more to do with this input.
-    #[inline]
-    fn open(
-        &mut self,
-        bytes: &mut [u8],
-        records: &mut RecordBuffer,
-        take: &mut impl FnMut(&[u8]) -> Result<(usize, Flow), CloseCause>,
-        intake: &mut Intake,
-    ) -> Result<Option<(usize, Flow)>, CloseCause> {
+    /// Opens the record at the front of what is lent.
+    #[inline(always)]
+    fn open<'a>(&mut self, lent: &'a mut [u8], records: &'a mut RecordBuffer, intake: &mut Intake) -> Result<Found<'a>, CloseCause> {
         let Some(tls) = self.tls.as_deref_mut() else {
-            return Ok(None);
+            return Ok(Found::End);
         };
-        let lent = bytes.get_mut(intake.bytes..).unwrap_or(&mut []);
         let received = tls.receive(lent, records)?;
         let consumed = received.consumed;
         match received.event {
             Event::Plaintext(plaintext) => {
                 intake.records += 1;
-                let (used, flow) = take(plaintext)?;
-                let left = plaintext.len() - used.min(plaintext.len());
-                let length = plaintext.len();
-                if !records.unread().is_empty() {
-                    // The record was put together in the buffer, and waits there.
-                    records.consume(used);
-                    intake.bytes += consumed;
-                } else if left == 0 {
-                    intake.bytes += consumed;
-                } else {
-                    let header = tls.header_room();
-                    self.plain_left = left;
-                    self.trailer_left = consumed.saturating_sub(header + length);
-                    intake.bytes += header + used;
-                }
-                Ok(Some((used, flow)))
+                return Ok(Found::Plaintext { consumed, plaintext });
             }
             Event::Progress => {
                 intake.records += 1;
                 intake.bytes += consumed;
-                Ok(Some((consumed, Flow::More)))
+                return Ok(if consumed > 0 { Found::Nothing } else { Found::End });
             }
-            Event::NeedMore => {
-                intake.bytes += consumed;
-                Ok(None)
-            }
-            Event::Established => {
-                intake.bytes += consumed;
-                intake.established = true;
-                Ok(None)
-            }
-            Event::PeerClosed => {
-                intake.bytes += consumed;
-                intake.peer_closed = true;
-                Ok(None)
-            }
+            Event::NeedMore => {}
+            Event::Established => intake.established = true,
+            Event::PeerClosed => intake.peer_closed = true,
         }
+        intake.bytes += consumed;
+        Ok(Found::End)
     }
 
     /// True if TLS has something of its own to send.

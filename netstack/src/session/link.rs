@@ -236,6 +236,12 @@ impl Link {
         self.renew_at_ns = renew_at_ns;
     }
 
+    /// Why sealing failed, if it did.
+    #[inline]
+    pub(super) fn take_fault(&mut self) -> Option<CloseCause> {
+        if self.fault.is_none() { None } else { self.fault.take() }
+    }
+
     /// Takes in what has come, up to one message.
     #[inline]
     pub(super) fn receive<T: Transport>(
@@ -253,22 +259,18 @@ impl Link {
             let received = websocket.receive(plaintext, messages)?;
             let flow = match received.event {
                 Event::Message(Message { kind, payload }) => {
-                    statistics.messages_in += 1;
-                    statistics.message_bytes_in += payload.len() as u64;
+                    statistics.note_message(payload);
                     delivered = true;
                     deliver(*generation, kind, payload);
                     Flow::Stop
                 }
                 Event::NeedMore | Event::Progress => Flow::More,
                 Event::Ping(_) => {
-                    statistics.pings_in += 1;
+                    statistics.note_ping();
                     Flow::More
                 }
                 Event::Pong(payload) => {
-                    statistics.pongs_in += 1;
-                    if let Ok(sent_ns) = payload.try_into().map(u64::from_be_bytes) {
-                        statistics.ping_round_trip_ns = now_ns.saturating_sub(sent_ns);
-                    }
+                    statistics.note_pong(payload, now_ns);
                     Flow::More
                 }
                 Event::Close(close) => {

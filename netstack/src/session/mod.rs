@@ -244,4 +244,22 @@ impl SessionStatistics {
     pub fn closed_by(&self, kind: CauseKind) -> u64 {
         self.closes.get(kind.index()).copied().unwrap_or(0)
     }
+
+    #[inline]
+    fn note_message(&mut self, payload: &[u8]) {
+        self.messages_in += 1;
+        self.message_bytes_in += payload.len() as u64;
+    }
+
+    fn note_ping(&mut self) {
+        self.pings_in += 1;
+    }
+
+    /// The peer answers a ping of ours: what it sends back is when that was sent.
+    fn note_pong(&mut self, payload: &[u8], now_ns: u64) {
+        self.pongs_in += 1;
+        if let Ok(sent_ns) = payload.try_into().map(u64::from_be_bytes) {
+            self.ping_round_trip_ns = now_ns.saturating_sub(sent_ns);
+        }
+    }
 }

@@ -105,7 +105,7 @@ impl Session {
         };
         let step = match link.stage {
             Stage::Vacant => return Step::Idle,
-            Stage::Open | Stage::Closing(_) => match link.fault.take() {
+            Stage::Open | Stage::Closing(_) => match link.take_fault() {
                 Some(fault) => Err(fault),
                 None => link.receive(transport, moment.now_ns, &mut self.random, &mut self.statistics, |generation, kind, payload| {
                     handler.on_message(generation, kind, payload);

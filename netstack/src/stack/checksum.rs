@@ -4,54 +4,57 @@
 //! wide and unfolded, so that parts may be summed at different times and added; the last step is [`fold`].
 //! Every part but the last must have an even length.
 
-/// Fewer bytes are summed as quickly without AVX2.
-#[cfg(target_arch = "x86_64")]
-const LONG: usize = 64;
+use crate::wide::wide;
 
 /// The sum of the bytes as 16-bit words; a last odd byte is followed by zero.
 #[inline]
-#[allow(unsafe_code, reason = "a function for a processor that has AVX2 may be called once that is known")]
 pub(super) fn sum(bytes: &[u8]) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= LONG && is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has what the function is compiled for.
-        return unsafe { sum_avx2(bytes) };
-    }
-    sum_of_words(bytes)
+    wide(bytes.len(), || sum_of_words(bytes))
 }
 
-/// The same code, compiled for a processor that widens four words at a time while it loads them: a third of the instructions.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sum_avx2(bytes: &[u8]) -> u64 {
-    sum_of_words(bytes)
-}
-
+/// In lanes, from the front: as many bytes as there are lanes for, then half of what was, and half of it again.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "the loop that compilers make four lanes of, however little else they inline")]
 fn sum_of_words(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let (lines, words) = words.as_chunks::<8>();
+    let (lines, mut rest) = bytes.as_chunks::<64>();
     // 32-bit words cannot overflow 64 bits within any packet; the carries are folded in at the end.
-    let mut lanes = [0_u64; 8];
+    let mut lanes = [0_u64; 16];
     for line in lines {
-        for at in 0..8 {
-            lanes[at] = lanes[at].wrapping_add(u64::from(u32::from_ne_bytes(line[at])));
-        }
+        add(&mut lanes, line);
     }
-    let mut total = 0_u64;
-    for lane in lanes {
-        total = total.wrapping_add(lane);
+    if let Some((line, after)) = rest.split_first_chunk::<32>() {
+        add(&mut lanes, line);
+        rest = after;
     }
-    for word in words {
+    if let Some((line, after)) = rest.split_first_chunk::<16>() {
+        add(&mut lanes, line);
+        rest = after;
+    }
+    let mut total = lanes.iter().fold(0_u64, |total, lane| total.wrapping_add(*lane));
+    if let Some((words, after)) = rest.split_first_chunk::<8>() {
+        let words = u64::from_ne_bytes(*words);
+        total = total.wrapping_add(words & 0xffff_ffff).wrapping_add(words >> 32);
+        rest = after;
+    }
+    if let Some((word, after)) = rest.split_first_chunk::<4>() {
         total = total.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+        rest = after;
     }
-    total.wrapping_add(match *rest {
-        [a, b, c] => u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0])),
-        [a, b] => u64::from(u16::from_ne_bytes([a, b])),
-        [a] => u64::from(u16::from_ne_bytes([a, 0])),
-        _ => 0,
-    })
+    if let Some((word, after)) = rest.split_first_chunk::<2>() {
+        total = total.wrapping_add(u64::from(u16::from_ne_bytes(*word)));
+        rest = after;
+    }
+    match *rest {
+        [last, ..] => total.wrapping_add(u64::from(u16::from_ne_bytes([last, 0]))),
+        [] => total,
+    }
+}
+
+/// Adds each 32-bit word of a line to its lane.
+#[inline(always)]
+fn add<const BYTES: usize>(lanes: &mut [u64; 16], line: &[u8; BYTES]) {
+    for (lane, word) in lanes.iter_mut().zip(line.as_chunks::<4>().0) {
+        *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+    }
 }
 
 /// A 16-bit number of a header, as [`sum`] would have counted it.
@@ -69,11 +72,9 @@ pub(super) const fn double_word(value: u32) -> u64 {
 /// Folds the carries in: 16 bits, in the machine's byte order.
 #[inline]
 pub(super) const fn fold(total: u64) -> u16 {
-    let total = (total >> 32) + (total & 0xffff_ffff);
-    let total = (total >> 32) + (total & 0xffff_ffff);
-    let total = (total >> 16) + (total & 0xffff);
-    let total = (total >> 16) + (total & 0xffff);
-    ((total >> 16) + (total & 0xffff)) as u16
+    // A number and itself with its halves swapped: in the upper half is the sum of both, with the carry out of the lower one.
+    let total = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (total.wrapping_add(total.rotate_left(16)) >> 16) as u16
 }
 
 /// The bytes of a checksum field over `total`, which counted the field as zero.
@@ -122,6 +123,7 @@ mod tests {
             let want = slow(&bytes).to_be_bytes();
             prop_assert_eq!(field(sum(&bytes)), want);
             prop_assert_eq!(field(sum_of_words(&bytes)), want, "on any processor");
+            prop_assert_eq!(field(sum_of_words(&bytes) + u64::from(u32::MAX) * 0xffff), want, "however many carries there are");
             let cut = (cut * 2).min(bytes.len() / 2 * 2);
             prop_assert_eq!(field(sum(&bytes[..cut]) + sum(&bytes[cut..])), want);
         }

@@ -64,27 +64,26 @@ impl HeaderTemplate {
 
     /// Writes all headers of a segment to `out`, which is [`HeaderTemplate::len_for`] bytes long. Its payload stands behind
     /// them: `payload_len` bytes whose sum is `payload_sum`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn emit(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_len: usize, payload_sum: u64) {
         if !is_plain(segment) {
-            return self.emit_options(out, segment, payload_len, payload_sum);
+            // A copy, so that a plain one need not lie in memory.
+            return self.emit_options(out, &{ *segment }, payload_len, payload_sum);
         }
-        match segment.timestamp {
-            Some(stamp) => {
-                let Some((headers, options)) = out.split_at_mut_checked(BARE) else { return };
-                let Some(options) = options.first_chunk_mut::<12>() else { return };
-                options[..4].copy_from_slice(&TIMESTAMP);
-                options[4..8].copy_from_slice(&stamp.tsval.to_be_bytes());
-                options[8..].copy_from_slice(&stamp.tsecr.to_be_bytes());
-                let options = checksum::sum(&TIMESTAMP) + checksum::double_word(stamp.tsval) + checksum::double_word(stamp.tsecr);
-                self.emit_plain(headers, segment, STAMPED - TCP, payload_len, payload_sum + options);
-            }
-            None => self.emit_plain(out, segment, TCP_HEADER, payload_len, payload_sum),
+        let (mut header_len, mut rest_sum) = (TCP_HEADER, payload_sum);
+        if let Some(stamp) = segment.timestamp {
+            let Some(options) = out.get_mut(BARE..).and_then(|options| options.first_chunk_mut::<12>()) else { return };
+            options[..4].copy_from_slice(&TIMESTAMP);
+            options[4..8].copy_from_slice(&stamp.tsval.to_be_bytes());
+            options[8..].copy_from_slice(&stamp.tsecr.to_be_bytes());
+            header_len = STAMPED - TCP;
+            rest_sum += checksum::sum(&TIMESTAMP) + checksum::double_word(stamp.tsval) + checksum::double_word(stamp.tsecr);
         }
+        self.emit_plain(out, segment, header_len, payload_len, rest_sum);
     }
 
     /// The headers but for the options.
-    #[inline]
+    #[inline(always)]
     fn emit_plain(&self, out: &mut [u8], segment: &TcpRepr<'_>, header_len: usize, payload_len: usize, rest_sum: u64) {
         let Some(out) = out.first_chunk_mut::<BARE>() else { return };
         *out = self.bytes;
@@ -116,6 +115,7 @@ impl HeaderTemplate {
 
     /// SYN, FIN, RST and segments with other options: rare.
     #[cold]
+    #[inline(never)]
     fn emit_options(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_len: usize, payload_sum: u64) {
         let header_len = segment.header_len();
         let Some(headers) = out.first_chunk_mut::<BARE>() else { return };

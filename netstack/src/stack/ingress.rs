@@ -56,7 +56,9 @@ fn read_ipv4(packet: &[u8]) -> Result<Ipv4, Drop> {
     if total_len > packet.len() {
         return Err(Drop::Truncated);
     }
-    if !checksum::is_right(checksum::sum(&packet[..header_len])) {
+    // Options are rare.
+    let sum = if header_len == wire::IPV4_HEADER { checksum::sum(header) } else { checksum::sum(&packet[..header_len]) };
+    if !checksum::is_right(sum) {
         return Err(Drop::BadChecksum);
     }
     // More fragments, or an offset.
@@ -144,7 +146,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn ingress_tcp(&mut self, frame: RxFrame, ip: Ipv4) -> Option<SocketId> {
         let bytes = self.port.frame(frame);
         let packet = &bytes[ETHERNET_HEADER..][..ip.total_len];
@@ -215,6 +217,8 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn ingress_udp(&mut self, frame: RxFrame, ip: Ipv4) {
         let bytes = self.port.frame(frame);
         let source_mac: [u8; 6] = [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]];
@@ -251,6 +255,8 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn ingress_icmp(&mut self, frame: RxFrame, ip: Ipv4) -> Option<SocketId> {
         let bytes = self.port.frame(frame);
         let message = &bytes[ETHERNET_HEADER..][ip.header_len..ip.total_len];
@@ -347,6 +353,8 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn ingress_arp(&mut self, frame: RxFrame) {
         let bytes = self.port.frame(frame);
         let Ok(packet) = ArpPacket::new_checked(&bytes[ETHERNET_HEADER..]) else {

@@ -382,10 +382,11 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         }
         let was_open = !matches!(slot.tcp.state(), SocketState::Closed(_));
         let turn = slot.tcp.egress(&mut self.port, self.now_ns);
-        slot.wake_ns = slot.tcp.wake_ns();
+        slot.wake_ns = slot.tcp.wake_ns().min(slot.tcp.times_out_ns());
         if was_open && slot.tcp.state() == SocketState::Closed(CloseReason::TimedOut) {
             self.statistics.timeouts += 1;
         }
+        let (held, mut wake_ns) = (slot.life == Life::Held, slot.wake_ns);
         self.statistics.segments_sent += turn.committed as u64;
         self.statistics.segments_resent += turn.resent;
         self.committed += turn.committed;
@@ -393,12 +394,11 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             self.written.clear(index);
             self.fed.clear(index);
         }
-        let slot = &mut self.slots[index];
-        slot.wake_ns = slot.wake_ns.min(slot.tcp.times_out_ns());
-        if slot.life != Life::Held {
+        if !held {
             self.retire(index);
+            wake_ns = self.slots[index].wake_ns;
         }
-        self.next_maintain_ns = self.next_maintain_ns.min(self.slots[index].wake_ns);
+        self.next_maintain_ns = self.next_maintain_ns.min(wake_ns);
         self.statistics.transmit_exhausted += u64::from(turn.exhausted);
         !turn.exhausted
     }

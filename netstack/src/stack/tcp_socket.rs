@@ -18,7 +18,9 @@ use super::checksum;
 use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
-use crate::tcp::{Connection, Decided, Kept, Outgoing, Payload, Rehearsal, TcpStatistics, Verdict, parse, touched};
+use crate::tcp::{
+    Connection, Decided, Kept, Outgoing, Payload, Rehearsal, Taken, TcpStatistics, Verdict, parse_options, parse_usual, touched,
+};
 use crate::transport::{CloseReason, SocketState};
 use drivers::purpose::Purpose;
 
@@ -95,6 +97,7 @@ fn head(buffer: &mut [u8], outgoing: &Outgoing, headers: &HeaderTemplate) -> Opt
 }
 
 /// Sends a segment from an ordinary frame, its payload copied; false if there is no frame, or it does not fit.
+#[inline(never)]
 fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], headers: &HeaderTemplate) -> bool {
     let Some(frame) = port.allocate() else { return false };
     let header_len = HeaderTemplate::len_for(&outgoing.header);
@@ -113,7 +116,8 @@ fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], heade
 impl OwnTcp {
     /// Sends the segment; a rehearsed one goes as far as the port's ring, and counts as committed.
     ///
-    /// Not inlined: a rehearsal must go through the very same code.
+    /// Not inlined: a rehearsal must go through the very same code. What is rare gets a copy of the segment, so that the segment
+    /// itself need not lie in memory.
     #[inline(never)]
     fn send<P: Port>(&mut self, port: &mut P, decided: Decided, now_ns: u64) -> Left {
         let Some(outgoing) = self.connection.send(now_ns, decided) else { return Left::Nothing };
@@ -125,12 +129,12 @@ impl OwnTcp {
                 let headed = if ready { head(port.buffer(&frame), &outgoing, &self.headers) } else { None };
                 let purpose = self.purpose;
                 headed.is_some_and(|(start, len)| port.commit_kept_for(purpose, &frame, start, len))
-                    || self.send_elsewhere(port, &frame, &outgoing)
+                    || self.send_elsewhere(port, &frame, &{ outgoing })
             }
             _ if self.purpose == Purpose::Rehearse => false,
             payload => {
                 self.note_copied(payload.len() as u64, outgoing.again);
-                send_copied(port, &outgoing, self.connection.payload(payload), &self.headers)
+                send_copied(port, &{ outgoing }, self.connection.payload(payload), &self.headers)
             }
         };
         if sent { Left::Committed } else { Left::Stuck }
@@ -154,6 +158,15 @@ impl OwnTcp {
         room.copy_from_slice(bytes);
         self.note_copied(len as u64, outgoing.again);
         send_copied(port, outgoing, &self.scratch[..len], &self.headers)
+    }
+
+    /// Takes in a segment that is not like nearly all: the length of its payload, and what it brought; `None` if it contradicts
+    /// itself.
+    #[cold]
+    #[inline(never)]
+    fn take_unusual(&mut self, bytes: &[u8], now_ns: u64) -> Option<(usize, Taken)> {
+        let segment = parse_options(bytes)?;
+        Some((segment.payload.len(), self.connection.on_segment(now_ns, &segment)))
     }
 
     /// From here to [`TcpSocket::end_rehearsal`] everything is as if a message of `len` bytes were sent in this frame. False if
@@ -215,13 +228,18 @@ impl TcpSocket for OwnTcp {
 
     #[inline]
     fn ingress<P: Port>(&mut self, port: &mut P, arrival: &Arrival, around: Around<'_>) -> bool {
-        let bytes = port.frame(arrival.frame);
-        let Some(segment) = bytes.get(arrival.tcp_at..arrival.end).and_then(parse) else {
-            around.statistics.malformed += 1;
-            return false;
+        let bytes = port.frame(arrival.frame).get(arrival.tcp_at..arrival.end).unwrap_or(&[]);
+        let (payload_len, taken) = match parse_usual(bytes) {
+            Some(segment) => (segment.payload.len(), self.connection.on_segment(around.now_ns, &segment)),
+            None => match self.take_unusual(bytes, around.now_ns) {
+                Some(taken) => taken,
+                None => {
+                    around.statistics.malformed += 1;
+                    return false;
+                }
+            },
         };
-        let payload_at = arrival.end - segment.payload.len();
-        let taken = self.connection.on_segment(around.now_ns, &segment);
+        let payload_at = arrival.end - payload_len;
         if !taken.fresh.is_empty() {
             self.lent = Some((arrival.frame, payload_at + taken.fresh.start..payload_at + taken.fresh.end));
         }
@@ -298,23 +316,20 @@ impl TcpSocket for OwnTcp {
 
     #[inline]
     fn read<P: Port, R>(&mut self, port: &mut P, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> (usize, R) {
-        if let Some((frame, range)) = &mut self.lent {
-            let lent = port.frame(*frame).get_mut(range.clone()).unwrap_or(&mut []);
-            let len = lent.len();
-            let (used, result) = take(lent);
-            let used = used.min(len);
-            range.start += used;
-            if range.start == range.end {
-                self.lent = None;
-            }
-            return (used, result);
+        // Once and for all three: what is called in one place only can be made part of it.
+        let lent = match &self.lent {
+            Some((frame, range)) => port.frame(*frame).get_mut(range.clone()).unwrap_or(&mut []),
+            None => self.connection.lend(),
+        };
+        let len = lent.len();
+        let (used, result) = take(lent);
+        let used = used.min(len);
+        match &mut self.lent {
+            Some((_, range)) if range.start + used == range.end => self.lent = None,
+            Some((_, range)) => range.start += used,
+            None => self.connection.use_up(used),
         }
-        self.connection.read(|bytes| {
-            let len = bytes.len();
-            let (used, result) = take(bytes);
-            let used = used.min(len);
-            (used, (used, result))
-        })
+        (used, result)
     }
 
     #[inline]
@@ -331,20 +346,20 @@ impl TcpSocket for OwnTcp {
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
         now_ns: u64,
     ) -> Option<R> {
-        let Some(frame) = self.spare(port, room) else {
-            return self.connection.write(now_ns, room, |room| {
-                let (written, result) = fill(room);
-                (purpose.count(written), result)
-            });
+        let frame = self.spare(port, room);
+        let place = match &frame {
+            Some(frame) => port.buffer(frame).get_mut(PAYLOAD_AT..PAYLOAD_AT + room).unwrap_or(&mut []),
+            None => self.connection.room(room)?,
         };
-        let room = port.buffer(&frame).get_mut(PAYLOAD_AT..PAYLOAD_AT + room).unwrap_or(&mut []);
-        let len = room.len();
-        let (written, result) = fill(room);
+        let len = place.len();
+        let (written, result) = fill(place);
         let written = written.min(len);
-        if written == 0 || (purpose == Purpose::Rehearse && !self.begin_rehearsal(&frame, written, now_ns)) {
-            self.spare = Some(frame);
-        } else {
-            self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, written as u32);
+        match frame {
+            None => self.connection.note_written(now_ns, room, purpose.count(written)),
+            Some(frame) if written == 0 || (purpose == Purpose::Rehearse && !self.begin_rehearsal(&frame, written, now_ns)) => {
+                self.spare = Some(frame);
+            }
+            Some(frame) => self.connection.write_kept(now_ns, Kept(frame.offset), PAYLOAD_AT as u32, written as u32),
         }
         Some(result)
     }

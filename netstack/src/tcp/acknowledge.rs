@@ -50,6 +50,7 @@ impl Connection {
     }
 
     /// The acknowledgement of a segment whose acknowledgement number was found acceptable.
+    #[inline(never)]
     pub(super) fn on_acknowledgement(&mut self, now_ns: u64, segment: &TcpRepr<'_>) {
         let Some(ack) = segment.ack_number.map(|ack| ack.0 as u32) else { return };
         let una = self.snd.una;

@@ -360,12 +360,23 @@ impl Connection {
     /// it has used up, and its result.
     #[inline]
     pub fn read<R>(&mut self, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> R {
-        let lent = self.receive.lend();
+        let lent = self.lend();
         let len = lent.len();
         let (used, result) = take(lent);
-        self.receive.consume(used.min(len));
-        self.tell_of_room();
+        self.use_up(used.min(len));
         result
+    }
+
+    /// The first half of [`Connection::read`]: what is lent. Say how much was used with [`Connection::use_up`].
+    #[inline]
+    pub fn lend(&mut self) -> &mut [u8] {
+        self.receive.lend()
+    }
+
+    /// The second half of [`Connection::read`]: so many bytes of what [`Connection::lend`] lent are used up.
+    pub fn use_up(&mut self, used: usize) {
+        self.receive.consume(used);
+        self.tell_of_room();
     }
 
     /// Gives back the unused end of what the last [`Connection::on_segment`] lent, before anything is read: it is
@@ -391,13 +402,26 @@ impl Connection {
     /// wrote, and its result. `None`, without a call, if there is no room or nothing may be written any more.
     #[inline]
     pub fn write<R>(&mut self, now_ns: u64, room: usize, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
-        if !matches!(self.state, State::SynSent | State::SynReceived | State::Established | State::CloseWait) {
-            return None;
-        }
+        let lent = self.room(room)?;
+        let (written, result) = fill(lent);
+        self.note_written(now_ns, room, written);
+        Some(result)
+    }
+
+    /// The first half of [`Connection::write`]: the room, if there is any. Say how much was written with
+    /// [`Connection::note_written`].
+    pub fn room(&mut self, room: usize) -> Option<&mut [u8]> {
+        let open = matches!(self.state, State::SynSent | State::SynReceived | State::Established | State::CloseWait);
+        if open { self.send.room(room) } else { None }
+    }
+
+    /// The second half of [`Connection::write`]: so many bytes at the front of the room for `room` bytes, which
+    /// [`Connection::room`] has just lent, were written.
+    pub fn note_written(&mut self, now_ns: u64, room: usize, written: usize) {
         if self.send.is_empty() {
             self.progress_ns = now_ns;
         }
-        self.send.write(room, self.snd.mss, fill)
+        self.send.note_written(room, written, self.snd.mss);
     }
 
     /// True if `len` bytes that lie in a frame of the caller's may be written now, as one segment.

@@ -55,8 +55,8 @@ pub use config::{BackOff, TcpConfig};
 pub use connection::{Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
 pub use output::{Decided, Outgoing, Payload};
-pub(crate) use parse::TIMESTAMP;
 pub use parse::parse;
+pub(crate) use parse::{TIMESTAMP, parse_options, parse_usual};
 pub use send::Kept;
 pub use statistics::TcpStatistics;
 

@@ -21,10 +21,10 @@ const BLOCK: u32 = 8;
 pub(super) enum Plan {
     /// RST with this sequence number.
     Reset { sequence: u32, acknowledge: bool },
-    /// A segment of the send buffer, cut to `len`.
-    Data { index: usize, len: u32 },
+    /// A segment of the send buffer, cut to `len`; `kept`: in a frame of the caller's.
+    Data { index: usize, len: u32, kept: bool },
     /// The same, to probe for a tail loss.
-    TailProbe { index: usize, len: u32 },
+    TailProbe { index: usize, len: u32, kept: bool },
     /// One byte beyond the closed window.
     WindowProbe,
     /// Nothing, with an old sequence number: the peer must answer.
@@ -101,7 +101,7 @@ impl Connection {
             return self.plan_unusual();
         }
         match self.next_queued() {
-            Some((index, len)) if self.window_takes(len) => Some(Plan::Data { index, len }),
+            Some((index, len, kept)) if self.window_takes(len) => Some(Plan::Data { index, len, kept }),
             _ => self.owed.now.then_some(Plan::Acknowledge),
         }
     }
@@ -126,7 +126,7 @@ impl Connection {
             State::Closed => return None,
             State::SynSent | State::SynReceived => {
                 let front = self.send.front()?;
-                matches!(front.place(), Place::Queued | Place::Lost).then_some(Plan::Data { index: 0, len: 0 })
+                matches!(front.place(), Place::Queued | Place::Lost).then_some(Plan::Data { index: 0, len: 0, kept: false })
             }
             _ => self.plan_data(),
         };
@@ -135,26 +135,31 @@ impl Connection {
     }
 
     fn plan_data(&self) -> Option<Plan> {
+        let cut = |index: usize| {
+            let record = self.send.record(index);
+            (record.len.min(self.snd.mss), record.frame.is_some())
+        };
         if let Some(index) = self.send.first_lost() {
-            let len = self.send.record(index).len.min(self.snd.mss);
+            let (len, kept) = cut(index);
             if self.wanted.lost || self.window_takes(len) {
-                return Some(Plan::Data { index, len });
+                return Some(Plan::Data { index, len, kept });
             }
         }
         let queued = self.next_queued();
         if self.wanted.tail_probe {
-            if let Some((index, len)) = queued {
-                return Some(Plan::TailProbe { index, len });
+            if let Some((index, len, kept)) = queued {
+                return Some(Plan::TailProbe { index, len, kept });
             }
             if let Some(index) = self.send.last_unreported() {
-                return Some(Plan::TailProbe { index, len: self.send.record(index).len.min(self.snd.mss) });
+                let (len, kept) = cut(index);
+                return Some(Plan::TailProbe { index, len, kept });
             }
         }
-        if let Some((index, len)) = queued
+        if let Some((index, len, kept)) = queued
             && self.send.count(Place::Lost) == 0
             && self.window_takes(len)
         {
-            return Some(Plan::Data { index, len });
+            return Some(Plan::Data { index, len, kept });
         }
         if self.wanted.window_probe
             && let Some(index) = self.send.first_queued()
@@ -163,37 +168,39 @@ impl Connection {
             let record = self.send.record(index);
             let len = record.len.min(self.snd.mss).min(self.usable(record));
             let sendable = len > 0 && (len == record.len || self.send.can_cut(index));
-            return Some(if sendable { Plan::Data { index, len } } else { Plan::WindowProbe });
+            return Some(if sendable { Plan::Data { index, len, kept: record.frame.is_some() } } else { Plan::WindowProbe });
         }
         self.wanted.keep_alive.then_some(Plan::KeepAlive)
     }
 
     /// The first unsent segment, cut to what the peer's window takes (RFC 9293 section 3.8.6.2.1, without Nagle).
+    /// Also whether it lies in a frame of the caller's.
     #[inline]
-    fn next_queued(&self) -> Option<(usize, u32)> {
+    fn next_queued(&self) -> Option<(usize, u32, bool)> {
         let index = self.send.first_queued()?;
         let record = self.send.record(index);
         let len = record.len;
         if len == 0 || (len <= self.snd.mss && len <= self.usable(record)) {
-            return Some((index, len));
+            return Some((index, len, record.frame.is_some()));
         }
         self.cut_to_window(index)
     }
 
     /// The part of an unsent segment that may leave, if it may not leave whole.
     #[cold]
-    fn cut_to_window(&self, index: usize) -> Option<(usize, u32)> {
+    fn cut_to_window(&self, index: usize) -> Option<(usize, u32, bool)> {
         let record = self.send.record(index);
+        let kept = record.frame.is_some();
         let usable = self.usable(record);
         let len = record.len.min(self.snd.mss);
         if len < record.len && !self.send.can_cut(index) {
             return None;
         }
         if len <= usable {
-            return Some((index, len));
+            return Some((index, len, kept));
         }
         let enough = usable > 0 && self.send.can_cut(index) && usable >= self.snd.mss.min(self.snd.wnd_max / 2);
-        enough.then_some((index, usable))
+        enough.then_some((index, usable, kept))
     }
 
     /// Room in the peer's window from a segment on.
@@ -234,26 +241,21 @@ impl Connection {
     }
 
     /// Runs the timers, then says what is to be sent, if anything is.
-    ///
-    /// Not inlined: a rehearsal must go through the very same code.
-    #[inline(never)]
+    #[inline(always)]
     pub fn decide(&mut self, now_ns: u64) -> Option<Decided> {
         self.run_timers(now_ns);
         let Some(plan) = self.plan() else {
             self.arm_persist(now_ns);
             return None;
         };
-        let of_record = |index: usize| self.send.record(index).frame.is_some();
-        Some(Decided { plan, kept: matches!(plan, Plan::Data { index, .. } | Plan::TailProbe { index, .. } if of_record(index)) })
+        Some(Decided { plan, kept: matches!(plan, Plan::Data { kept: true, .. } | Plan::TailProbe { kept: true, .. }) })
     }
 
     /// Gives the segment that [`Connection::decide`] has decided on just before: it counts as sent.
-    ///
-    /// Not inlined: a rehearsal must go through the very same code.
-    #[inline(never)]
+    #[inline(always)]
     pub fn send(&mut self, now_ns: u64, decided: Decided) -> Option<Outgoing> {
         match decided.plan {
-            Plan::Data { index, len } => self.transmit(now_ns, index, len),
+            Plan::Data { index, len, .. } => self.transmit(now_ns, index, len),
             plan => self.send_unusual(now_ns, plan),
         }
     }
@@ -268,8 +270,8 @@ impl Connection {
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
                 Outgoing { header: segment, payload: Payload::None, again: false }
             }
-            Plan::Data { index, len } => self.transmit(now_ns, index, len)?,
-            Plan::TailProbe { index, len } => {
+            Plan::Data { index, len, .. } => self.transmit(now_ns, index, len)?,
+            Plan::TailProbe { index, len, .. } => {
                 self.wanted.tail_probe = false;
                 self.rack.probe_again = self.send.record(index).place() != Place::Queued;
                 let outgoing = self.transmit(now_ns, index, len)?;
@@ -368,7 +370,7 @@ impl Connection {
 
     #[inline(always)]
     fn transmit(&mut self, now_ns: u64, index: usize, len: u32) -> Option<Outgoing> {
-        let mut record = *self.send.record(index);
+        let record = self.send.record(index);
         let fresh = record.place() == Place::Queued;
         let mut alone = false;
         if len > 0 && len < record.len {
@@ -377,17 +379,17 @@ impl Connection {
             if alone && fresh {
                 return None;
             }
-            record = *self.send.record(index);
         }
         if fresh && self.send.sent() == 0 && now_ns.saturating_sub(self.sent_ns) > self.rtt.timeout() {
             self.congestion.on_idle();
         }
+        let stamp = self.stamp(now_ns);
+        let record = self.send.note_sent(index, now_ns, stamp);
         let control = match (record.syn, record.fin) {
             (true, _) => TcpControl::Syn,
             (false, true) if !alone => TcpControl::Fin,
             (false, _) => TcpControl::Psh,
         };
-        let stamp = self.stamp(now_ns);
         let mut segment = self.stamped_header(stamp, control, record.sequence, self.state != State::SynSent);
         let mut told = true;
         if record.syn {
@@ -404,13 +406,12 @@ impl Connection {
             self.owed.duplicate = None;
             self.acknowledged();
         }
-        self.note_sent(now_ns, stamp, index, fresh, &record);
+        self.note_sent(now_ns, fresh, &record);
         Some(Outgoing { header: segment, payload, again: !fresh })
     }
 
     #[inline]
-    fn note_sent(&mut self, now_ns: u64, stamp: u32, index: usize, fresh: bool, record: &Record) {
-        self.send.note_sent(index, now_ns, stamp);
+    fn note_sent(&mut self, now_ns: u64, fresh: bool, record: &Record) {
         self.statistics.bytes_out += u64::from(record.len);
         self.snd.nxt = later(self.snd.nxt, record.end());
         (self.sent_ns, self.persists, self.timers.persist) = (now_ns, 0, NEVER);

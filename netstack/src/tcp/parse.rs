@@ -15,22 +15,29 @@ const FLAGS: u8 = 0x1f;
 /// Reads a segment whose checksum has been verified; `None` if it contradicts itself.
 #[inline]
 pub fn parse(bytes: &[u8]) -> Option<TcpRepr<'_>> {
+    parse_usual(bytes).or_else(|| parse_options(bytes))
+}
+
+/// [`parse`] for what nearly all segments are: an acknowledgement, with data or without, that has no other option than a
+/// timestamp in its usual place. `None`: see what [`parse_options`] says.
+#[inline(always)]
+pub(crate) fn parse_usual(bytes: &[u8]) -> Option<TcpRepr<'_>> {
     let header: &[u8; HEADER] = bytes.first_chunk()?;
     let flags = header[13] & FLAGS;
     let timestamp = match header[12] >> 4 {
         8 => {
             let options: &[u8; 12] = bytes.get(HEADER..)?.first_chunk()?;
             if options[..4] != TIMESTAMP {
-                return parse_options(bytes);
+                return None;
             }
             Some(TcpTimestampRepr::new(u32_at(options, 4), u32_at(options, 8)))
         }
         5 => None,
-        _ => return parse_options(bytes),
+        _ => return None,
     };
     let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
     if flags & !FLAG_PSH != FLAG_ACK || ports[0] == 0 || ports[1] == 0 {
-        return parse_options(bytes);
+        return None;
     }
     Some(TcpRepr {
         src_port: ports[0],
@@ -53,8 +60,10 @@ fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+/// [`parse`] for any segment.
 #[cold]
-fn parse_options(bytes: &[u8]) -> Option<TcpRepr<'_>> {
+#[inline(never)]
+pub(crate) fn parse_options(bytes: &[u8]) -> Option<TcpRepr<'_>> {
     let packet = TcpPacket::new_checked(bytes).ok()?;
     // The addresses are only needed for the checksum.
     let nobody = IpAddress::Ipv4(Ipv4Address::UNSPECIFIED);

@@ -16,6 +16,8 @@ pub(super) struct RoundTrip {
     min_before: u64,
     min_since: u64,
     backoff: u32,
+    /// What [`RoundTrip::timeout`] says.
+    timeout: u64,
     initial: u64,
     floor: u64,
     max: u64,
@@ -24,6 +26,7 @@ pub(super) struct RoundTrip {
 impl RoundTrip {
     pub(super) fn new(initial: u64, floor: u64, max: u64, now_ns: u64) -> RoundTrip {
         let unknown = u64::MAX;
+        let max = max.max(floor);
         RoundTrip {
             smoothed: None,
             variation: 0,
@@ -31,9 +34,10 @@ impl RoundTrip {
             min_before: unknown,
             min_since: now_ns,
             backoff: 0,
+            timeout: initial.min(max),
             initial,
             floor,
-            max: max.max(floor),
+            max,
         }
     }
 
@@ -62,6 +66,7 @@ impl RoundTrip {
             }
         }
         self.backoff = 0;
+        self.set_timeout();
     }
 
     /// Least round trip of late; 0 before the first measurement.
@@ -74,26 +79,37 @@ impl RoundTrip {
     /// The time-out, back-off included.
     #[inline]
     pub(super) fn timeout(&self) -> u64 {
+        self.timeout
+    }
+
+    /// It is asked for more often than what it is made of changes.
+    #[inline]
+    fn set_timeout(&mut self) {
         let base = match self.smoothed {
             None => self.initial,
             Some(smoothed) => smoothed.saturating_add((self.variation * 4).max(self.floor)),
         };
-        base.saturating_mul(1 << self.backoff).min(self.max)
+        self.timeout = base.saturating_mul(1 << self.backoff).min(self.max);
     }
 
     /// The SYN was not answered in time: the path may be longer than was thought, and no copy of the SYN tells how long.
     pub(super) fn lose_syn(&mut self) {
         self.initial = self.initial.max(AFTER_LOST_SYN_NS);
+        self.set_timeout();
     }
 
     /// Doubles the time-out (RFC 6298 section 5.5).
     pub(super) fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
+        self.set_timeout();
     }
 
     /// Something new was acknowledged: the path lives.
     pub(super) fn end_back_off(&mut self) {
-        self.backoff = 0;
+        if self.backoff > 0 {
+            self.backoff = 0;
+            self.set_timeout();
+        }
     }
 }
 

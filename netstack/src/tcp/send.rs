@@ -58,9 +58,10 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Sequence numbers, which wrap.
     #[inline]
     pub(super) fn sequence_len(&self) -> u32 {
-        self.len + u32::from(self.syn) + u32::from(self.fin)
+        self.len.wrapping_add(u32::from(self.syn)).wrapping_add(u32::from(self.fin))
     }
 
     #[inline]
@@ -211,15 +212,17 @@ impl SendBuffer {
         self.add(place, bytes);
     }
 
-    /// Notes that a segment leaves.
+    /// Notes that a segment leaves; what it is then.
     #[inline]
-    pub(super) fn note_sent(&mut self, index: usize, now_ns: u64, stamp: u32) {
+    pub(super) fn note_sent(&mut self, index: usize, now_ns: u64, stamp: u32) -> Record {
         let record = &mut self.records[index];
         let (before, bytes) = (record.place, record.sequence_len());
         record.again |= before != Place::Queued;
         (record.sent_ns, record.stamp, record.place) = (now_ns, stamp, Place::UnderWay);
+        let record = *record;
         self.subtract(before, bytes);
         self.add(Place::UnderWay, bytes);
+        record
     }
 
     fn push(&mut self, len: u32, offset: u32, syn: bool, fin: bool, frame: Option<Kept>) {
@@ -262,19 +265,19 @@ impl SendBuffer {
         }
     }
 
-    /// Lends room for `room` bytes; `fill` returns how many at its front it wrote. `None`, without a call, if there
-    /// is no such room.
-    #[inline]
-    pub(super) fn write<R>(&mut self, room: usize, segment: u32, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+    /// Lends room for `room` bytes, if there is such room. [`SendBuffer::note_written`] says how much was written to it.
+    pub(super) fn room(&mut self, room: usize) -> Option<&mut [u8]> {
         if self.records.len() + SPARE >= self.records_max {
             return None;
         }
         let at = self.room_at(room)?;
-        let (written, result) = fill(&mut self.bytes[at..at + room]);
+        self.bytes.get_mut(at..at + room)
+    }
+
+    /// Queues the first `written` bytes of the room for `room` bytes, which was lent just now, in segments of `segment` bytes.
+    pub(super) fn note_written(&mut self, room: usize, written: usize, segment: u32) {
         let written = written.min(room);
-        if written == 0 {
-            return Some(result);
-        }
+        let Some(at) = self.room_at(room).filter(|_| written > 0) else { return };
         if self.held == 0 {
             self.tail = at;
         }
@@ -294,7 +297,6 @@ impl SendBuffer {
         } else {
             self.push(written as u32, at as u32, false, false, None);
         }
-        Some(result)
     }
 
     /// True if a segment of `len` bytes in a kept frame can be added.
@@ -421,11 +423,10 @@ mod tests {
     use super::*;
 
     fn write(buffer: &mut SendBuffer, bytes: &[u8]) -> bool {
-        let fill = |room: &mut [u8]| {
-            room.copy_from_slice(bytes);
-            (bytes.len(), ())
-        };
-        buffer.write(bytes.len(), 1000, fill).is_some()
+        let Some(room) = buffer.room(bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        buffer.note_written(bytes.len(), bytes.len(), 1000);
+        true
     }
 
     #[test]

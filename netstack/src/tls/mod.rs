@@ -157,7 +157,7 @@ impl TlsClient {
 
     /// Deals with at most one record at the front of `input`; call it again with the rest while bytes are
     /// left. An error is final, and its alert is pending.
-    #[inline]
+    #[inline(always)]
     pub fn receive<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
         match &mut self.state {
             State::Established(established) => established.receive(input, buffer),
@@ -290,12 +290,12 @@ impl TlsClient {
     }
 
     /// [`TlsClient::seal_in_place`], for this purpose: what lies in `out` after a rehearsal is not to be sent.
-    #[inline]
+    #[inline(always)]
     pub fn seal_in_place_for(&mut self, purpose: Purpose, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
         self.sealer()?.seal_in_place(purpose, out, plaintext)
     }
 
-    #[inline]
+    #[inline(always)]
     fn sealer(&mut self) -> Result<&mut Established, SealError> {
         match &mut self.state {
             // The client's Finished must leave before the first record.

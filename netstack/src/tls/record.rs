@@ -162,6 +162,8 @@ pub(super) struct RecordKey {
     sequence: u64,
     suite: Suite,
     version: Version,
+    /// Bytes of the nonce that a record carries in front of its text.
+    explicit_nonce: u8,
 }
 
 impl Drop for RecordKey {
@@ -174,7 +176,11 @@ impl RecordKey {
     pub(super) fn new(version: Version, keys: &TrafficKeys) -> Result<RecordKey, TlsError> {
         let key = keys.key.get(..keys.suite.key_len()).ok_or(TlsError::Internal("the traffic key has a wrong length"))?;
         let cipher = Cipher::new(keys.suite, key).ok_or(TlsError::Internal("the cipher refused its key"))?;
-        Ok(RecordKey { cipher, iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version })
+        let explicit_nonce = match (version, keys.suite) {
+            (Version::Tls12, Suite::Aes128Gcm | Suite::Aes256Gcm) => EXPLICIT_NONCE as u8,
+            _ => 0,
+        };
+        Ok(RecordKey { cipher, iv: keys.iv, sequence: keys.sequence, suite: keys.suite, version, explicit_nonce })
     }
 
     pub(super) fn suite(&self) -> Suite {
@@ -203,10 +209,7 @@ impl RecordKey {
 
     #[inline]
     fn explicit_nonce(&self) -> usize {
-        match (self.version, self.suite) {
-            (Version::Tls12, Suite::Aes128Gcm | Suite::Aes256Gcm) => EXPLICIT_NONCE,
-            _ => 0,
-        }
+        usize::from(self.explicit_nonce)
     }
 
     /// iv XOR sequence (RFC 8446 section 5.3; also our choice of TLS 1.2's explicit nonce).
@@ -237,7 +240,7 @@ impl RecordKey {
     }
 
     /// Opens a whole record (header included) in place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open(&mut self, record: &mut [u8]) -> Result<Opened, TlsError> {
         let opened = match self.version {
             Version::Tls13 => self.open_tls13(record)?,
@@ -248,7 +251,7 @@ impl RecordKey {
         Ok(opened)
     }
 
-    #[inline]
+    #[inline(always)]
     fn open_tls13(&mut self, record: &mut [u8]) -> Result<Opened, TlsError> {
         let Some((header, body)) = record.split_first_chunk_mut::<RECORD_HEADER>() else {
             return Err(TlsError::Malformed("a record without a header"));
@@ -268,7 +271,7 @@ impl RecordKey {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn open_tls12(&mut self, record: &mut [u8]) -> Result<Opened, TlsError> {
         let Some((header, body)) = record.split_first_chunk_mut::<RECORD_HEADER>() else {
             return Err(TlsError::Malformed("a record without a header"));
@@ -347,7 +350,7 @@ impl RecordKey {
     }
 
     /// Makes a record of `record`, in which `length` bytes of plaintext lie where they belong.
-    #[inline]
+    #[inline(always)]
     fn protect(&self, sequence: u64, content_type: u8, length: usize, record: &mut [u8]) -> Result<(), SealError> {
         let nonce = self.nonce(sequence);
         let (header, body) = record.split_first_chunk_mut::<RECORD_HEADER>().ok_or(SealError::Cipher)?;

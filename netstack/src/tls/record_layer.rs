@@ -229,7 +229,7 @@ impl<S: KeySchedule> RecordLayer<S> {
 
     /// Deals with at most one record at the front of `input` (see [`Received`]). An error is final: it is
     /// returned again by every later call.
-    #[inline]
+    #[inline(always)]
     pub fn receive<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
         match &self.state {
             State::Open => {}
@@ -242,7 +242,7 @@ impl<S: KeySchedule> RecordLayer<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_record<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
         buffer.set_unread(0..0);
         let whole = match input.first_chunk::<RECORD_HEADER>() {
@@ -259,6 +259,8 @@ impl<S: KeySchedule> RecordLayer<S> {
     }
 
     /// The rare way: a record that does not lie whole in the input.
+    #[cold]
+    #[inline(never)]
     fn receive_in_pieces<'a>(&mut self, input: &'a [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
         let mut consumed = buffer.fill(RECORD_HEADER, input);
         let Some(header) = buffer.held().first_chunk::<RECORD_HEADER>() else {
@@ -301,7 +303,7 @@ impl<S: KeySchedule> RecordLayer<S> {
         Ok(RECORD_HEADER + length)
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, record: &mut [u8]) -> Result<Content, TlsError> {
         let opened = self.opener.open(record)?;
         self.statistics.records_in += 1;
@@ -565,7 +567,7 @@ impl<S: KeySchedule> RecordLayer<S> {
 
     /// Seals the plaintext that lies in `out[plaintext]` where it lies, header before and trailer behind;
     /// returns where the record lies.
-    #[inline]
+    #[inline(always)]
     pub fn seal_in_place(&mut self, purpose: Purpose, out: &mut [u8], plaintext: Range<usize>) -> Result<Range<usize>, SealError> {
         self.may_seal()?;
         let record = self.sealer.seal_in_place(purpose, APPLICATION_DATA, out, plaintext)?;
@@ -573,7 +575,7 @@ impl<S: KeySchedule> RecordLayer<S> {
         Ok(record)
     }
 
-    #[inline]
+    #[inline(always)]
     fn may_seal(&self) -> Result<(), SealError> {
         if self.sending_closed {
             return Err(SealError::Closed);

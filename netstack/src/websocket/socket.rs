@@ -6,6 +6,7 @@ use super::buffer::MessageBuffer;
 use super::error::{EncodeError, WebSocketError, close_code};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_SERVER_HEADER, Opcode, frame_header_len, mask_copy, mask_in_place, write_header};
 use super::utf8::Utf8Stream;
+use crate::wide::wide;
 use drivers::purpose::Purpose;
 
 /// What a message's bytes are.
@@ -189,7 +190,7 @@ impl WebSocket {
 
     /// Deals with at most one frame at the front of `input`; call it again with the rest while bytes are
     /// left. An error is final, and the close frame that tells the peer is pending.
-    #[inline]
+    #[inline(always)]
     pub fn receive<'a>(&mut self, input: &'a [u8], buffer: &'a mut MessageBuffer) -> Result<Received<'a>, WebSocketError> {
         match self.state {
             State::Open => {}
@@ -202,7 +203,7 @@ impl WebSocket {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_frame<'a>(&mut self, input: &'a [u8], buffer: &'a mut MessageBuffer) -> Result<Received<'a>, WebSocketError> {
         if self.current.is_none()
             && self.header_len == 0
@@ -232,6 +233,8 @@ impl WebSocket {
     }
 
     /// The rare way: control frames, fragments, and frames that do not lie whole in the input.
+    #[cold]
+    #[inline(never)]
     fn receive_in_pieces<'a>(&mut self, input: &'a [u8], buffer: &'a mut MessageBuffer) -> Result<Received<'a>, WebSocketError> {
         let mut consumed = 0;
         let mut current = match self.current {
@@ -478,7 +481,7 @@ impl WebSocket {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn write_frame(opcode: Opcode, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
     let header_len = frame_header_len(payload.len());
     let needed = header_len + payload.len();
@@ -497,13 +500,22 @@ fn is_utf8(bytes: &[u8]) -> bool {
 /// As the library's, which is made for finding out early that it is not.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    let high_bits = |line: &[u8; 32]| line.as_chunks::<8>().0.iter().fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
-    let bits = match bytes.last_chunk::<32>() {
-        // The last line overlaps the one before.
-        Some(last) => bytes.as_chunks::<32>().0.iter().fold(high_bits(last), |bits, line| bits | high_bits(line)),
-        None => bytes.iter().fold(0, |bits, byte| bits | u64::from(*byte)),
+    wide(bytes.len(), || has_no_high_bit(bytes))
+}
+
+#[inline(always)]
+fn has_no_high_bit(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<64>() else {
+        return bytes.iter().fold(0, |bits, byte| bits | byte) & 0x80 == 0;
     };
-    bits & 0x8080_8080_8080_8080 == 0
+    let mut lanes = [0_u64; 8];
+    // The last line overlaps the one before.
+    for line in bytes.as_chunks::<64>().0.iter().chain([last]) {
+        for (lane, word) in lanes.iter_mut().zip(line.as_chunks::<8>().0) {
+            *lane |= u64::from_ne_bytes(*word);
+        }
+    }
+    lanes.iter().fold(0, |bits, lane| bits | lane) & 0x8080_8080_8080_8080 == 0
 }
 
 #[cfg(test)]
@@ -521,6 +533,7 @@ mod tests {
                     bytes[at] = byte;
                 }
                 prop_assert_eq!(is_ascii(&bytes), bytes.is_ascii());
+                prop_assert_eq!(has_no_high_bit(&bytes), bytes.is_ascii(), "on any processor");
                 prop_assert_eq!(is_utf8(&bytes), std::str::from_utf8(&bytes).is_ok());
             }
         }
