@@ -21,6 +21,16 @@ pub(crate) fn wide<R>(len: usize, work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// The words of a line, all read at once: so that what is made of them may be written back in one piece, too.
+#[inline(always)]
+pub(crate) fn words(line: &[u8; 64]) -> [u64; 8] {
+    let mut words = [0; 8];
+    for (word, bytes) in words.iter_mut().zip(line.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    words
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]

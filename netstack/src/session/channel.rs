@@ -6,9 +6,10 @@
 //! `plain_left` and `trailer_left` saying what is left of it. A record that was put together from pieces
 //! stays in its [`RecordBuffer`].
 
-use crate::tls::{Event, MAX_PENDING_RECORD, MAX_PLAINTEXT, RecordBuffer, SealError, TlsClient};
+use crate::tls::{Event, MAX_PENDING_RECORD, MAX_PLAINTEXT, Received, RecordBuffer, SealError, TlsClient};
 use crate::transport::{SocketId, Transport};
 use drivers::purpose::Purpose;
+use std::hint::cold_path;
 
 use super::cause::CloseCause;
 
@@ -196,9 +197,8 @@ impl Channel {
         let Some(tls) = self.tls.as_deref_mut() else {
             return Ok(Found::End);
         };
-        let received = tls.receive(lent, records)?;
-        let consumed = received.consumed;
-        match received.event {
+        let Received { consumed, event } = tls.receive(lent, records)?;
+        match event {
             Event::Plaintext(plaintext) => {
                 intake.records += 1;
                 return Ok(Found::Plaintext { consumed, plaintext });
@@ -261,24 +261,29 @@ impl Channel {
         fill: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Result<usize, Refusal> {
         let Some(socket) = self.socket else {
+            cold_path();
             return Err(Refusal::NoRoom);
         };
-        if self.has_pending() && (purpose == Purpose::Rehearse || !self.flush(transport)) {
-            return Err(Refusal::NoRoom);
+        if self.has_pending() {
+            cold_path();
+            if purpose == Purpose::Rehearse || !self.flush(transport) {
+                return Err(Refusal::NoRoom);
+            }
         }
         let (header, overhead) = self.sealing_room();
         if self.tls.is_some() && length > MAX_PLAINTEXT {
+            cold_path();
             if purpose == Purpose::Rehearse {
                 return Err(Refusal::Nothing);
             }
             return self.send_records(transport, socket, length, fill);
         }
-        let Channel { tls, .. } = self;
-        let sealed = transport.write_for(purpose, socket, length + overhead, |room| {
+        let mut tls = self.tls.as_deref_mut();
+        let sealed = transport.write_for(purpose, socket, length + overhead, move |room| {
             let Some(count) = room.get_mut(header..header + length).and_then(fill) else {
                 return (0, Err(Refusal::Nothing));
             };
-            match tls.as_deref_mut() {
+            match &mut tls {
                 None => (count, Ok(count)),
                 Some(tls) => match tls.seal_in_place_for(purpose, room, header..header + count) {
                     Ok(record) => (record.end, Ok(record.end)),

@@ -15,8 +15,9 @@ const CONTROL_FRAME: usize = 131;
 /// Room for an upgrade request besides path and configured headers.
 const REQUEST_ROOM: usize = 1024;
 
-/// Where a link is in its life.
+/// Where a link is in its life. It is looked at for each message, so its tag stands by itself and is no odd value of a field.
 #[derive(Debug)]
+#[repr(u8)]
 pub(super) enum Stage {
     /// There is none.
     Vacant,
@@ -335,7 +336,7 @@ impl Link {
     ) -> Result<usize, SendError> {
         let length = frame_header_len(payload.len()) + payload.len();
         let Link { channel, websocket, .. } = self;
-        let sent = channel.send(transport, length, purpose, |room| websocket.frame_for(purpose, kind, mask, payload, room).ok());
+        let sent = channel.send(transport, length, purpose, move |room| websocket.frame_for(purpose, kind, mask, payload, room).ok());
         match sent {
             Ok(bytes) => Ok(bytes),
             Err(Refusal::NoRoom) => Err(SendError::NoRoom),

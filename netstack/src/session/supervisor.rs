@@ -9,6 +9,7 @@ use crate::tls::{Suite, Version};
 use crate::transport::{SocketId, Transport};
 use crate::websocket::{Kind, UpgradeError, close_code};
 use drivers::purpose::Purpose;
+use std::hint::cold_path;
 
 /// Links that may be up at one time: the current one and its replacement.
 const LINKS: usize = 2;
@@ -461,7 +462,10 @@ impl Session {
         let mut others = self.random.clone();
         let random = std::hint::select_unpredictable(purpose == Purpose::Send, &mut self.random, &mut others);
         let mask = random.mask();
-        let link = self.links.get_mut(index).ok_or(SendError::NotOpen)?;
+        let Some(link) = self.links.get_mut(index) else {
+            cold_path();
+            return Err(SendError::NotOpen);
+        };
         match link.send(transport, kind, payload, mask, purpose) {
             Ok(bytes) => {
                 self.statistics.messages_out += purpose.count(1);

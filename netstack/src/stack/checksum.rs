@@ -9,7 +9,7 @@ use crate::wide::wide;
 /// The sum of the bytes as 16-bit words; a last odd byte is followed by zero.
 #[inline]
 pub(super) fn sum(bytes: &[u8]) -> u64 {
-    wide(bytes.len(), || sum_of_words(bytes))
+    wide(bytes.len(), move || sum_of_words(bytes))
 }
 
 /// In lanes, from the front: as many bytes as there are lanes for, then half of what was, and half of it again.
@@ -123,7 +123,9 @@ mod tests {
             let want = slow(&bytes).to_be_bytes();
             prop_assert_eq!(field(sum(&bytes)), want);
             prop_assert_eq!(field(sum_of_words(&bytes)), want, "on any processor");
-            prop_assert_eq!(field(sum_of_words(&bytes) + u64::from(u32::MAX) * 0xffff), want, "however many carries there are");
+            // Of nothing but zeros there are two sums.
+            let carries = if bytes.iter().any(|byte| *byte > 0) { u64::from(u32::MAX) * 0xffff } else { 0 };
+            prop_assert_eq!(field(sum_of_words(&bytes) + carries), want, "however many carries there are");
             let cut = (cut * 2).min(bytes.len() / 2 * 2);
             prop_assert_eq!(field(sum(&bytes[..cut]) + sum(&bytes[cut..])), want);
         }

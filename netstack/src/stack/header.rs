@@ -2,12 +2,12 @@
 //! and the checksums are carried on from the sums of what does not.
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpAddress, TcpControl, TcpPacket, TcpRepr};
+use smoltcp::wire::{IpAddress, TcpPacket, TcpRepr};
 use std::net::SocketAddrV4;
 
 use super::checksum;
 use super::wire::{ETHERNET_HEADER, HOP_LIMIT, IPV4_HEADER, PROTOCOL_TCP, TCP_HEADER};
-use crate::tcp::TIMESTAMP;
+use crate::tcp::{Plain, TIMESTAMP};
 
 /// Where IP begins, and TCP.
 const IP: usize = ETHERNET_HEADER;
@@ -57,52 +57,55 @@ impl HeaderTemplate {
     }
 
     /// Bytes of all headers of this segment.
-    #[inline]
     pub(super) fn len_for(segment: &TcpRepr<'_>) -> usize {
-        if is_plain(segment) { if segment.timestamp.is_some() { STAMPED } else { BARE } } else { TCP + segment.header_len() }
+        TCP + segment.header_len()
+    }
+
+    /// Bytes of all headers of this plain segment.
+    #[inline]
+    pub(super) fn plain_len(plain: &Plain) -> usize {
+        if plain.stamp.is_some() { STAMPED } else { BARE }
     }
 
     /// Writes all headers of a segment to `out`, which is [`HeaderTemplate::len_for`] bytes long. Its payload stands behind
     /// them: `payload_len` bytes whose sum is `payload_sum`.
-    #[inline(always)]
     pub(super) fn emit(&self, out: &mut [u8], segment: &TcpRepr<'_>, payload_len: usize, payload_sum: u64) {
-        if !is_plain(segment) {
-            // A copy, so that a plain one need not lie in memory.
-            return self.emit_options(out, &{ *segment }, payload_len, payload_sum);
+        match Plain::of(segment) {
+            Some(plain) => self.emit_plain(out, &plain, payload_len, payload_sum),
+            None => self.emit_options(out, segment, payload_len, payload_sum),
         }
-        let (mut header_len, mut rest_sum) = (TCP_HEADER, payload_sum);
-        if let Some(stamp) = segment.timestamp {
-            let Some(options) = out.get_mut(BARE..).and_then(|options| options.first_chunk_mut::<12>()) else { return };
-            options[..4].copy_from_slice(&TIMESTAMP);
-            options[4..8].copy_from_slice(&stamp.tsval.to_be_bytes());
-            options[8..].copy_from_slice(&stamp.tsecr.to_be_bytes());
-            header_len = STAMPED - TCP;
-            rest_sum += checksum::sum(&TIMESTAMP) + checksum::double_word(stamp.tsval) + checksum::double_word(stamp.tsecr);
-        }
-        self.emit_plain(out, segment, header_len, payload_len, rest_sum);
     }
 
-    /// The headers but for the options.
+    /// [`HeaderTemplate::emit`] for a plain segment; `out` is [`HeaderTemplate::plain_len`] bytes long.
     #[inline(always)]
-    fn emit_plain(&self, out: &mut [u8], segment: &TcpRepr<'_>, header_len: usize, payload_len: usize, rest_sum: u64) {
+    pub(super) fn emit_plain(&self, out: &mut [u8], plain: &Plain, payload_len: usize, payload_sum: u64) {
+        let (mut header_len, mut rest_sum) = (TCP_HEADER, payload_sum);
+        if let Some((value, echo)) = plain.stamp {
+            let Some(options) = out.get_mut(BARE..).and_then(|options| options.first_chunk_mut::<12>()) else { return };
+            options[..4].copy_from_slice(&TIMESTAMP);
+            options[4..8].copy_from_slice(&value.to_be_bytes());
+            options[8..].copy_from_slice(&echo.to_be_bytes());
+            header_len = STAMPED - TCP;
+            rest_sum += checksum::sum(&TIMESTAMP) + checksum::double_word(value) + checksum::double_word(echo);
+        }
         let Some(out) = out.first_chunk_mut::<BARE>() else { return };
         *out = self.bytes;
         self.emit_ip(out, header_len + payload_len);
-        let sequence = segment.seq_number.0 as u32;
-        let acknowledgement = segment.ack_number.map_or(0, |ack| ack.0 as u32);
-        let flags = if segment.ack_number.is_some() { FLAG_ACK } else { 0 } | if segment.control == TcpControl::Psh { FLAG_PSH } else { 0 };
-        let lengths = [(header_len as u8) << 2, flags];
-        out[TCP + 4..TCP + 8].copy_from_slice(&sequence.to_be_bytes());
-        out[TCP + 8..TCP + 12].copy_from_slice(&acknowledgement.to_be_bytes());
+        let lengths = [(header_len as u8) << 2, FLAG_ACK | if plain.push { FLAG_PSH } else { 0 }];
+        out[TCP + 4..TCP + 8].copy_from_slice(&plain.sequence.to_be_bytes());
+        out[TCP + 8..TCP + 12].copy_from_slice(&plain.acknowledgement.to_be_bytes());
         out[TCP + 12..TCP + 14].copy_from_slice(&lengths);
-        out[TCP + 14..TCP + 16].copy_from_slice(&segment.window_len.to_be_bytes());
-        let total = self.tcp_sum
-            + checksum::word((header_len + payload_len) as u16)
-            + checksum::double_word(sequence)
-            + checksum::double_word(acknowledgement)
-            + checksum::word(u16::from_be_bytes(lengths))
-            + checksum::word(segment.window_len)
-            + rest_sum;
+        out[TCP + 14..TCP + 16].copy_from_slice(&plain.window.to_be_bytes());
+        // None of them is longer than 48 bits.
+        let parts = [
+            checksum::word((header_len + payload_len) as u16),
+            checksum::double_word(plain.sequence),
+            checksum::double_word(plain.acknowledgement),
+            checksum::word(u16::from_be_bytes(lengths)),
+            checksum::word(plain.window),
+            rest_sum,
+        ];
+        let total = parts.iter().fold(self.tcp_sum, |total, part| total.wrapping_add(*part));
         out[TCP + 16..TCP + 18].copy_from_slice(&checksum::field(total));
     }
 
@@ -133,21 +136,11 @@ impl HeaderTemplate {
     }
 }
 
-/// A segment with no other option than a timestamp and no other flag than PSH.
-#[inline]
-fn is_plain(segment: &TcpRepr<'_>) -> bool {
-    matches!(segment.control, TcpControl::None | TcpControl::Psh)
-        && segment.sack_ranges[0].is_none()
-        && segment.max_seg_size.is_none()
-        && segment.window_scale.is_none()
-        && !segment.sack_permitted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use smoltcp::wire::{Ipv4Packet, TcpSeqNumber, TcpTimestampRepr};
+    use smoltcp::wire::{Ipv4Packet, TcpControl, TcpSeqNumber, TcpTimestampRepr};
     use std::net::Ipv4Addr;
 
     fn segment<'a>(payload: &'a [u8], control: TcpControl) -> TcpRepr<'a> {

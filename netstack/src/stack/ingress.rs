@@ -42,6 +42,9 @@ enum Drop {
     BadChecksum,
     Malformed,
     Fragment,
+    NotOurs,
+    UnknownEthertype,
+    UnknownProtocol,
 }
 
 /// Reads and verifies the IPv4 header of `packet`.
@@ -86,15 +89,11 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     #[inline]
     pub(super) fn ingress(&mut self, frame: RxFrame) -> Option<SocketId> {
         let bytes = self.port.frame(frame);
-        let Some(header) = bytes.first_chunk::<ETHERNET_HEADER>() else {
-            self.statistics.truncated += 1;
-            return None;
-        };
+        let Some(header) = bytes.first_chunk::<ETHERNET_HEADER>() else { return self.discard(Drop::Truncated) };
         let to_us = header[..6] == self.host.mac;
         let to_all = header[..6] == wire::BROADCAST;
         if !to_us && !to_all {
-            self.statistics.not_ours += 1;
-            return None;
+            return self.discard(Drop::NotOurs);
         }
         match [header[12], header[13]] {
             ETHERTYPE_IPV4 => {}
@@ -102,35 +101,22 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
                 self.ingress_arp(frame);
                 return None;
             }
-            _ => {
-                self.statistics.unknown_ethertype += 1;
-                return None;
-            }
+            _ => return self.discard(Drop::UnknownEthertype),
         }
         let ip = match read_ipv4(&bytes[ETHERNET_HEADER..]) {
             Ok(ip) => ip,
-            Err(why) => {
-                match why {
-                    Drop::Truncated => self.statistics.truncated += 1,
-                    Drop::BadChecksum => self.statistics.bad_checksum += 1,
-                    Drop::Malformed => self.statistics.malformed += 1,
-                    Drop::Fragment => self.statistics.fragments += 1,
-                }
-                return None;
-            }
+            Err(why) => return self.discard(why),
         };
         let address = self.host.address.map(|(address, _)| address);
         if Some(ip.destination) != address {
-            if ip.protocol == PROTOCOL_UDP && self.dhcp.is_some() {
-                self.ingress_udp(frame, ip);
-            } else {
-                self.statistics.not_ours += 1;
+            if ip.protocol != PROTOCOL_UDP || self.dhcp.is_none() {
+                return self.discard(Drop::NotOurs);
             }
+            self.ingress_udp(frame, ip);
             return None;
         }
         if !to_us || !is_interface_address(ip.source) || ip.source == ip.destination {
-            self.statistics.malformed += 1;
-            return None;
+            return self.discard(Drop::Malformed);
         }
         match ip.protocol {
             PROTOCOL_TCP => self.ingress_tcp(frame, ip),
@@ -139,11 +125,24 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
                 None
             }
             PROTOCOL_ICMP => self.ingress_icmp(frame, ip),
-            _ => {
-                self.statistics.unknown_protocol += 1;
-                None
-            }
+            _ => self.discard(Drop::UnknownProtocol),
         }
+    }
+
+    /// Counts a frame that goes no further.
+    #[cold]
+    fn discard(&mut self, why: Drop) -> Option<SocketId> {
+        let statistics = &mut self.statistics;
+        *match why {
+            Drop::Truncated => &mut statistics.truncated,
+            Drop::BadChecksum => &mut statistics.bad_checksum,
+            Drop::Malformed => &mut statistics.malformed,
+            Drop::Fragment => &mut statistics.fragments,
+            Drop::NotOurs => &mut statistics.not_ours,
+            Drop::UnknownEthertype => &mut statistics.unknown_ethertype,
+            Drop::UnknownProtocol => &mut statistics.unknown_protocol,
+        } += 1;
+        None
     }
 
     #[inline(always)]
@@ -151,18 +150,13 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         let bytes = self.port.frame(frame);
         let packet = &bytes[ETHERNET_HEADER..][..ip.total_len];
         let tcp = &packet[ip.header_len..];
-        let Some(header) = tcp.first_chunk::<{ wire::TCP_HEADER }>() else {
-            self.statistics.truncated += 1;
-            return None;
-        };
+        let Some(header) = tcp.first_chunk::<{ wire::TCP_HEADER }>() else { return self.discard(Drop::Truncated) };
         let header_len = usize::from(header[12] >> 4) * 4;
         if header_len < wire::TCP_HEADER || header_len > tcp.len() {
-            self.statistics.malformed += 1;
-            return None;
+            return self.discard(Drop::Malformed);
         }
         if !tcp_checksum_is_right(packet, ip.header_len) {
-            self.statistics.bad_checksum += 1;
-            return None;
+            return self.discard(Drop::BadChecksum);
         }
         let peer = SocketAddrV4::new(ip.source, u16::from_be_bytes([header[0], header[1]]));
         let index = match self.ports.owner(u16::from_be_bytes([header[2], header[3]])) {

@@ -64,6 +64,7 @@ mod tcp_socket;
 mod tcp_wire;
 mod wire;
 
+use std::hint::cold_path;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -649,8 +650,13 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
     #[inline]
     fn held(&self, socket: SocketId) -> Option<usize> {
         let index = usize::from(socket.index);
-        let slot = self.slots.get(index)?;
-        (slot.generation == socket.generation && slot.life == Life::Held).then_some(index)
+        match self.slots.get(index) {
+            Some(slot) if slot.generation == socket.generation && slot.life == Life::Held => Some(index),
+            _ => {
+                cold_path();
+                None
+            }
+        }
     }
 
     /// Frees a slot that nobody holds and whose connection is over.

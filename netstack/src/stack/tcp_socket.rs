@@ -9,6 +9,7 @@
 //! The frame is kept until the peer has acknowledged it: sending it again takes new headers in front of the same bytes.
 //! What is longer than a segment, and what finds no frame, goes through the connection's buffer and is copied once.
 
+use std::hint::cold_path;
 use std::net::SocketAddrV4;
 use std::ops::Range;
 
@@ -63,11 +64,16 @@ impl OwnTcp {
     #[inline]
     fn spare<P: Port>(&mut self, port: &mut P, room: usize) -> Option<TxFrame> {
         if !self.connection.can_keep(room) {
+            cold_path();
             return None;
         }
-        let frame = self.spare.take().or_else(|| port.keep())?;
+        let Some(frame) = self.spare.take().or_else(|| port.keep()) else {
+            cold_path();
+            return None;
+        };
         self.kept_capacity = frame.capacity;
         if PAYLOAD_AT + room > frame.capacity as usize {
+            cold_path();
             self.spare = Some(frame);
             return None;
         }
@@ -86,18 +92,7 @@ enum Left {
     Stuck,
 }
 
-/// Puts headers in front of the payload of a kept frame; where they begin, and the length of all.
-#[inline]
-fn head(buffer: &mut [u8], outgoing: &Outgoing, headers: &HeaderTemplate) -> Option<(usize, usize)> {
-    let end = PAYLOAD_AT + outgoing.payload.len();
-    let (front, payload) = buffer.get_mut(..end)?.split_at_mut_checked(PAYLOAD_AT)?;
-    let start = PAYLOAD_AT.checked_sub(HeaderTemplate::len_for(&outgoing.header))?;
-    headers.emit(&mut front[start..], &outgoing.header, payload.len(), checksum::sum(payload));
-    Some((start, end - start))
-}
-
 /// Sends a segment from an ordinary frame, its payload copied; false if there is no frame, or it does not fit.
-#[inline(never)]
 fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], headers: &HeaderTemplate) -> bool {
     let Some(frame) = port.allocate() else { return false };
     let header_len = HeaderTemplate::len_for(&outgoing.header);
@@ -116,28 +111,54 @@ fn send_copied<P: Port>(port: &mut P, outgoing: &Outgoing, payload: &[u8], heade
 impl OwnTcp {
     /// Sends the segment; a rehearsed one goes as far as the port's ring, and counts as committed.
     ///
-    /// Not inlined: a rehearsal must go through the very same code. What is rare gets a copy of the segment, so that the segment
-    /// itself need not lie in memory.
+    /// Not inlined: a rehearsal must go through the very same code.
     #[inline(never)]
     fn send<P: Port>(&mut self, port: &mut P, decided: Decided, now_ns: u64) -> Left {
+        if decided.is_kept()
+            && let Some((plain, payload)) = self.connection.send_plain(now_ns, decided)
+        {
+            let write = |headers: &HeaderTemplate, out: &mut [u8], len: usize, sum: u64| headers.emit_plain(out, &plain, len, sum);
+            if self.send_in_place(port, payload, HeaderTemplate::plain_len(&plain), write) {
+                return Left::Committed;
+            }
+            return self.send_elsewhere(port, &Outgoing { header: self.connection.header_of(&plain), payload, again: false });
+        }
+        self.send_unusual(port, decided, now_ns)
+    }
+
+    /// What is not plain, or lies in no frame.
+    #[inline(never)]
+    fn send_unusual<P: Port>(&mut self, port: &mut P, decided: Decided, now_ns: u64) -> Left {
         let Some(outgoing) = self.connection.send(now_ns, decided) else { return Left::Nothing };
-        let sent = match outgoing.payload {
-            Payload::Kept { frame, offset, .. } => {
-                let frame = TxFrame { offset: frame.0, capacity: self.kept_capacity };
-                // The rest of a segment that was cut has bytes in front of it that are not yet acknowledged.
-                let ready = offset as usize == PAYLOAD_AT && port.is_at_rest(&frame);
-                let headed = if ready { head(port.buffer(&frame), &outgoing, &self.headers) } else { None };
-                let purpose = self.purpose;
-                headed.is_some_and(|(start, len)| port.commit_kept_for(purpose, &frame, start, len))
-                    || self.send_elsewhere(port, &frame, &{ outgoing })
-            }
-            _ if self.purpose == Purpose::Rehearse => false,
-            payload => {
-                self.note_copied(payload.len() as u64, outgoing.again);
-                send_copied(port, &{ outgoing }, self.connection.payload(payload), &self.headers)
-            }
-        };
-        if sent { Left::Committed } else { Left::Stuck }
+        let (header, payload) = (&outgoing.header, outgoing.payload);
+        let write = |headers: &HeaderTemplate, out: &mut [u8], len: usize, sum: u64| headers.emit(out, header, len, sum);
+        if self.send_in_place(port, payload, HeaderTemplate::len_for(header), write) {
+            return Left::Committed;
+        }
+        self.send_elsewhere(port, &outgoing)
+    }
+
+    /// Has headers written in front of the payload where it lies, and sends it from there; false if it lies in no kept frame, or
+    /// cannot leave from it.
+    #[inline(always)]
+    fn send_in_place<P: Port>(
+        &mut self,
+        port: &mut P,
+        payload: Payload,
+        header_len: usize,
+        write: impl FnOnce(&HeaderTemplate, &mut [u8], usize, u64),
+    ) -> bool {
+        let Payload::Kept { frame, offset, len } = payload else { return false };
+        let frame = TxFrame { offset: frame.0, capacity: self.kept_capacity };
+        let end = PAYLOAD_AT + len as usize;
+        // The rest of a segment that was cut has bytes in front of it that are not yet acknowledged.
+        if offset as usize != PAYLOAD_AT || header_len > PAYLOAD_AT || !port.is_at_rest(&frame) {
+            return false;
+        }
+        let room = port.buffer(&frame).get_mut(PAYLOAD_AT - header_len..end).and_then(|room| room.split_at_mut_checked(header_len));
+        let Some((headers, payload)) = room else { return false };
+        write(&self.headers, headers, payload.len(), checksum::sum(payload));
+        port.commit_kept_for(self.purpose, &frame, PAYLOAD_AT - header_len, header_len + len as usize)
     }
 
     #[inline]
@@ -146,18 +167,30 @@ impl OwnTcp {
         self.copied_again += if again { bytes } else { 0 };
     }
 
-    /// Sends a kept segment that cannot leave from its frame.
+    /// Sends a segment from an ordinary frame: one whose payload lies in no frame of its own, or cannot leave from it.
     #[cold]
-    fn send_elsewhere<P: Port>(&mut self, port: &mut P, frame: &TxFrame, outgoing: &Outgoing) -> bool {
-        let Payload::Kept { offset, len, .. } = outgoing.payload else { return false };
+    #[inline(never)]
+    fn send_elsewhere<P: Port>(&mut self, port: &mut P, outgoing: &Outgoing) -> Left {
         if self.purpose == Purpose::Rehearse {
-            return false;
+            return Left::Stuck;
         }
-        let (from, len) = (offset as usize, len as usize);
-        let (Some(room), Some(bytes)) = (self.scratch.get_mut(..len), port.buffer(frame).get(from..from + len)) else { return false };
-        room.copy_from_slice(bytes);
-        self.note_copied(len as u64, outgoing.again);
-        send_copied(port, outgoing, &self.scratch[..len], &self.headers)
+        let sent = match outgoing.payload {
+            Payload::Kept { frame, offset, len } => {
+                let frame = TxFrame { offset: frame.0, capacity: self.kept_capacity };
+                let (from, len) = (offset as usize, len as usize);
+                let (Some(room), Some(bytes)) = (self.scratch.get_mut(..len), port.buffer(&frame).get(from..from + len)) else {
+                    return Left::Stuck;
+                };
+                room.copy_from_slice(bytes);
+                self.note_copied(len as u64, outgoing.again);
+                send_copied(port, outgoing, &self.scratch[..len], &self.headers)
+            }
+            payload => {
+                self.note_copied(payload.len() as u64, outgoing.again);
+                send_copied(port, outgoing, self.connection.payload(payload), &self.headers)
+            }
+        };
+        if sent { Left::Committed } else { Left::Stuck }
     }
 
     /// Takes in a segment that is not like nearly all: the length of its payload, and what it brought; `None` if it contradicts
@@ -269,7 +302,7 @@ impl TcpSocket for OwnTcp {
                 turn.more = true;
                 break;
             }
-            if self.purpose == Purpose::Send && !port.has_room(decided.kept) {
+            if self.purpose == Purpose::Send && !port.has_room(decided.is_kept()) {
                 (turn.exhausted, turn.more) = (true, true);
                 break;
             }

@@ -402,6 +402,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::super::config::TcpConfig;
+    use super::super::output::Plain;
     use super::*;
     use proptest::prelude::*;
     use smoltcp::wire::{TcpSeqNumber, TcpTimestampRepr};
@@ -486,6 +487,32 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_plain_segment_says_and_changes_what_any_other_would(steps in steps(), len in 1_usize..900) {
+            let ((mut plain, now_ns), (mut any, _)) = (run(&steps), run(&steps));
+            for connection in [&mut plain, &mut any] {
+                let _ = connection.write(now_ns, len, |room| (room.len(), ()));
+            }
+            let (decided, same) = (plain.decide(now_ns), any.decide(now_ns));
+            prop_assert_eq!(decided, same);
+            let Some(decided) = decided else { return Ok(()) };
+            let (before, narrow) = (state(&plain), plain.snd.wnd < 2_000);
+            let sent = plain.send_plain(now_ns, decided);
+            let Some(outgoing) = any.send(now_ns, decided) else { return Ok(()) };
+            match sent {
+                Some((header, payload)) => {
+                    prop_assert_eq!(plain.header_of(&header), outgoing.header);
+                    prop_assert_eq!((Some(header), payload, false), (Plain::of(&outgoing.header), outgoing.payload, outgoing.again));
+                    prop_assert_eq!(state(&plain), state(&any));
+                }
+                None => {
+                    prop_assert_eq!(state(&plain), before);
+                    let usual = !outgoing.payload.is_empty() && !outgoing.again && Plain::of(&outgoing.header).is_some();
+                    prop_assert!(!usual || narrow || plain.wanted.any(), "the usual case is taken");
+                }
+            }
+        }
 
         #[test]
         fn no_news_change_nothing_that_an_acknowledgement_would(

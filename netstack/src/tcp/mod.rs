@@ -1,7 +1,7 @@
 //! TCP, the side that opens connections: sans-I/O, on smoltcp's wire formats.
 //!
 //! A [`Connection`] is one connection in memory made beforehand. It owns no clock, no chance and no network: time
-//! is a `now_ns` argument, the initial sequence number and the ports are given by the caller, segments come
+//! is a `now_ns` argument, the numbers it begins with and the ports are given by the caller, segments come
 //! in and go out as [`TcpRepr`](smoltcp::wire::TcpRepr). After [`Connection::new`] nothing allocates, and no
 //! segment, however wrong, ends in a panic.
 //!
@@ -54,7 +54,7 @@ mod statistics;
 pub use config::{BackOff, TcpConfig};
 pub use connection::{Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
-pub use output::{Decided, Outgoing, Payload};
+pub use output::{Decided, Outgoing, Payload, Plain};
 pub use parse::parse;
 pub(crate) use parse::{TIMESTAMP, parse_options, parse_usual};
 pub use send::Kept;

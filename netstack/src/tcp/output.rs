@@ -21,16 +21,35 @@ const BLOCK: u32 = 8;
 pub(super) enum Plan {
     /// RST with this sequence number.
     Reset { sequence: u32, acknowledge: bool },
-    /// A segment of the send buffer, cut to `len`; `kept`: in a frame of the caller's.
-    Data { index: usize, len: u32, kept: bool },
+    /// A segment of the send buffer.
+    Data(Piece),
     /// The same, to probe for a tail loss.
-    TailProbe { index: usize, len: u32, kept: bool },
+    TailProbe(Piece),
     /// One byte beyond the closed window.
     WindowProbe,
     /// Nothing, with an old sequence number: the peer must answer.
     KeepAlive,
     /// An acknowledgement.
     Acknowledge,
+}
+
+/// A segment of the send buffer, or its front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    index: u32,
+    len: u32,
+    /// It lies in a frame of the caller's.
+    kept: bool,
+    /// It was never sent, and is all of its segment.
+    whole: bool,
+}
+
+impl Piece {
+    #[inline]
+    fn new(index: usize, len: u32, record: &Record, whole: bool) -> Piece {
+        // There are as many segments as [`super::TcpConfig::segments_max`] allows.
+        Piece { index: index as u32, len, kept: record.frame.is_some(), whole }
+    }
 }
 
 /// Where a segment's payload lies.
@@ -76,10 +95,52 @@ impl Payload {
 /// What [`Connection::decide`] has decided to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "send it"]
-pub struct Decided {
-    plan: Plan,
+pub struct Decided(Plan);
+
+impl Decided {
     /// Its payload lies in a frame of the caller's.
-    pub kept: bool,
+    #[inline]
+    pub fn is_kept(&self) -> bool {
+        matches!(self.0, Plan::Data(piece) | Plan::TailProbe(piece) if piece.kept)
+    }
+}
+
+/// What a segment says that is an acknowledgement, with data or without, and has no other option than a timestamp: as nearly all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// Number of its first byte.
+    pub sequence: u32,
+    /// What it acknowledges.
+    pub acknowledgement: u32,
+    /// The window that it announces, as it stands in the header.
+    pub window: u16,
+    /// It has PSH.
+    pub push: bool,
+    /// Its timestamp, and the one that it echoes.
+    pub stamp: Option<(u32, u32)>,
+}
+
+impl Plain {
+    /// What this segment says, if it is a plain one.
+    #[inline]
+    pub fn of(segment: &TcpRepr<'_>) -> Option<Plain> {
+        let push = match segment.control {
+            TcpControl::None => false,
+            TcpControl::Psh => true,
+            TcpControl::Syn | TcpControl::Fin | TcpControl::Rst => return None,
+        };
+        let optional = segment.max_seg_size.is_some() || segment.window_scale.is_some() || segment.sack_permitted;
+        if optional || segment.sack_ranges[0].is_some() {
+            return None;
+        }
+        Some(Plain {
+            sequence: segment.seq_number.0 as u32,
+            acknowledgement: segment.ack_number?.0 as u32,
+            window: segment.window_len,
+            push,
+            stamp: segment.timestamp.map(|stamp| (stamp.tsval, stamp.tsecr)),
+        })
+    }
 }
 
 /// A segment to be sent.
@@ -101,7 +162,7 @@ impl Connection {
             return self.plan_unusual();
         }
         match self.next_queued() {
-            Some((index, len, kept)) if self.window_takes(len) => Some(Plan::Data { index, len, kept }),
+            Some(piece) if self.window_takes(piece.len) => Some(Plan::Data(piece)),
             _ => self.owed.now.then_some(Plan::Acknowledge),
         }
     }
@@ -126,7 +187,8 @@ impl Connection {
             State::Closed => return None,
             State::SynSent | State::SynReceived => {
                 let front = self.send.front()?;
-                matches!(front.place(), Place::Queued | Place::Lost).then_some(Plan::Data { index: 0, len: 0, kept: false })
+                let piece = Piece::new(0, 0, front, false);
+                matches!(front.place(), Place::Queued | Place::Lost).then_some(Plan::Data(piece))
             }
             _ => self.plan_data(),
         };
@@ -135,31 +197,24 @@ impl Connection {
     }
 
     fn plan_data(&self) -> Option<Plan> {
-        let cut = |index: usize| {
-            let record = self.send.record(index);
-            (record.len.min(self.snd.mss), record.frame.is_some())
-        };
         if let Some(index) = self.send.first_lost() {
-            let (len, kept) = cut(index);
-            if self.wanted.lost || self.window_takes(len) {
-                return Some(Plan::Data { index, len, kept });
+            let piece = self.front_of(index, self.snd.mss);
+            if self.wanted.lost || self.window_takes(piece.len) {
+                return Some(Plan::Data(piece));
             }
         }
         let queued = self.next_queued();
         if self.wanted.tail_probe {
-            if let Some((index, len, kept)) = queued {
-                return Some(Plan::TailProbe { index, len, kept });
-            }
-            if let Some(index) = self.send.last_unreported() {
-                let (len, kept) = cut(index);
-                return Some(Plan::TailProbe { index, len, kept });
+            let piece = queued.or_else(|| self.send.last_unreported().map(|index| self.front_of(index, self.snd.mss)));
+            if let Some(piece) = piece {
+                return Some(Plan::TailProbe(piece));
             }
         }
-        if let Some((index, len, kept)) = queued
+        if let Some(piece) = queued
             && self.send.count(Place::Lost) == 0
-            && self.window_takes(len)
+            && self.window_takes(piece.len)
         {
-            return Some(Plan::Data { index, len, kept });
+            return Some(Plan::Data(piece));
         }
         if self.wanted.window_probe
             && let Some(index) = self.send.first_queued()
@@ -168,39 +223,43 @@ impl Connection {
             let record = self.send.record(index);
             let len = record.len.min(self.snd.mss).min(self.usable(record));
             let sendable = len > 0 && (len == record.len || self.send.can_cut(index));
-            return Some(if sendable { Plan::Data { index, len, kept: record.frame.is_some() } } else { Plan::WindowProbe });
+            return Some(if sendable { Plan::Data(self.front_of(index, len)) } else { Plan::WindowProbe });
         }
         self.wanted.keep_alive.then_some(Plan::KeepAlive)
     }
 
     /// The first unsent segment, cut to what the peer's window takes (RFC 9293 section 3.8.6.2.1, without Nagle).
-    /// Also whether it lies in a frame of the caller's.
     #[inline]
-    fn next_queued(&self) -> Option<(usize, u32, bool)> {
+    fn next_queued(&self) -> Option<Piece> {
         let index = self.send.first_queued()?;
         let record = self.send.record(index);
         let len = record.len;
         if len == 0 || (len <= self.snd.mss && len <= self.usable(record)) {
-            return Some((index, len, record.frame.is_some()));
+            return Some(Piece::new(index, len, record, true));
         }
         self.cut_to_window(index)
     }
 
+    /// The front of a segment, up to `most` bytes.
+    fn front_of(&self, index: usize, most: u32) -> Piece {
+        let record = self.send.record(index);
+        Piece::new(index, record.len.min(most), record, false)
+    }
+
     /// The part of an unsent segment that may leave, if it may not leave whole.
     #[cold]
-    fn cut_to_window(&self, index: usize) -> Option<(usize, u32, bool)> {
+    fn cut_to_window(&self, index: usize) -> Option<Piece> {
         let record = self.send.record(index);
-        let kept = record.frame.is_some();
         let usable = self.usable(record);
         let len = record.len.min(self.snd.mss);
         if len < record.len && !self.send.can_cut(index) {
             return None;
         }
         if len <= usable {
-            return Some((index, len, kept));
+            return Some(self.front_of(index, len));
         }
         let enough = usable > 0 && self.send.can_cut(index) && usable >= self.snd.mss.min(self.snd.wnd_max / 2);
-        enough.then_some((index, usable, kept))
+        enough.then_some(self.front_of(index, usable))
     }
 
     /// Room in the peer's window from a segment on.
@@ -248,30 +307,60 @@ impl Connection {
             self.arm_persist(now_ns);
             return None;
         };
-        Some(Decided { plan, kept: matches!(plan, Plan::Data { kept: true, .. } | Plan::TailProbe { kept: true, .. }) })
+        Some(Decided(plan))
     }
 
-    /// Gives the segment that [`Connection::decide`] has decided on just before: it counts as sent.
+    /// [`Connection::send`] for what is plain: new data on an open connection. `None`, and nothing is done, for all else.
     #[inline(always)]
-    pub fn send(&mut self, now_ns: u64, decided: Decided) -> Option<Outgoing> {
-        match decided.plan {
-            Plan::Data { index, len, .. } => self.transmit(now_ns, index, len),
-            plan => self.send_unusual(now_ns, plan),
+    pub fn send_plain(&mut self, now_ns: u64, decided: Decided) -> Option<(Plain, Payload)> {
+        let Plan::Data(piece) = decided.0 else { return None };
+        if !piece.whole || piece.len == 0 || self.state != State::Established || self.reports() {
+            return None;
+        }
+        let (record, stamp) = self.depart(now_ns, piece.index as usize, true);
+        debug_assert!(!record.syn && !record.fin, "neither is queued while the connection is open");
+        self.statistics.segments_out += 1;
+        let plain = Plain {
+            sequence: record.sequence,
+            acknowledgement: self.expected(),
+            window: self.window_field(),
+            push: true,
+            stamp: self.timestamps.on.then_some((stamp, self.timestamps.recent)),
+        };
+        self.acknowledged();
+        Some((plain, SendBuffer::place(&record, record.len)))
+    }
+
+    /// The header of a plain segment.
+    #[cold]
+    pub fn header_of(&self, plain: &Plain) -> TcpRepr<'static> {
+        TcpRepr {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            control: if plain.push { TcpControl::Psh } else { TcpControl::None },
+            seq_number: TcpSeqNumber(plain.sequence as i32),
+            ack_number: Some(TcpSeqNumber(plain.acknowledgement as i32)),
+            window_len: plain.window,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: plain.stamp.map(|(value, echo)| TcpTimestampRepr::new(value, echo)),
+            payload: &[],
         }
     }
 
-    /// What carries no data, or again.
-    #[cold]
-    #[inline(never)]
-    fn send_unusual(&mut self, now_ns: u64, plan: Plan) -> Option<Outgoing> {
-        Some(match plan {
+    /// Gives the segment that [`Connection::decide`] has decided on just before: it counts as sent.
+    pub fn send(&mut self, now_ns: u64, decided: Decided) -> Option<Outgoing> {
+        Some(match decided.0 {
             Plan::Reset { sequence, acknowledge } => {
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
                 Outgoing { header: segment, payload: Payload::None, again: false }
             }
-            Plan::Data { index, len, .. } => self.transmit(now_ns, index, len)?,
-            Plan::TailProbe { index, len, .. } => {
+            Plan::Data(piece) => self.transmit(now_ns, piece.index as usize, piece.len)?,
+            Plan::TailProbe(Piece { index, len, .. }) => {
+                let index = index as usize;
                 self.wanted.tail_probe = false;
                 self.rack.probe_again = self.send.record(index).place() != Place::Queued;
                 let outgoing = self.transmit(now_ns, index, len)?;
@@ -298,14 +387,12 @@ impl Connection {
         })
     }
 
-    /// [`Connection::stamped_header`] of now, for what is rare.
-    #[cold]
+    /// [`Connection::stamped_header`] of now.
     fn header(&mut self, now_ns: u64, control: TcpControl, sequence: u32, acknowledge: bool) -> TcpRepr<'static> {
         self.stamped_header(self.stamp(now_ns), control, sequence, acknowledge)
     }
 
     /// A header with all that each segment carries. Who asks for one sends it.
-    #[inline(always)]
     fn stamped_header(&mut self, stamp: u32, control: TcpControl, sequence: u32, acknowledge: bool) -> TcpRepr<'static> {
         self.statistics.segments_out += 1;
         let stamped = self.timestamps.on && (acknowledge || control == TcpControl::Syn);
@@ -331,10 +418,13 @@ impl Connection {
     fn window_field(&mut self) -> u16 {
         let (free, announced) = (self.receive.free(), self.announced());
         let step = u32::from(self.config.mss).min(self.receive.capacity() / 2);
-        let shift = self.rcv.shift;
-        let wanted = if free >= announced.saturating_add(step) { free >> shift } else { announced.div_ceil(1 << shift).min(free >> shift) };
+        let shift = u32::from(self.rcv.shift);
+        // Of at most 2^30 bytes, and a shift of at most 14: nothing is lost.
+        let units = |bytes: u32| bytes.wrapping_shr(shift);
+        let rounded_up = |bytes: u32| units(bytes.wrapping_add(1_u32.wrapping_shl(shift).wrapping_sub(1)));
+        let wanted = if free >= announced.wrapping_add(step) { units(free) } else { rounded_up(announced).min(units(free)) };
         let field = wanted.min(u32::from(u16::MAX));
-        self.rcv.edge = later(self.rcv.edge, self.receive.next().wrapping_add(field << shift));
+        self.rcv.edge = later(self.rcv.edge, self.receive.next().wrapping_add(field.wrapping_shl(shift)));
         field as u16
     }
 
@@ -368,7 +458,6 @@ impl Connection {
         self.rcv.acknowledged = self.expected();
     }
 
-    #[inline(always)]
     fn transmit(&mut self, now_ns: u64, index: usize, len: u32) -> Option<Outgoing> {
         let record = self.send.record(index);
         let fresh = record.place() == Place::Queued;
@@ -380,11 +469,7 @@ impl Connection {
                 return None;
             }
         }
-        if fresh && self.send.sent() == 0 && now_ns.saturating_sub(self.sent_ns) > self.rtt.timeout() {
-            self.congestion.on_idle();
-        }
-        let stamp = self.stamp(now_ns);
-        let record = self.send.note_sent(index, now_ns, stamp);
+        let (record, stamp) = self.depart(now_ns, index, fresh);
         let control = match (record.syn, record.fin) {
             (true, _) => TcpControl::Syn,
             (false, true) if !alone => TcpControl::Fin,
@@ -406,12 +491,17 @@ impl Connection {
             self.owed.duplicate = None;
             self.acknowledged();
         }
-        self.note_sent(now_ns, fresh, &record);
         Some(Outgoing { header: segment, payload, again: !fresh })
     }
 
-    #[inline]
-    fn note_sent(&mut self, now_ns: u64, fresh: bool, record: &Record) {
+    /// A segment leaves, for the first time if it is fresh: what it is now, and its timestamp.
+    #[inline(always)]
+    fn depart(&mut self, now_ns: u64, index: usize, fresh: bool) -> (Record, u32) {
+        if fresh && self.send.sent() == 0 && now_ns.saturating_sub(self.sent_ns) > self.rtt.timeout() {
+            self.congestion.on_idle();
+        }
+        let stamp = self.stamp(now_ns);
+        let record = self.send.note_sent(index, now_ns, stamp);
         self.statistics.bytes_out += u64::from(record.len);
         self.snd.nxt = later(self.snd.nxt, record.end());
         (self.sent_ns, self.persists, self.timers.persist) = (now_ns, 0, NEVER);
@@ -429,6 +519,7 @@ impl Connection {
         if fresh {
             self.arm_probe(now_ns);
         }
+        (record, stamp)
     }
 
     /// RFC 9293 section 3.8.6.1: one byte of new data, though there is no room.

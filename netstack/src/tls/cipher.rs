@@ -58,7 +58,7 @@ impl Cipher {
     }
 
     /// Opens the text in `body`, behind which lies its tag. What is not authentic is not to be read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open<const DATA: usize>(&self, nonce: [u8; NONCE], data: [u8; DATA], body: &mut [u8]) -> Result<(), NotAuthentic> {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -75,7 +75,7 @@ impl Cipher {
     }
 
     /// Seals the text in `body`, behind which lies room for the tag. Under one nonce only one text may ever be sealed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn seal<const DATA: usize>(&self, nonce: [u8; NONCE], data: [u8; DATA], body: &mut [u8]) -> Result<(), NotAuthentic> {
         match self {
             #[cfg(target_arch = "x86_64")]

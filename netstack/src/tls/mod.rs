@@ -50,6 +50,7 @@ mod record;
 mod record_layer;
 mod wiped;
 
+use std::hint::cold_path;
 use std::ops::Range;
 
 use drivers::purpose::Purpose;
@@ -301,8 +302,14 @@ impl TlsClient {
             // The client's Finished must leave before the first record.
             State::Established(_) if !self.flight.is_empty() => Err(SealError::PendingFirst),
             State::Established(established) => Ok(established),
-            State::Handshake(_) => Err(SealError::NotReady),
-            State::Failed(_) | State::Closed => Err(SealError::Closed),
+            State::Handshake(_) => {
+                cold_path();
+                Err(SealError::NotReady)
+            }
+            State::Failed(_) | State::Closed => {
+                cold_path();
+                Err(SealError::Closed)
+            }
         }
     }
 

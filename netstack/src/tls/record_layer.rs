@@ -231,14 +231,21 @@ impl<S: KeySchedule> RecordLayer<S> {
     /// returned again by every later call.
     #[inline(always)]
     pub fn receive<'a>(&mut self, input: &'a mut [u8], buffer: &'a mut RecordBuffer) -> Result<Received<'a>, TlsError> {
-        match &self.state {
-            State::Open => {}
-            State::PeerClosed => return Ok(Received { consumed: input.len(), event: Event::PeerClosed }),
-            State::Failed(error) => return Err(error.clone()),
+        if !matches!(self.state, State::Open) {
+            return self.receive_ended(input);
         }
         match self.receive_record(input, buffer) {
             Ok(received) => Ok(received),
             Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// What comes once the connection is over.
+    #[cold]
+    fn receive_ended(&self, input: &[u8]) -> Result<Received<'static>, TlsError> {
+        match &self.state {
+            State::Failed(error) => Err(error.clone()),
+            State::Open | State::PeerClosed => Ok(Received { consumed: input.len(), event: Event::PeerClosed }),
         }
     }
 
@@ -593,7 +600,7 @@ impl<S: KeySchedule> RecordLayer<S> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn sealed(&mut self, purpose: Purpose) {
         self.statistics.records_out += purpose.count(1);
         if self.version == Version::Tls13 && self.sealer.sequence() >= self.record_limit / 2 {

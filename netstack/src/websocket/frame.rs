@@ -1,7 +1,7 @@
 //! One frame's header (RFC 6455 section 5.2), and masking (section 5.3).
 
 use super::error::WebSocketError;
-use crate::wide::wide;
+use crate::wide::{wide, words};
 
 /// Longest frame header from a server: 2 bytes and a 64-bit length, no mask.
 pub(super) const MAX_SERVER_HEADER: usize = 10;
@@ -146,17 +146,18 @@ pub(super) fn mask_in_place(mask: [u8; 4], bytes: &mut [u8]) {
 /// Copies and masks in one pass; the slices are equally long.
 #[inline]
 pub(super) fn mask_copy(mask: [u8; 4], from: &[u8], to: &mut [u8]) {
-    wide(from.len(), || mask_copy_words(mask, from, to));
+    wide(from.len(), move || mask_copy_words(mask, from, to));
 }
 
 #[inline(always)]
 fn mask_copy_words(mask: [u8; 4], from: &[u8], to: &mut [u8]) {
+    let Some(to) = to.get_mut(..from.len()) else { return };
     let key = wide_mask(mask);
     let (lines_from, rest_from) = from.as_chunks::<64>();
     let (lines_to, rest_to) = to.as_chunks_mut::<64>();
     for (from, to) in lines_from.iter().zip(lines_to) {
-        for (from, to) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
-            *to = (u64::from_ne_bytes(*from) ^ key).to_ne_bytes();
+        for (word, to) in words(from).iter().zip(to.as_chunks_mut::<8>().0) {
+            *to = (word ^ key).to_ne_bytes();
         }
     }
     let (words_from, tail_from) = rest_from.as_chunks::<8>();

@@ -6,7 +6,7 @@ use super::buffer::MessageBuffer;
 use super::error::{EncodeError, WebSocketError, close_code};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_SERVER_HEADER, Opcode, frame_header_len, mask_copy, mask_in_place, write_header};
 use super::utf8::Utf8Stream;
-use crate::wide::wide;
+use crate::wide::{wide, words};
 use drivers::purpose::Purpose;
 
 /// What a message's bytes are.
@@ -192,14 +192,21 @@ impl WebSocket {
     /// left. An error is final, and the close frame that tells the peer is pending.
     #[inline(always)]
     pub fn receive<'a>(&mut self, input: &'a [u8], buffer: &'a mut MessageBuffer) -> Result<Received<'a>, WebSocketError> {
-        match self.state {
-            State::Open => {}
-            State::PeerClosed => return Ok(Received { consumed: input.len(), event: Event::Closed }),
-            State::Failed(error) => return Err(error),
+        if self.state != State::Open {
+            return self.receive_ended(input);
         }
         match self.receive_frame(input, buffer) {
             Ok(received) => Ok(received),
             Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// What comes once the connection is over.
+    #[cold]
+    fn receive_ended(&self, input: &[u8]) -> Result<Received<'static>, WebSocketError> {
+        match self.state {
+            State::Failed(error) => Err(error),
+            State::Open | State::PeerClosed => Ok(Received { consumed: input.len(), event: Event::Closed }),
         }
     }
 
@@ -382,7 +389,7 @@ impl WebSocket {
     }
 
     /// [`WebSocket::frame`], for this purpose: a rehearsed frame is not counted.
-    #[inline]
+    #[inline(always)]
     pub fn frame_for(&mut self, purpose: Purpose, kind: Kind, mask: [u8; 4], payload: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
         if self.closing {
             return Err(EncodeError::Closing);
@@ -500,7 +507,7 @@ fn is_utf8(bytes: &[u8]) -> bool {
 /// As the library's, which is made for finding out early that it is not.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    wide(bytes.len(), || has_no_high_bit(bytes))
+    wide(bytes.len(), move || has_no_high_bit(bytes))
 }
 
 #[inline(always)]
@@ -508,11 +515,11 @@ fn has_no_high_bit(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<64>() else {
         return bytes.iter().fold(0, |bits, byte| bits | byte) & 0x80 == 0;
     };
-    let mut lanes = [0_u64; 8];
     // The last line overlaps the one before.
-    for line in bytes.as_chunks::<64>().0.iter().chain([last]) {
-        for (lane, word) in lanes.iter_mut().zip(line.as_chunks::<8>().0) {
-            *lane |= u64::from_ne_bytes(*word);
+    let mut lanes = words(last);
+    for line in bytes.as_chunks::<64>().0 {
+        for (lane, word) in lanes.iter_mut().zip(words(line)) {
+            *lane |= word;
         }
     }
     lanes.iter().fold(0, |bits, lane| bits | lane) & 0x8080_8080_8080_8080 == 0
