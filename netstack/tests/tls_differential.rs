@@ -1,9 +1,10 @@
 //! The record layer against rustls, on the very same bytes: a rustls client shakes hands with a server, our record layer
 //! gets the secrets of that client, and from then on both read one stream of a server that may be up to anything, cut
-//! anywhere. They must give out the same plaintext, close and fail at the same record, and answer with the same bytes while
-//! both are open.
+//! anywhere. They must give out the same plaintext, close and fail at the same record, answer with the same bytes while
+//! both are open, and end with the same alert.
 //!
-//! Where ours may refuse what rustls takes, and why, is the list in [`Script::may_be_refused`]. The other way round, rustls
+//! Where ours may refuse what rustls takes, and why, is the list in [`Script::may_be_refused`]; where their alerts differ, and why, in
+//! [`Script::last_words_may_differ`]. The other way round, rustls
 //! takes few warnings in all of a connection's life, and looks at tickets beyond those that we keep: no script goes so far.
 
 mod tls_support;
@@ -28,6 +29,11 @@ use tls_support::*;
 
 /// Warnings that rustls takes.
 const WARNINGS_MAX: u32 = 4;
+/// Descriptions of alerts (RFC 8446 section 6).
+const UNEXPECTED_MESSAGE: u8 = 10;
+const BAD_RECORD_MAC: u8 = 20;
+const RECORD_OVERFLOW: u8 = 22;
+const DECODE_ERROR: u8 = 50;
 /// Enough data to make up any record whose length field was changed.
 const TAIL: [usize; 2] = [16_384, 16_384];
 
@@ -215,8 +221,44 @@ impl Script {
                         if messages.iter().any(|message| matches!(message, Message::Other(0, body) if !body.is_empty())))
                 })
             }
-            // A record's outer type and version are what they must be (RFC 8446 section 5.2); rustls looks at neither.
-            _ => version == Version::Tls13 && matches!(self.harm, Some((_, Harm::Header(0 | 2, _)))),
+            _ => self.changes_what_rustls_does_not_see(version),
+        }
+    }
+
+    /// A record's outer type and version are what they must be, and are authentic as they came (RFC 8446 section 5.2); rustls looks at
+    /// neither.
+    fn changes_what_rustls_does_not_see(&self, version: Version) -> bool {
+        version == Version::Tls13 && matches!(self.harm, Some((_, Harm::Header(0 | 2, _))))
+    }
+
+    /// Where the alert that we send after an error is not the one that rustls sends. Each is a list: of one, or of none.
+    fn last_words_may_differ(
+        &self,
+        version: Version,
+        (our_error, ours): (&TlsError, &[u8]),
+        (their_error, theirs): (&rustls::Error, &[u8]),
+    ) -> bool {
+        use rustls::{Error, InvalidMessage};
+        match (our_error, their_error, theirs) {
+            // The peer has had the last word (RFC 8446 section 6.2); rustls answers a warning that it does not know.
+            (TlsError::PeerAlert(_), Error::AlertReceived(_), [DECODE_ERROR]) => ours.is_empty(),
+            // To floods, to what is out of its order and to a message that is too long rustls says nothing.
+            (_, Error::PeerMisbehaved(_) | Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge), []) => ours.len() == 1,
+            // A record that is too long has an alert of its own (RFC 8446 sections 5.1 and 5.2). rustls calls it one that cannot be
+            // decoded, or opens it first.
+            (TlsError::RecordOverflow { .. }, _, [DECODE_ERROR | BAD_RECORD_MAC]) => ours == [RECORD_OVERFLOW],
+            // What does not belong here is unexpected, whatever is in it (RFC 8446 section 5.1). rustls opens and decodes it first,
+            // and if it cannot, says that.
+            (TlsError::UnexpectedMessage(_), _, [DECODE_ERROR | BAD_RECORD_MAC]) => ours == [UNEXPECTED_MESSAGE],
+            // What has no room for a tag is not authentic; rustls has a word for what is empty.
+            (TlsError::BadRecordMac { .. }, Error::InvalidMessage(InvalidMessage::InvalidEmptyPayload), [DECODE_ERROR]) => {
+                ours == [BAD_RECORD_MAC]
+            }
+            // What rustls takes for authentic, and then finds fault with.
+            (TlsError::BadRecordMac { .. } | TlsError::UnexpectedMessage(_), ..) => {
+                self.changes_what_rustls_does_not_see(version) && ours.len() == 1
+            }
+            _ => false,
         }
     }
 }
@@ -375,6 +417,39 @@ fn rustls_client(authority: &Authority, versions: Versions, suite: Suite) -> (Ve
     (version, Arc::new(config))
 }
 
+/// The server's ear: it opens what one of the two says.
+struct Listener {
+    version: Version,
+    secrets: Rc<RefCell<Secrets>>,
+    generation: usize,
+    forge: Forge,
+}
+
+impl Listener {
+    fn new(version: Version, secrets: &Rc<RefCell<Secrets>>) -> Listener {
+        let forge = secrets.borrow_mut().for_server(0).forge(version);
+        Listener { version, secrets: secrets.clone(), generation: 0, forge }
+    }
+
+    /// The descriptions of the fatal alerts in these records.
+    fn fatal_alerts(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+        let mut alerts = Vec::new();
+        while let Some(&[_, _, _, high, low]) = bytes.first_chunk::<5>() {
+            let (record, rest) = bytes.split_at(5 + usize::from(u16::from_be_bytes([high, low])));
+            bytes = rest;
+            match self.forge.open(record) {
+                (HANDSHAKE, message) if self.version == Version::Tls13 && message[0] == 24 => {
+                    self.generation += 1;
+                    self.forge = self.secrets.borrow_mut().for_server(self.generation).forge(self.version);
+                }
+                (ALERT, alert) if alert[0] == 2 => alerts.push(alert[1]),
+                _ => {}
+            }
+        }
+        alerts
+    }
+}
+
 /// A rustls client and our record layer on one connection's secrets, and what each made of the stream.
 struct Pair {
     version: Version,
@@ -387,6 +462,8 @@ struct Pair {
     our_plaintext: Vec<u8>,
     our_error: Option<TlsError>,
     we_closed: bool,
+    /// Who hears them, and who hears us.
+    listeners: [Listener; 2],
 }
 
 impl Pair {
@@ -422,6 +499,7 @@ impl Pair {
             our_plaintext: Vec::new(),
             our_error: None,
             we_closed: false,
+            listeners: [Listener::new(*version, &secrets), Listener::new(*version, &secrets)],
         };
         (pair, secrets)
     }
@@ -472,7 +550,22 @@ impl Pair {
         let mut length = self.ours.write_pending(&mut ours);
         length += self.ours.seal(text, &mut ours[length..]).unwrap();
         ours.truncate(length);
+        for listener in &mut self.listeners {
+            assert!(listener.fatal_alerts(&theirs).is_empty());
+        }
         (theirs, ours)
+    }
+
+    /// The fatal alerts that both say after an error, theirs and ours.
+    fn last_words(&mut self) -> [Vec<u8>; 2] {
+        let mut theirs = Vec::new();
+        while self.theirs.wants_write() {
+            self.theirs.write_tls(&mut theirs).unwrap();
+        }
+        let mut ours = vec![0; 256];
+        let length = self.ours.write_pending(&mut ours);
+        let [them, us] = &mut self.listeners;
+        [them.fatal_alerts(&theirs), us.fatal_alerts(&ours[..length])]
     }
 
     fn is_over(&self) -> bool {
@@ -589,6 +682,8 @@ struct Seen {
     closed: Cell<u64>,
     refused: Cell<u64>,
     answers: Cell<u64>,
+    same_words: Cell<u64>,
+    other_words: Cell<u64>,
     key_updates: Cell<u64>,
     tickets: Cell<u64>,
     stitched: Cell<u64>,
@@ -638,6 +733,13 @@ fn run(parties: &Parties, script: &Script, seen: &Seen) -> Result<(), TestCaseEr
             add(&seen.answers, 1);
         }
     }
+    if let (Some(our_error), Some(their_error)) = (pair.our_error.clone(), pair.their_error.clone()) {
+        let [theirs, ours] = pair.last_words();
+        let same = theirs == ours;
+        let may_differ = script.last_words_may_differ(pair.version, (&our_error, &ours), (&their_error, &theirs));
+        prop_assert!(same || may_differ, "the alerts differ, {:?}: {our_error:?}, {ours:?} / {their_error:?}, {theirs:?}", pair.version);
+        add(if same { &seen.same_words } else { &seen.other_words }, 1);
+    }
     add(&seen.failed, u64::from(pair.our_error.is_some()));
     add(&seen.closed, u64::from(pair.we_closed));
     add(&seen.completed, u64::from(!pair.is_over()));
@@ -660,9 +762,11 @@ fn the_same_bytes_get_the_verdict_of_a_rustls_client() {
     }
     // Scripts that say nothing would agree as well.
     let often = u64::from(CASES / 30);
-    for count in [&seen.completed, &seen.failed, &seen.closed, &seen.answers, &seen.key_updates, &seen.tickets, &seen.stitched] {
+    let counts = [&seen.completed, &seen.failed, &seen.closed, &seen.answers, &seen.key_updates, &seen.tickets, &seen.stitched];
+    for count in counts.into_iter().chain([&seen.same_words]) {
         assert!(count.get() > often, "{seen:?}");
     }
+    assert!(seen.other_words.get() < seen.same_words.get(), "{seen:?}");
     assert!(seen.refused.get() < u64::from(CASES / 10), "{seen:?}");
 }
 

@@ -58,14 +58,24 @@ impl Forge {
         }
     }
 
-    /// The content type and the content of a record of TLS 1.3.
+    /// The content type and the content of a record without padding.
     pub fn open(&mut self, record: &[u8]) -> (u8, Vec<u8>) {
-        assert_eq!(self.version, Version::Tls13);
-        let nonce = self.next_nonce();
+        let sequence = self.sequence.to_be_bytes();
+        let mut nonce = self.next_nonce();
         let header: [u8; 5] = record[..5].try_into().unwrap();
-        let mut text = record[5..].to_vec();
-        let text = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut text).expect("authentic");
-        (*text.last().unwrap(), text[..text.len() - 1].to_vec())
+        let (carried, body) = record[5..].split_at(if self.explicit { 8 } else { 0 });
+        nonce[12 - carried.len()..].copy_from_slice(carried);
+        let [high, low] = ((body.len() - 16) as u16).to_be_bytes();
+        let data = match self.version {
+            Version::Tls13 => header.to_vec(),
+            Version::Tls12 => [&sequence[..], &[header[0], 3, 3, high, low]].concat(),
+        };
+        let mut text = body.to_vec();
+        let text = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(data), &mut text).expect("authentic");
+        match (self.version, &*text) {
+            (Version::Tls13, [content @ .., content_type]) => (*content_type, content.to_vec()),
+            _ => (header[0], text.to_vec()),
+        }
     }
 
     fn next_nonce(&mut self) -> [u8; 12] {
