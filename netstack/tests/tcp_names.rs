@@ -11,7 +11,7 @@ const BESIDE_TCP: [&str; 1] = ["5452"];
 
 /// TCP's rules outside `tcp/`.
 const BESIDE: [&str; 5] =
-    ["src/stack/ingress.rs", "src/stack/initial_sequence.rs", "src/stack/ports.rs", "src/stack/slot.rs", "src/stack/tcp_wire.rs"];
+    ["src/stack/ingress.rs", "src/stack/beginning.rs", "src/stack/ports.rs", "src/stack/slot.rs", "src/stack/tcp_wire.rs"];
 
 fn sources(directory: &Path, all: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(directory).expect("a directory") {

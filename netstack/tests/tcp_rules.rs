@@ -2,7 +2,7 @@
 
 mod tcp_support;
 
-use netstack::tcp::{State, TcpConfig, Verdict};
+use netstack::tcp::{Beginning, State, TcpConfig, Verdict};
 use netstack::transport::{CloseReason, SocketState};
 use smoltcp::wire::{TcpControl, TcpTimestampRepr};
 use tcp_support::*;
@@ -90,24 +90,36 @@ fn rfc6298_2_1_a_lost_syn_is_sent_again_after_a_second_and_then_two() {
 }
 
 /// A connection whose SYN was sent twice, 1 s apart, and answered 100 ms after the second copy; with the copies' timestamps.
-fn opened_by_a_second_syn(offer: Offer, echo_first: bool) -> Script {
+fn opened_by_a_second_syn(offer: Offer, echo: Echo) -> Script {
     let mut script = Script::connecting(&TcpConfig::default());
     let _ = script.one();
     let first = script.last_stamp;
     let _ = script.wait();
     script.pass(100 * MS);
-    if echo_first {
-        script.last_stamp = first;
-    }
+    let last = script.last_stamp;
+    script.last_stamp = match echo {
+        Echo::First => first,
+        Echo::Last => last,
+        Echo::Zero => 0,
+    };
     script.answer_syn(offer);
+    script.last_stamp = last;
     assert_eq!(script.one().sequence, 1);
     script
+}
+
+/// Which copy's timestamp an answer echoes.
+#[derive(Clone, Copy)]
+enum Echo {
+    First,
+    Last,
+    Zero,
 }
 
 #[test]
 fn rfc5681_3_1_after_a_lost_syn_one_segment_is_the_window() {
     for stamps in [true, false] {
-        let mut script = opened_by_a_second_syn(Offer { stamps, ..OFFER }, false);
+        let mut script = opened_by_a_second_syn(Offer { stamps, ..OFFER }, Echo::Last);
         script.write(&[1; 10_000]);
         assert_eq!(script.sent().len(), 1, "timestamps: {stamps}");
     }
@@ -115,20 +127,33 @@ fn rfc5681_3_1_after_a_lost_syn_one_segment_is_the_window() {
 
 #[test]
 fn rfc3522_3_2_a_syn_that_was_sent_again_for_nothing_costs_no_window() {
-    let script = opened_by_a_second_syn(OFFER, true);
+    let script = opened_by_a_second_syn(OFFER, Echo::First);
     assert_eq!(script.connection.congestion_window(), 10 * 1448, "neither the one segment of a loss nor more than the first ten");
     assert_eq!(script.connection.round_trip_ns(), Some(1100 * MS));
 }
 
 #[test]
 fn rfc7323_4_1_after_a_lost_syn_the_echoed_timestamp_tells_the_round_trip() {
-    let script = opened_by_a_second_syn(OFFER, false);
+    let script = opened_by_a_second_syn(OFFER, Echo::Last);
+    assert_eq!(script.connection.round_trip_ns(), Some(100 * MS));
+}
+
+#[test]
+fn rfc7323_3_2_an_echo_of_zero_is_none_and_so_the_syn_was_lost() {
+    let mut script = opened_by_a_second_syn(OFFER, Echo::Zero);
+    assert!(script.connection.congestion_window() < 2 * 1448, "an early timestamp would have left ten segments");
+    assert_eq!(script.connection.round_trip_ns(), None, "which copy was answered?");
+    script.write(&[1; 10_000]);
+    assert_eq!(script.sent().len(), 1);
+    // From here on its echoes tell the round trip.
+    script.pass(100 * MS);
+    script.ack(1449);
     assert_eq!(script.connection.round_trip_ns(), Some(100 * MS));
 }
 
 #[test]
 fn rfc6298_5_7_after_a_lost_syn_the_timeout_is_three_seconds_until_something_is_measured() {
-    let mut script = opened_by_a_second_syn(Offer { stamps: false, ..OFFER }, false);
+    let mut script = opened_by_a_second_syn(Offer { stamps: false, ..OFFER }, Echo::Last);
     assert_eq!(script.connection.round_trip_ns(), None, "which copy was answered?");
     script.write(b"hello");
     let _ = script.one();
@@ -606,12 +631,12 @@ fn rfc7323_5_4_the_clock_ticks_in_milliseconds_from_another_start_for_each_conne
         script.ack(1 + written);
     }
     assert_eq!([stamps[1].wrapping_sub(stamps[0]), stamps[2].wrapping_sub(stamps[1])], [70, 5000]);
-    let first = |isn| {
+    let first = |stamp_offset| {
         let mut connection = netstack::tcp::Connection::new(&TcpConfig::default());
-        connection.connect(OURS, PEER, isn, SECOND);
+        connection.connect(OURS, PEER, Beginning { sequence: OUR_ISN, stamp_offset }, SECOND);
         connection.poll_transmit(SECOND, |syn| syn.timestamp.map(|stamp| stamp.tsval)).flatten()
     };
-    assert!(first(1).is_some() && first(1) != first(2) && first(1) == first(1));
+    assert_eq!([first(0), first(5), first(u32::MAX)], [Some(1000), Some(1005), Some(999)]);
 }
 
 #[test]

@@ -39,15 +39,15 @@
 //! | `dhcp` | the address, if nobody gave one |
 //! | `ports` | local ports and their owners |
 //! | `wire`, `tcp_wire` | frames by the byte |
-//! | `initial_sequence` | first sequence numbers |
+//! | `beginning` | the numbers that a connection begins with |
 //! | `config`, `statistics`, `random` | settings; counters; chance from a seed |
 
+mod beginning;
 mod checksum;
 mod config;
 mod dhcp;
 mod header;
 mod ingress;
-mod initial_sequence;
 mod neighbours;
 mod ports;
 pub(crate) mod random;
@@ -83,9 +83,9 @@ pub use tcp_socket::OwnTcp;
 use crate::dns::{QUESTIONS_MAX, Resolver};
 use crate::tcp::{TcpStatistics, touched};
 use crate::transport::{CloseReason, ConnectError, Resolution, SocketId, SocketState, Transport};
+use beginning::Beginnings;
 use dhcp::{Action, Dhcp};
 use drivers::purpose::Purpose;
-use initial_sequence::InitialSequence;
 use neighbours::{Due, Neighbours};
 use ports::Ports;
 use random::{Random, RateLimit};
@@ -184,7 +184,7 @@ pub struct Stack<P: Port, T: TcpSocket = OwnTcp> {
     dhcp: Option<Dhcp>,
     scratch: Box<[u8]>,
     random: Random,
-    sequences: InitialSequence,
+    beginnings: Beginnings,
     reset_limit: RateLimit,
     echo_limit: RateLimit,
     now_ns: u64,
@@ -224,7 +224,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
         let (mac, mtu) = (port.info().mac, usable_mtu(&mut port));
         config.validate(mtu)?;
         let mut random = Random::new(config.seed);
-        let sequences = InitialSequence::new(config.seed);
+        let beginnings = Beginnings::new(config.seed);
         let resolver = Resolver::new(&config.dns_servers, &config.hosts, random.next()).map_err(StackError::HostName)?;
         let settings = SocketSettings { tcp: config.tcp, mtu, start_ns: now_ns };
         let mut stack = Stack {
@@ -243,7 +243,7 @@ impl<P: Port, T: TcpSocket> Stack<P, T> {
             question_ports: [0; QUESTIONS_MAX],
             dhcp: config.address.is_none().then(|| Dhcp::new(mac, random.next(), now_ns)),
             scratch: touched(mtu + ETHERNET_HEADER),
-            sequences,
+            beginnings,
             random,
             reset_limit: RateLimit::new(RESET_INTERVAL_NS, RESET_BURST),
             echo_limit: RateLimit::new(ECHO_INTERVAL_NS, ECHO_BURST),
@@ -760,11 +760,11 @@ impl<P: Port, T: TcpSocket> Transport for Stack<P, T> {
         let index = self.free_slot().ok_or(ConnectError::NoSocket)?;
         let port = self.ports.take_next(index, &mut self.random).ok_or(ConnectError::NoPort)?;
         let local = SocketAddrV4::new(address, port);
-        let sequence = self.sequences.of(local, remote, self.now_ns);
+        let beginning = self.beginnings.of(local, remote, self.now_ns);
         self.statistics.connects += 1;
         let next_hop = self.host.next_hop(*remote.ip());
         let slot = &mut self.slots[index];
-        slot.connect(local, remote, next_hop, sequence, self.now_ns);
+        slot.connect(local, remote, next_hop, beginning, self.now_ns);
         if let Some(mac) = next_hop.and_then(|next_hop| self.neighbours.want(next_hop, self.now_ns)) {
             slot.reach(&ethernet_header(mac, self.host.mac));
         }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::socket::{SocketSettings, TcpSocket};
 use super::wire::ETHERNET_HEADER;
+use crate::tcp::Beginning;
 use crate::transport::{CloseReason, SocketState};
 
 /// How long a released connection may take to say its last word: its RST waits for room, or for the next hop.
@@ -54,14 +55,21 @@ impl<T: TcpSocket> Slot<T> {
     }
 
     /// Takes the slot for a connection; the SYN leaves on its first turn once the next hop is known.
-    pub(super) fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, next_hop: Option<Ipv4Addr>, sequence: u32, now_ns: u64) {
+    pub(super) fn connect(
+        &mut self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        next_hop: Option<Ipv4Addr>,
+        beginning: Beginning,
+        now_ns: u64,
+    ) {
         self.generation = self.generation.wrapping_add(1);
         self.life = Life::Held;
         (self.local, self.remote) = (local, remote);
         self.wake_ns = now_ns;
         self.reachable = false;
         self.next_hop = next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        if !self.tcp.connect(local, remote, sequence, now_ns) || next_hop.is_none() {
+        if !self.tcp.connect(local, remote, beginning, now_ns) || next_hop.is_none() {
             self.tcp.abort(CloseReason::Unreachable);
         }
     }

@@ -26,7 +26,7 @@ use super::smoltcp_device::{Egress, Ingress, Reply};
 use super::smoltcp_wire::{Sent, before, challenge, lift_acknowledgement};
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, Segment};
-use crate::tcp::{TcpStatistics, touched};
+use crate::tcp::{Beginning, TcpStatistics, touched};
 use crate::transport::{CloseReason, SocketState};
 use drivers::purpose::Purpose;
 
@@ -189,13 +189,13 @@ impl TcpSocket for SmoltcpTcp {
         }
     }
 
-    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, sequence: u32, now_ns: u64) -> bool {
+    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, beginning: Beginning, now_ns: u64) -> bool {
         (self.local, self.remote, self.reason) = (local, remote, CloseReason::Unreachable);
         (self.sent, self.acknowledged, self.peer_window) = (Sent::default(), None, 0);
         (self.receive_base, self.consumed) = (None, 0);
         (self.progress_ns, self.wake_ns) = (now_ns, now_ns);
         self.mtu = self.link_mtu;
-        self.interface = new_interface(Some(*local.ip()), self.mtu, u64::from(sequence), self.clock.instant(now_ns));
+        self.interface = new_interface(Some(*local.ip()), self.mtu, u64::from(beginning.sequence), self.clock.instant(now_ns));
         let socket = self.set.get_mut::<Socket<'static>>(self.handle);
         let from = IpListenEndpoint { addr: Some(IpAddress::Ipv4(*local.ip())), port: local.port() };
         let to = IpEndpoint::new(IpAddress::Ipv4(*remote.ip()), remote.port());

@@ -12,7 +12,7 @@ use super::statistics::StackStatistics;
 use super::wire::ETHERNET_HEADER;
 #[cfg(feature = "smoltcp-tcp")]
 use super::wire::Outbox;
-use crate::tcp::{TcpConfig, TcpStatistics};
+use crate::tcp::{Beginning, TcpConfig, TcpStatistics};
 use crate::transport::{CloseReason, SocketState};
 use drivers::purpose::Purpose;
 
@@ -68,8 +68,8 @@ pub(super) const SEGMENTS_PER_TURN: usize = 32;
 pub trait TcpSocket: Sized {
     /// Memory for a connection: the only call that may allocate.
     fn new(settings: &SocketSettings) -> Self;
-    /// Begins a connection with this first sequence number; false if the addresses cannot be.
-    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, sequence: u32, now_ns: u64) -> bool;
+    /// Begins a connection with these numbers; false if the addresses cannot be.
+    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, beginning: Beginning, now_ns: u64) -> bool;
     /// The Ethernet header of its frames, once the next hop is known, and whenever it changes.
     fn set_ethernet(&mut self, header: &[u8; ETHERNET_HEADER]);
     /// What the layer above sees.

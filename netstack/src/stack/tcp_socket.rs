@@ -20,7 +20,7 @@ use super::header::HeaderTemplate;
 use super::socket::{Around, Arrival, SEGMENTS_PER_TURN, SocketSettings, TcpSocket, Turn};
 use super::wire::{ETHERNET_HEADER, IPV4_HEADER, TCP_HEADER};
 use crate::tcp::{
-    Connection, Decided, Kept, Outgoing, Payload, Rehearsal, Taken, TcpStatistics, Verdict, parse_options, parse_usual, touched,
+    Beginning, Connection, Decided, Kept, Outgoing, Payload, Rehearsal, Taken, TcpStatistics, Verdict, parse_options, parse_usual, touched,
 };
 use crate::transport::{CloseReason, SocketState};
 use drivers::purpose::Purpose;
@@ -233,8 +233,8 @@ impl TcpSocket for OwnTcp {
         }
     }
 
-    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, sequence: u32, now_ns: u64) -> bool {
-        self.connection.connect(local, remote, sequence, now_ns);
+    fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, beginning: Beginning, now_ns: u64) -> bool {
+        self.connection.connect(local, remote, beginning, now_ns);
         self.headers = HeaderTemplate::new(&[0; ETHERNET_HEADER], local, remote);
         self.lent = None;
         (self.copied_out, self.copied_again) = (0, 0);

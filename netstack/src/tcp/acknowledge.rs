@@ -72,7 +72,7 @@ impl Connection {
             return;
         }
         self.probed &= window_before == 0 && self.snd.wnd == 0;
-        let echo = segment.timestamp.filter(|_| self.timestamps.on).map(|stamp| stamp.tsecr);
+        let echo = self.echo_of(segment);
         while let Some(record) = self.send.pop(ack) {
             if record.place() != Place::Sacked {
                 self.deliver(now_ns, &record, echo, &mut delivery);

@@ -192,6 +192,23 @@ pub struct Rehearsal {
     statistics: TcpStatistics,
 }
 
+/// The numbers that a connection begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The initial sequence number; not to be guessed (RFC 6528).
+    pub sequence: u32,
+    /// How far timestamps are ahead of the clock's milliseconds; not to be guessed either, and the same for the same ends
+    /// (RFC 7323 section 5.4).
+    pub stamp_offset: u32,
+}
+
+impl From<u32> for Beginning {
+    /// With this sequence number, and timestamps that are the clock's: where nobody is to be feared.
+    fn from(sequence: u32) -> Beginning {
+        Beginning { sequence, stamp_offset: 0 }
+    }
+}
+
 /// A connection. See the module's head.
 pub struct Connection {
     pub(super) config: TcpConfig,
@@ -270,10 +287,11 @@ impl Connection {
         }
     }
 
-    /// Opens a connection; whatever was before is forgotten. `isn` must not be guessable (RFC 6528), nor `local`'s
+    /// Opens a connection; whatever was before is forgotten. `beginning` must not be guessable, nor `local`'s
     /// port (RFC 6056). The SYN leaves with the next [`Connection::next_segment`]; what is written
     /// before the answer follows it.
-    pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, isn: u32, now_ns: u64) {
+    pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4, beginning: impl Into<Beginning>, now_ns: u64) {
+        let Beginning { sequence: isn, stamp_offset } = beginning.into();
         let config = self.config;
         (self.local, self.remote, self.state, self.reason) = (local, remote, State::SynSent, CloseReason::Closed);
         self.snd = SendSpace { una: isn, nxt: isn, mss: u32::from(MSS_DEFAULT), ..SendSpace::default() };
@@ -282,9 +300,7 @@ impl Connection {
         self.send.push_syn();
         self.receive.reset(0);
         self.owed = Owed { bytes: 0, now: false, at: NEVER, duplicate: None };
-        // Another offset for each connection (RFC 7323 section 5.4).
-        let offset = isn.wrapping_mul(0x9e37_79b1).rotate_left(13);
-        self.timestamps = Timestamps { on: config.timestamps, offset, ..Timestamps::default() };
+        self.timestamps = Timestamps { on: config.timestamps, offset: stamp_offset, ..Timestamps::default() };
         self.sack = config.sack;
         self.rtt = RoundTrip::new(config.rto_initial, config.rto_floor, config.rto_max, now_ns);
         self.rack = Rack { quarters: 1, fack: isn, ..Rack::default() };

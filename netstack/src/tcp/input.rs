@@ -201,8 +201,16 @@ impl Connection {
     /// Our SYN had to be sent again, and not for nothing, as the peer's echo of an earlier copy's timestamp would tell (RFC 3522
     /// section 3.2).
     fn has_lost_syn(&self, answer: &TcpRepr<'_>) -> bool {
-        let echo = answer.timestamp.filter(|_| self.timestamps.on && answer.ack_number.is_some());
-        self.send.front().is_some_and(|syn| syn.again && echo.is_none_or(|stamp| !before(stamp.tsecr, syn.stamp)))
+        let echo = self.echo_of(answer);
+        self.send.front().is_some_and(|syn| syn.again && echo.is_none_or(|echo| !before(echo, syn.stamp)))
+    }
+
+    /// The timestamp of ours that the segment echoes. Zero is what stands there if nothing is echoed (RFC 7323 section 3.2), and what
+    /// some put there always: it says nothing. Ours is zero for a millisecond in 49 days, which nobody will miss.
+    #[inline]
+    pub(super) fn echo_of(&self, segment: &TcpRepr<'_>) -> Option<u32> {
+        let stamp = segment.timestamp.filter(|_| self.timestamps.on && segment.ack_number.is_some())?;
+        (stamp.tsecr != 0).then_some(stamp.tsecr)
     }
 
     /// All other states (RFC 9293 section 3.10.7.4).

@@ -52,7 +52,7 @@ mod sequence;
 mod statistics;
 
 pub use config::{BackOff, TcpConfig};
-pub use connection::{Connection, Rehearsal, State};
+pub use connection::{Beginning, Connection, Rehearsal, State};
 pub use input::{Taken, Verdict};
 pub use output::{Decided, Outgoing, Payload, Plain};
 pub use parse::parse;

@@ -1,4 +1,4 @@
-//! What a stranger must not be able to guess of a connection: its first sequence number and its port.
+//! What a stranger must not be able to guess of a connection: its first sequence number, its timestamps' offset and its port.
 
 use netstack::stack::StackConfig;
 use netstack::transport::Transport;
@@ -21,20 +21,52 @@ fn first_syn(config: StackConfig, remote_port: u16, now_ns: u64) -> Seen {
     script.pass().iter().find_map(|frame| frames::read_tcp(frame)).expect("a SYN")
 }
 
-#[test]
-fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_the_connection_in_all_bits() {
+/// A number of first SYNs: of other secrets between the same ends, and with the same secret to other ports.
+fn of_other_secrets_and_ends(number: impl Fn(&Seen) -> u32) -> [Vec<u32>; 2] {
     // The same addresses and ports, so that nothing differs but the secret.
     let config = |seed| StackConfig { ports: (40_000, 40_019), seed, ..stack_config() };
     let syns = (0..).map(|seed| first_syn(config(seed), PORT, 0)).filter(|syn| syn.port == 40_000);
-    let of_secrets: Vec<u32> = syns.take(STACKS as usize).map(|syn| syn.sequence).collect();
+    let of_secrets = syns.take(STACKS as usize).map(|syn| number(&syn)).collect();
     // The same secret and ports of our own, so that nothing differs but the peer's port.
-    let of_ports: Vec<u32> = (1..=STACKS as u16).map(|port| first_syn(config(7), port, 0).sequence).collect();
-    for sequences in [of_secrets, of_ports] {
-        assert_eq!(sequences.iter().collect::<BTreeSet<_>>().len() as u64, STACKS, "each is another: {sequences:x?}");
-        for bit in 0..32 {
-            let set = sequences.iter().filter(|sequence| *sequence >> bit & 1 == 1).count() as u64;
-            assert!((STACKS / 4..=STACKS / 4 * 3).contains(&set), "bit {bit} is set in {set} of {STACKS}");
-        }
+    let of_ports = (1..=STACKS as u16).map(|port| number(&first_syn(config(7), port, 0))).collect();
+    [of_secrets, of_ports]
+}
+
+fn assert_mixed_in_all_bits(numbers: &[u32]) {
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len() as u64, STACKS, "each is another: {numbers:x?}");
+    for bit in 0..32 {
+        let set = numbers.iter().filter(|number| *number >> bit & 1 == 1).count() as u64;
+        assert!((STACKS / 4..=STACKS / 4 * 3).contains(&set), "bit {bit} is set in {set} of {STACKS}");
+    }
+}
+
+#[test]
+fn rfc6528_3_initial_sequence_numbers_depend_on_a_secret_and_on_the_connection_in_all_bits() {
+    for numbers in of_other_secrets_and_ends(|syn| syn.sequence) {
+        assert_mixed_in_all_bits(&numbers);
+    }
+}
+
+#[test]
+fn rfc7323_5_4_timestamps_depend_on_a_secret_and_on_the_connection_in_all_bits_and_not_on_the_sequence_number() {
+    let stamp = |syn: &Seen| syn.stamp.expect("a timestamp");
+    for numbers in of_other_secrets_and_ends(stamp) {
+        assert_mixed_in_all_bits(&numbers);
+    }
+    // What a sequence number and a timestamp have in common would be the same for all.
+    for numbers in of_other_secrets_and_ends(|syn| stamp(syn).wrapping_sub(syn.sequence)) {
+        assert_mixed_in_all_bits(&numbers);
+    }
+}
+
+#[test]
+fn rfc7323_5_4_timestamps_of_the_same_ends_go_on_where_those_of_the_last_connection_were() {
+    let at = |now_ns| first_syn(StackConfig { seed: 7, ..stack_config() }, PORT, now_ns);
+    let first = at(0);
+    for (now_ns, ticks) in [(999_999, 0), (1_000_000, 1), (60_000_000_000, 60_000), (86_400_000_000_000, 86_400_000_u32)] {
+        let later = at(now_ns);
+        let since = later.stamp.zip(first.stamp).map(|(later, first)| later.wrapping_sub(first));
+        assert_eq!((later.port, since), (first.port, Some(ticks)), "after {now_ns} ns");
     }
 }
 

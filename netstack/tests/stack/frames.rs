@@ -165,6 +165,8 @@ pub struct Seen {
     pub acknowledgement: Option<u32>,
     pub payload: Vec<u8>,
     pub mss: Option<u16>,
+    /// The value of its timestamp.
+    pub stamp: Option<u32>,
 }
 
 /// The TCP segment in a frame; all checksums must be right.
@@ -188,6 +190,7 @@ pub fn read_tcp(frame: &[u8]) -> Option<Seen> {
         acknowledgement: repr.ack_number.map(|number| number.0 as u32),
         payload: repr.payload.to_vec(),
         mss: repr.max_seg_size,
+        stamp: repr.timestamp.map(|stamp| stamp.tsval),
     })
 }
 
