@@ -240,6 +240,7 @@ impl Link {
     /// Why sealing failed, if it did.
     #[inline]
     pub(super) fn take_fault(&mut self) -> Option<CloseCause> {
+        // Taking writes what is there already, for each message.
         if self.fault.is_none() { None } else { self.fault.take() }
     }
 

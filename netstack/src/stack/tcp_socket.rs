@@ -349,7 +349,7 @@ impl TcpSocket for OwnTcp {
 
     #[inline]
     fn read<P: Port, R>(&mut self, port: &mut P, take: impl FnOnce(&mut [u8]) -> (usize, R)) -> (usize, R) {
-        // Once and for all three: what is called in one place only can be made part of it.
+        // Called in one place only: there it is inlined, however long it is.
         let lent = match &self.lent {
             Some((frame, range)) => port.frame(*frame).get_mut(range.clone()).unwrap_or(&mut []),
             None => self.connection.lend(),

@@ -46,15 +46,13 @@ fn sequence_of(segment: &TcpRepr<'_>) -> u32 {
 
 impl Connection {
     /// Takes a segment whose checksum was verified and whose addresses are this connection's.
-    ///
-    /// What cannot be predicted gets a copy of the segment, so that the segment itself need not lie in memory.
     #[inline]
     pub fn on_segment(&mut self, now_ns: u64, segment: &TcpRepr<'_>) -> Taken {
         self.statistics.segments_in += 1;
         if segment.src_port != self.remote.port() || segment.dst_port != self.local.port() {
             return DROPPED;
         }
-        let taken = if self.predicts(segment) { self.on_predicted(now_ns, segment) } else { self.on_unpredicted(now_ns, &{ *segment }) };
+        let taken = if self.predicts(segment) { self.on_predicted(now_ns, segment) } else { self.on_unpredicted(now_ns, segment) };
         self.arm_persist(now_ns);
         taken
     }
@@ -97,11 +95,11 @@ impl Connection {
         self.hear(now_ns);
         self.note_stamp(segment, now_ns);
         if !segment.ack_number.is_some_and(|ack| self.on_no_news(segment, ack.0 as u32)) {
-            self.on_acknowledgement(now_ns, &{ *segment });
+            self.on_acknowledgement(now_ns, segment);
         }
         let len = segment.payload.len();
         if !self.receive.lend_next(len as u32) {
-            return if len == 0 { TAKEN } else { self.on_payload(now_ns, &{ *segment }) };
+            return if len == 0 { TAKEN } else { self.on_payload(now_ns, segment) };
         }
         self.statistics.bytes_in += len as u64;
         self.owe(now_ns, len as u32);

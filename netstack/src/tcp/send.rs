@@ -225,6 +225,7 @@ impl SendBuffer {
         record
     }
 
+    #[inline]
     fn push(&mut self, len: u32, offset: u32, syn: bool, fin: bool, frame: Option<Kept>) {
         let last = frame.is_some();
         let record =
@@ -306,7 +307,7 @@ impl SendBuffer {
     }
 
     /// Adds a segment whose bytes lie in a kept frame, from `offset` on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_kept(&mut self, frame: Kept, offset: u32, len: u32) {
         self.kept += len as usize;
         self.push(len, offset, false, false, Some(frame));
