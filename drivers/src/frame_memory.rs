@@ -154,7 +154,8 @@ enum KeptState {
 }
 
 impl KeptChunks {
-    /// For the `count` chunks of `chunk_size` bytes (a power of two) from chunk number `first` on; three quarters of them may be kept at once.
+    /// For the `count` chunks of `chunk_size` bytes (a power of two) from chunk number `first` on; three quarters of them may be kept
+    /// at once.
     pub fn new(first: u32, count: u32, chunk_size: u32) -> KeptChunks {
         let states = vec![KeptState::NotKept; count as usize].into_boxed_slice();
         KeptChunks { states, first, chunk_shift: chunk_size.ilog2(), count: 0, count_max: count as usize / 4 * 3 }

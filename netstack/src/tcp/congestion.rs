@@ -1,9 +1,9 @@
 //! Congestion control: CUBIC (RFC 9438) with slow start and initial window of RFC 5681 and RFC 6928.
 //!
 //! One departure, unless [`BackOff`] says otherwise: after a loss the window falls by the share that stood in a queue, as the round
-//! trips tell it, by three tenths (CUBIC's) at most and a tenth at least. H-TCP (draft-leith-tcp-htcp) calls this adaptive back-off. Where a queue
-//! stood the two are one; a loss without a queue is seldom a sign of congestion, and to give three tenths away for
-//! each costs a long path that loses at random half of what it could carry.
+//! trips tell it, by three tenths (CUBIC's) at most and a tenth at least. H-TCP (draft-leith-tcp-htcp) calls this adaptive
+//! back-off. Where a queue stood the two are one; a loss without a queue is seldom a sign of congestion, and to give three tenths
+//! away for each costs a long path that loses at random half of what it could carry.
 //!
 //! One window in bytes. Who calls it knows what was acknowledged, whether the window was the limit, and
 //! when a loss counts as an event (once a round trip).
