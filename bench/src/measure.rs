@@ -125,10 +125,15 @@ impl<'a> Side<'a> {
 
 /// Lets the sides take turns until the time is over: at least one block of each for warm-up, two that count. Gives
 /// what was measured by side and operation.
-pub fn alternate(budget: Budget, mut sides: Vec<Side<'_>>) -> anyhow::Result<Vec<Vec<Measured>>> {
+pub fn alternate(budget: Budget, sides: Vec<Side<'_>>) -> anyhow::Result<Vec<Vec<Measured>>> {
+    alternate_at_least(2, budget, sides)
+}
+
+/// As [`alternate`], with at least so many blocks of each side that count, whatever the time they take.
+pub fn alternate_at_least(blocks: u32, budget: Budget, mut sides: Vec<Side<'_>>) -> anyhow::Result<Vec<Vec<Measured>>> {
     round(&mut sides, budget.warm_up(), 1)?;
     sides.iter_mut().for_each(|side| side.meter.reset());
-    round(&mut sides, budget.whole - budget.warm_up(), 2)?;
+    round(&mut sides, budget.whole - budget.warm_up(), blocks)?;
     let measured = sides.into_iter().map(|side| {
         let Side { name, operations, meter, .. } = side;
         let of = |(&operation, histogram)| Measured { side: name, operation, histogram };
@@ -201,6 +206,21 @@ mod tests {
         let measured = alternate(moment(), vec![side]).expect("nothing fails").remove(0);
         let histogram = &measured[0].histogram;
         assert_eq!((histogram.value_at_quantile(0.5), histogram.value_at_quantile(1.0)), (40, 60));
+    }
+
+    #[test]
+    fn as_many_blocks_count_as_are_asked_for_when_the_time_is_over_before() {
+        let side = |name: &'static str| {
+            Side::new(name, &["work"], |meter| {
+                meter.record(0, 1);
+                Ok(())
+            })
+        };
+        for measured in alternate_at_least(70, moment(), vec![side("a"), side("b")]).expect("nothing fails") {
+            assert_eq!(measured[0].histogram.len(), 70);
+        }
+        let long = Budget::of_seconds(0.05).expect("positive");
+        assert!(alternate_at_least(3, long, vec![side("a")]).expect("nothing fails")[0][0].histogram.len() > 3);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! and nothing done about them.
 //!
 //! The client's end is AF_XDP. The venue's end is one of two: AF_PACKET, whose frames go through the kernel as the
-//! venue's TCP segments do, only not through TCP (this is what ours is held against, as the venue has no other network
-//! either), or AF_XDP, the shortest way there is.
+//! venue's TCP segments do, only not through TCP, or AF_XDP, the shortest way there is. Ours is held against both, though
+//! the venue, which has the kernel's network alone, could never be as quick as the second.
 
 use super::venue::{Patience, Running, Slice, Venue};
 use super::{Client, ORDER_FRAME, TICK_FRAME, VENUE_ADDRESS, Wired, clock::Clock};

@@ -1,7 +1,8 @@
 //! What a competent engineer would otherwise write: tokio on one thread, tokio-tungstenite, rustls, serde_json to typed
 //! structs, on a kernel socket without Nagle's algorithm. It waits in epoll, as tokio does.
 //!
-//! Prices and quantities become fixed-point integers by our own parser, the quickest there is to hand.
+//! Prices and quantities become fixed-point integers by our own parser, the quickest there is to hand. How a tick is read and
+//! its order written ([`answer`]) is that of `super::spinning` too, and so is how tungstenite is set up ([`configuration`]).
 
 use super::ticks::ORDER_QTY;
 use super::venue::{Running, SLICE_PATIENCE, Slice};
@@ -21,7 +22,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tungstenite::Message;
+use tungstenite::protocol::WebSocketConfig;
+
+/// Holds some ticks.
+const READ_BUFFER: usize = 4_096;
 
 #[allow(dead_code, reason = "read to be there, as in the events of ours")]
 #[derive(Deserialize)]
@@ -72,8 +77,17 @@ fn levels(rows: &[(&str, &str)]) -> anyhow::Result<Vec<(Price, Qty)>> {
     rows.iter().map(level).collect()
 }
 
+/// How tungstenite is set up. It fills as much of its buffer with zeros as a read may take, before each: 128 KiB if it is not
+/// told otherwise.
+pub fn configuration() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(READ_BUFFER)
+}
+
 /// Reads a tick and writes the order that it causes.
-fn answer(tick: &str, sequence: u32) -> anyhow::Result<String> {
+///
+/// # Errors
+/// If the tick is not a depth difference, or names no bid.
+pub fn answer(tick: &str, sequence: u32) -> anyhow::Result<String> {
     let update: DepthUpdate<'_> = serde_json::from_str(tick)?;
     let (bids, asks) = (levels(&update.bids)?, levels(&update.asks)?);
     std::hint::black_box(&asks);
@@ -119,7 +133,8 @@ impl Tokio {
         let socket = runtime.block_on(async {
             let connect = async {
                 let stream = connector.connect(ServerName::try_from(SERVER_NAME)?, TcpStream::from_std(stream)?).await?;
-                let (socket, _) = tokio_tungstenite::client_async(format!("wss://{SERVER_NAME}{PATH}"), stream).await?;
+                let request = format!("wss://{SERVER_NAME}{PATH}");
+                let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(configuration())).await?;
                 anyhow::Ok(socket)
             };
             timeout(super::venue::PATIENCE, connect).await.context("tokio does not connect in time")?
