@@ -35,9 +35,24 @@
 //!   the tick and its order, more are bare acknowledgements and what was sent again.
 //!
 //! Sides take turns in slices of some tens of milliseconds; the first ticks of a slice, on caches that the side before has
-//! left, do not count. A thread that loses its CPU falls behind by milliseconds, and with it all ticks that were due
-//! meanwhile: the report says in how many slices that happened. Where it is more than a few, figures beyond the median are the
-//! scheduler's. Kernel sockets have their checksums left out, as a network card would relieve them (in their favour; our
+//! left, do not count. Each side has as many slices as a p99 takes, if the time asked for is too short for them (`CASES`); a
+//! percentile of few ticks has no target (`figures`).
+//!
+//! *What the tap costs.* Slices with a tap are other slices than those without. So that the same ticks can be compared, what the
+//! venue measures in them is kept too, as `socket to socket, tapped`: there, wire to wire is a part of each tick's time, which
+//! need not be so of `wire to wire` and the plain rows. What the tap takes (0.1 us for each program, see `tap`) falls on:
+//! the venue, whose CPU runs the program of each tick before it leaves; that is before the time stamp, so in `tapped` and not in
+//! wire to wire; the client's CPU, which runs those of each order after its stamp, likewise, and of whatever else it sends (a bare
+//! acknowledgement, before its order); clients without AF_XDP, whose ticks are handed over by `netif_rx` too: that is in their
+//! wire to wire, once for each tick. The echoes without a tap pay nothing. Between `tapped` and the plain row of a side lies what
+//! the tap costs it, and beyond that chance: how deep a CPU slept whose thread waits in epoll, what the host did.
+//!
+//! *Disturbance.* A thread that loses its CPU falls behind by milliseconds, and with it all ticks that were due
+//! meanwhile: the report says of each side in how many slices that happened to it or to the venue, and of all sides together.
+//! Where it is more than a few, figures beyond the median are the scheduler's: rows `.., undisturbed` are of the other slices
+//! alone. A host that stops a virtual CPU is not noticed by its kernel, and not left out.
+//!
+//! Kernel sockets have their checksums left out, as a network card would relieve them (in their favour; our
 //! frames carry real ones).
 //!
 //! tokio and tungstenite are in `peregrine` anyway, for the simulated venues and their console; nothing of the engine uses them.
@@ -52,12 +67,14 @@
 //! | `smoltcp` | smoltcp's TCP and rustls' records |
 //! | `peer`, `spinning` | tokio; the same without it, spinning |
 //! | `ready` | orders that wait for their ticks |
+//! | `figures` | rows, ratios and their targets |
 //! | `floor`, `echo` | bare frames, and datagrams that the tap sees |
 //! | `tap` | when frames pass the venue's interface |
 
 mod by_hand;
 mod clock;
 mod echo;
+mod figures;
 mod floor;
 mod kernel;
 mod own;
@@ -70,14 +87,14 @@ mod ticks;
 mod trader;
 mod venue;
 
-use super::ONE;
-use crate::measure::{Budget, Measured, Side, alternate};
-use crate::report::{Ratio, Report, Target};
+use crate::measure::{Budget, Measured, Side, alternate_at_least};
+use crate::report::Report;
 use anyhow::{Context, ensure};
 use drivers::interface::Interface;
 use drivers::port::Port;
 use drivers::select::{AnyPort, Link};
 use drivers::testbed::{self, ENGINE_ADDRESS, Testbed, TestbedConfig};
+use figures::{FRAMES, OPERATIONS, SOCKET, SOCKET_TAPPED, SOCKET_UNDISTURBED, UNTAPPED, VENUE_FRAMES, WIRE, WIRE_UNDISTURBED};
 use netstack::stack::OwnTcp;
 use netstack::tls::{Roots, Suite, TlsConfig, TlsOptions, Versions};
 use rcgen::{CertificateParams, KeyPair};
@@ -85,7 +102,6 @@ use runtime::host::{ThreadUsage, topology};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
@@ -123,62 +139,20 @@ const SIDES: [&str; 10] = [OWN, OWN_PACKET, SMOLTCP, KERNEL, SPINNING, TOKIO, RE
 #[cfg(test)]
 const TAPPED: usize = 8;
 
-/// What is measured of a side: from socket to socket; and if it has a tap, from wire to wire, and what passes from a tick to the
-/// next.
-const OPERATIONS: [&str; 4] = ["", "wire to wire", "frames to the venue for a tick", "frames from the venue for a tick"];
-const SOCKET: usize = 0;
-const WIRE: usize = 1;
-const FRAMES: usize = 2;
-const VENUE_FRAMES: usize = 3;
-
-/// Measure, side, what it is compared with, percentile, target. Values are `side / compared`.
-const RATIOS: [(usize, &str, &str, Percentile, Target); 34] = [
-    (SOCKET, OWN, ECHO_PACKET, P50, Target::AtMost(1.5)),
-    (SOCKET, OWN, ECHO_PACKET, P99, Target::None),
-    (SOCKET, OWN, ECHO_XDP, P50, Target::AtMost(1.5)),
-    (SOCKET, OWN, READY, P50, Target::None),
-    (SOCKET, READY, ECHO_XDP, P50, Target::None),
-    (SOCKET, OWN_PACKET, OWN, P50, Target::None),
-    (SOCKET, SMOLTCP, OWN, P50, Target::None),
-    (SOCKET, SMOLTCP, OWN, P99, Target::None),
-    (SOCKET, KERNEL, OWN, P50, Target::None),
-    (SOCKET, KERNEL, OWN, P99, Target::None),
-    (SOCKET, KERNEL, READY, P50, Target::None),
-    (SOCKET, SPINNING, OWN, P50, Target::AtLeast(1.8)),
-    (SOCKET, SPINNING, OWN, P99, Target::None),
-    (SOCKET, SPINNING, READY, P50, Target::None),
-    (SOCKET, TOKIO, OWN, P50, Target::AtLeast(10.0)),
-    (SOCKET, TOKIO, OWN, P99, Target::AtLeast(10.0)),
-    (SOCKET, TOKIO, OWN, P999, Target::None),
-    (SOCKET, TOKIO, KERNEL, P50, Target::None),
-    (SOCKET, TOKIO, READY, P50, Target::None),
-    (WIRE, OWN, ECHO_UDP, P50, Target::AtMost(1.5)),
-    (WIRE, OWN, ECHO_UDP, P99, Target::None),
-    (WIRE, OWN, READY, P50, Target::None),
-    (WIRE, KERNEL, READY, P50, Target::None),
-    (WIRE, SPINNING, READY, P50, Target::None),
-    (WIRE, TOKIO, READY, P50, Target::None),
-    (WIRE, OWN_PACKET, OWN, P50, Target::None),
-    (WIRE, SMOLTCP, OWN, P50, Target::None),
-    (WIRE, KERNEL, OWN, P50, Target::None),
-    (WIRE, KERNEL, OWN, P99, Target::None),
-    (WIRE, SPINNING, OWN, P50, Target::AtLeast(1.8)),
-    (WIRE, SPINNING, OWN, P99, Target::None),
-    (WIRE, TOKIO, OWN, P50, Target::AtLeast(10.0)),
-    (WIRE, TOKIO, OWN, P99, Target::AtLeast(10.0)),
-    (WIRE, TOKIO, KERNEL, P50, Target::None),
-];
-
-/// A quantile and its name.
-type Percentile = (f64, &'static str);
-const P50: Percentile = (0.5, "p50");
-const P99: Percentile = (0.99, "p99");
-const P999: Percentile = (0.999, "p99.9");
+/// How often a tick comes.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    slice: Slice,
+    /// Slices of each side that count, however short the time is: a p99 is the worst of a hundred, and 2 slices have one or two
+    /// of those.
+    slices_min: u32,
+}
 
 /// Apart enough that no side but a sleeping one is saturated, near enough that nothing falls asleep.
-const CASES: [(&str, Slice); 2] = [
-    ("every 100 us", Slice { interval_ns: 100_000, warm_up: 32, ticks: 224 }),
-    ("every 1 ms", Slice { interval_ns: 1_000_000, warm_up: 4, ticks: 36 }),
+const CASES: [Case; 2] = [
+    Case { name: "every 100 us", slice: Slice { interval_ns: 100_000, warm_up: 32, ticks: 224 }, slices_min: 48 },
+    Case { name: "every 1 ms", slice: Slice { interval_ns: 1_000_000, warm_up: 4, ticks: 36 }, slices_min: 32 },
 ];
 
 /// Why this cannot be measured here, if it cannot.
@@ -189,8 +163,12 @@ pub fn unavailable() -> Option<String> {
     })
 }
 
-/// Measures.
+/// Measures, for `budget` or for as long as a p99 takes, whichever is longer.
 pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
+    measure(budget, &CASES, report)
+}
+
+fn measure(budget: Budget, cases: &[Case], report: &mut Report) -> anyhow::Result<()> {
     if let Some(reason) = unavailable() {
         anyhow::bail!("{reason}");
     }
@@ -205,42 +183,22 @@ pub fn run(budget: Budget, report: &mut Report) -> anyhow::Result<()> {
     let mut echo_udp = echo::Echo::open(&rig).context(ECHO_UDP)?;
     let mut echo_packet = floor::Floor::open(&rig.venue, Link::AfPacket).context(ECHO_PACKET)?;
     let mut echo_xdp = floor::Floor::open(&rig.venue, Link::AfXdp).context(ECHO_XDP)?;
-    for (case, slice) in CASES {
-        let (venue, disturbance) = (&rig.venue, Disturbance::default());
+    for case in cases {
+        let (venue, slice) = (&rig.venue, case.slice);
         let sides = vec![
-            side(OWN, venue, slice, &disturbance, &mut own),
-            side(OWN_PACKET, venue, slice, &disturbance, &mut own_packet),
-            side(SMOLTCP, venue, slice, &disturbance, &mut smoltcp),
-            side(KERNEL, venue, slice, &disturbance, &mut kernel),
-            side(SPINNING, venue, slice, &disturbance, &mut spinning),
-            side(TOKIO, venue, slice, &disturbance, &mut tokio),
-            side(READY, venue, slice, &disturbance, &mut ready),
-            side(ECHO_UDP, venue, slice, &disturbance, &mut echo_udp),
-            side(ECHO_PACKET, venue, slice, &disturbance, &mut echo_packet),
-            side(ECHO_XDP, venue, slice, &disturbance, &mut echo_xdp),
+            side(OWN, venue, slice, &mut own),
+            side(OWN_PACKET, venue, slice, &mut own_packet),
+            side(SMOLTCP, venue, slice, &mut smoltcp),
+            side(KERNEL, venue, slice, &mut kernel),
+            side(SPINNING, venue, slice, &mut spinning),
+            side(TOKIO, venue, slice, &mut tokio),
+            side(READY, venue, slice, &mut ready),
+            side(ECHO_UDP, venue, slice, &mut echo_udp),
+            side(ECHO_PACKET, venue, slice, &mut echo_packet),
+            side(ECHO_XDP, venue, slice, &mut echo_xdp),
         ];
-        let measured: Vec<Measured> = alternate(budget, sides)?.into_iter().flatten().collect();
-        for (measure, side, compared, (quantile, percentile), target) in RATIOS {
-            let operation = OPERATIONS[measure];
-            let value = |name: &str| {
-                let side = measured.iter().find(|side| side.side == name && side.operation == operation);
-                let side = side.with_context(|| format!("{name} has no measure `{operation}`"))?;
-                anyhow::Ok(side.histogram.value_at_quantile(quantile).max(1) as f64)
-            };
-            let title = if measure == SOCKET { case.to_owned() } else { format!("{case} {operation}") };
-            let name = format!("{title}: {side} / {compared}, {percentile}");
-            report.add_ratio(Ratio::new(BENCH, name, value(side)? / value(compared)?, target));
-        }
-        let disturbed = format!("{case}: slices in which venue or client lost its CPU, of 100");
-        report.add_ratio(Ratio::new(BENCH, disturbed, disturbance.percent(), Target::None));
-        for (measure, operation) in OPERATIONS.into_iter().enumerate() {
-            for side in measured.iter().filter(|side| side.operation == operation) {
-                match measure {
-                    FRAMES | VENUE_FRAMES => report.add_figure(BENCH, &format!("{case} {operation}"), "frames", side),
-                    _ => report.add_case(BENCH, case, &[vec![side.clone()]], Target::None),
-                }
-            }
-        }
+        let measured: Vec<Measured> = alternate_at_least(case.slices_min, budget, sides)?.into_iter().flatten().collect();
+        figures::tell(case, &measured, report)?;
     }
     Ok(())
 }
@@ -274,31 +232,13 @@ trait Client {
     fn answer(&mut self, slice: Slice, running: &Running) -> anyhow::Result<()>;
 }
 
-/// How many slices there were, and in how many of them the scheduler took the CPU from a thread.
-#[derive(Default)]
-struct Disturbance {
-    slices: Cell<u32>,
-    disturbed: Cell<u32>,
-}
-
-impl Disturbance {
-    fn note(&self, disturbed: bool) {
-        self.slices.set(self.slices.get() + 1);
-        self.disturbed.set(self.disturbed.get() + u32::from(disturbed));
-    }
-
-    fn percent(&self) -> f64 {
-        f64::from(self.disturbed.get()) * 100.0 / f64::from(self.slices.get().max(1))
-    }
-}
-
 fn side<'a>(
     name: &'static str,
     venue: &'a Venue,
     slice: Slice,
-    disturbance: &'a Disturbance,
     (Wired { connection, tap }, client): &'a mut (Wired, impl Client),
 ) -> Side<'a> {
+    // The times, and whether both threads kept their CPUs.
     let mut slices = move || {
         let before = ThreadUsage::now();
         let running = venue.begin(*connection, slice)?;
@@ -307,20 +247,28 @@ fn side<'a>(
         answered.with_context(|| format!("the client of {name}"))?;
         let measured = running.finish().with_context(|| format!("the venue of {name}"))?;
         let preemptions = measured.preemptions + ThreadUsage::now().since(before).involuntary_switches;
-        disturbance.note(preemptions > 0);
-        anyhow::Ok(measured.times_ns)
+        anyhow::Ok((measured.times_ns, preemptions == 0))
     };
-    let operations = if tap.is_some() { &OPERATIONS[..] } else { ONE };
+    let operations = if tap.is_some() { &OPERATIONS[..] } else { &OPERATIONS[..UNTAPPED] };
     Side::new(name, operations, move |meter| {
-        slices()?.into_iter().for_each(|ns| meter.record(SOCKET, ns));
+        let mut record = |measure: usize, values: &[u64]| values.iter().for_each(|value| meter.record(measure, *value));
+        let (times_ns, undisturbed) = slices()?;
+        record(SOCKET, &times_ns);
+        if undisturbed {
+            record(SOCKET_UNDISTURBED, &times_ns);
+        }
         // The tap costs a little, so it has slices of its own.
         if let Some(tap) = tap {
             let listening = tap.listen()?;
-            slices()?;
+            let (times_ns, undisturbed) = slices()?;
             let pairs = tap::pair(&listening.taken()?, slice.whole()).with_context(|| format!("the wire of {name}"))?;
-            for (measure, values) in [(WIRE, &pairs.times_ns), (FRAMES, &pairs.frames), (VENUE_FRAMES, &pairs.venue_frames)] {
-                values[slice.warm_up..].iter().for_each(|value| meter.record(measure, *value));
+            record(SOCKET_TAPPED, &times_ns);
+            record(WIRE, &pairs.times_ns[slice.warm_up..]);
+            if undisturbed {
+                record(WIRE_UNDISTURBED, &pairs.times_ns[slice.warm_up..]);
             }
+            record(FRAMES, &pairs.frames[slice.warm_up..]);
+            record(VENUE_FRAMES, &pairs.venue_frames[slice.warm_up..]);
         }
         Ok(())
     })
@@ -411,8 +359,10 @@ fn connected(mut attempt: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
+    use super::figures::RATIOS;
     use super::*;
     use crate::machine::Machine;
+    use crate::measure::alternate;
     use std::time::Duration;
 
     /// True, and said, if this machine cannot measure.
@@ -429,22 +379,38 @@ mod tests {
             return;
         }
         let mut report = Report::new(Machine::read());
-        run(Budget::of_seconds(0.001).unwrap(), &mut report).unwrap();
+        let cases = CASES.map(|case| Case { slices_min: 2, ..case });
+        measure(Budget::of_seconds(0.001).unwrap(), &cases, &mut report).unwrap();
         let curves: Vec<&str> = report.rows.iter().map(|row| row.curve).collect();
-        let case = [&SIDES[..], &SIDES[..TAPPED], &SIDES[..TAPPED], &SIDES[..TAPPED]].concat();
+        let tapped = &SIDES[..TAPPED];
+        let case = [&SIDES[..], tapped, tapped, tapped, tapped].concat();
         assert_eq!(curves, [&case[..], &case[..]].concat());
-        for (rows, (_, slice)) in report.rows.chunks(case.len()).zip(CASES) {
-            assert!(rows.iter().all(|row| row.count == 2 * slice.ticks as u64), "{rows:?}");
-            let (socket, tapped) = rows.split_at(SIDES.len());
-            let (wire, frames) = tapped.split_at(TAPPED);
-            assert!(socket.iter().chain(wire).all(|row| row.p50 > 500 && row.unit == "ns"), "{rows:?}");
+        for (rows, case) in report.rows.chunks(case.len()).zip(cases) {
+            assert!(rows.iter().all(|row| row.count == 2 * case.slice.ticks as u64), "{rows:?}");
+            let (socket, rest) = rows.split_at(SIDES.len());
+            let (tapped, rest) = rest.split_at(TAPPED);
+            let (wire, frames) = rest.split_at(TAPPED);
+            assert!(socket.iter().chain(tapped).chain(wire).all(|row| row.p50 > 500 && row.unit == "ns"), "{rows:?}");
             assert!(frames.iter().all(|row| row.p50 >= 1 && row.unit == "frames"), "{frames:?}");
-            // What the tap sees is a part of what the venue sees, though not of the same ticks.
-            assert!(socket.iter().zip(wire).all(|(socket, wire)| wire.p50 < 2 * socket.p50), "{rows:?}");
+            // What the tap sees is a part of what the venue sees of the same ticks: but for two clocks and three digits.
+            let is_part = |wire: u64, whole: u64| wire <= whole + whole / 100;
+            for (whole, wire) in tapped.iter().zip(wire) {
+                assert!(is_part(wire.p50, whole.p50) && is_part(wire.max, whole.max), "{wire:?} {whole:?}");
+            }
         }
-        assert_eq!(report.ratios.len(), CASES.len() * (RATIOS.len() + 1));
+        assert_eq!(report.ratios.len(), CASES.len() * (RATIOS.len() + 1 + SIDES.len()));
         // A slice in which a thread lost its core can make a ratio so small that it is kept as zero.
         assert!(report.ratios.iter().all(|ratio| ratio.value.is_finite() && ratio.value >= 0.0), "{:?}", report.ratios);
+    }
+
+    #[test]
+    fn each_row_has_ticks_enough_for_its_p99_however_short_the_time() {
+        let ticks = CASES.map(|case| u64::from(case.slices_min) * case.slice.ticks as u64);
+        assert!(ticks[0] >= 10_000 && ticks[1] >= 1_000, "{ticks:?}");
+        // All of it, in seconds, if no side falls behind.
+        let slices = (SIDES.len() + TAPPED) as u64;
+        let ns = CASES.map(|case| u64::from(case.slices_min + 1) * slices * case.slice.interval_ns * case.slice.whole() as u64);
+        assert!(ns.iter().sum::<u64>() < 100_000_000_000, "{ns:?}");
     }
 
     #[test]
@@ -483,8 +449,7 @@ mod tests {
         }
         let rig = Rig::new(None).unwrap();
         let mut broken = (own::OwnOnKernel::open(&rig).unwrap().0, Broken);
-        let disturbance = Disturbance::default();
-        let side = side(OWN, &rig.venue, CASES[0].1, &disturbance, &mut broken);
+        let side = side(OWN, &rig.venue, CASES[0].slice, &mut broken);
         let error = alternate(Budget::of_seconds(0.001).unwrap(), vec![side]);
         assert_eq!(error.err().map(|error| format!("{error:#}")), Some(format!("the client of {OWN}: no idea")));
         let start = Instant::now();

@@ -21,8 +21,8 @@ use std::process::ExitCode;
     tls     TLS 1.3 records sealed and opened, against rustls' own record layer\n  \
     tcp     segments in and writes out of our TCP, and its goodput over links that lose and reorder, against smoltcp's\n  \
     link    frames there and back over a veth pair: AF_XDP, AF_PACKET, kernel sockets (root)\n  \
-    wire    from a tick that leaves a venue to the order that comes back, against tokio, tungstenite, rustls and serde_json \
-    and variants of it on the same wire (root)\n  \
+    wire    from a tick that leaves a venue to the order that comes back, against tokio, tungstenite, rustls and serde_json, the \
+    same without tokio, spinning, and variants on the same wire (root)\n  \
     t2o     tick to order in the whole engine, stage by stage and venue by venue: the demonstration's stage at 1,000 to 300,000 \
     messages/s, JSON and SBE (root for AF_XDP; else over an in-process link)\n  \
     growth  a message over 1 to 10 venues, 1 to 1000 instruments, 1 to 64 connections on one hot core\n\n\
