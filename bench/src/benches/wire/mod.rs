@@ -40,12 +40,16 @@
 //!
 //! *What the tap costs.* Slices with a tap are other slices than those without. So that the same ticks can be compared, what the
 //! venue measures in them is kept too, as `socket to socket, tapped`: there, wire to wire is a part of each tick's time, which
-//! need not be so of `wire to wire` and the plain rows. What the tap takes (0.1 us for each program, see `tap`) falls on:
-//! the venue, whose CPU runs the program of each tick before it leaves; that is before the time stamp, so in `tapped` and not in
-//! wire to wire; the client's CPU, which runs those of each order after its stamp, likewise, and of whatever else it sends (a bare
-//! acknowledgement, before its order); clients without AF_XDP, whose ticks are handed over by `netif_rx` too: that is in their
-//! wire to wire, once for each tick. The echoes without a tap pay nothing. Between `tapped` and the plain row of a side lies what
-//! the tap costs it, and beyond that chance: how deep a CPU slept whose thread waits in epoll, what the host did.
+//! need not be so of `wire to wire` and the plain rows. What the tap takes (0.1 us for each program, see `tap`) is
+//!
+//! - for all clients in `tapped` alone: a tick's program runs on the venue's CPU before the tick's time stamp, an order's on the
+//!   client's after the order's;
+//! - for all clients in wire to wire, too: what they send before the order (a bare acknowledgement), and what a program does after
+//!   its stamp;
+//! - for clients without AF_XDP in wire to wire once more: their ticks are handed over by `netif_rx`, where the tap listens.
+//!
+//! Between `tapped` and the plain row of a side lies what the tap costs it, and beyond that chance: how deep a CPU slept whose
+//! thread waits in epoll, what the host did.
 //!
 //! *Disturbance.* A thread that loses its CPU falls behind by milliseconds, and with it all ticks that were due
 //! meanwhile: the report says of each side in how many slices that happened to it or to the venue, and of all sides together.
@@ -152,7 +156,7 @@ struct Case {
 /// Apart enough that no side but a sleeping one is saturated, near enough that nothing falls asleep.
 const CASES: [Case; 2] = [
     Case { name: "every 100 us", slice: Slice { interval_ns: 100_000, warm_up: 32, ticks: 224 }, slices_min: 48 },
-    Case { name: "every 1 ms", slice: Slice { interval_ns: 1_000_000, warm_up: 4, ticks: 36 }, slices_min: 32 },
+    Case { name: "every 1 ms", slice: Slice { interval_ns: 1_000_000, warm_up: 4, ticks: 36 }, slices_min: 48 },
 ];
 
 /// Why this cannot be measured here, if it cannot.
@@ -363,6 +367,7 @@ mod tests {
     use super::*;
     use crate::machine::Machine;
     use crate::measure::alternate;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     /// True, and said, if this machine cannot measure.
@@ -411,6 +416,79 @@ mod tests {
         let slices = (SIDES.len() + TAPPED) as u64;
         let ns = CASES.map(|case| u64::from(case.slices_min + 1) * slices * case.slice.interval_ns * case.slice.whole() as u64);
         assert!(ns.iter().sum::<u64>() < 100_000_000_000, "{ns:?}");
+    }
+
+    /// Counts how often a client gives its CPU up.
+    struct Watched<C>(C, u64);
+
+    impl<C: Client> Client for Watched<C> {
+        fn answer(&mut self, slice: Slice, running: &Running) -> anyhow::Result<()> {
+            let before = ThreadUsage::now();
+            self.0.answer(slice, running)?;
+            self.1 += ThreadUsage::now().since(before).voluntary_switches;
+            Ok(())
+        }
+    }
+
+    fn sleeps(rig: &Rig, slice: Slice, (wired, client): (Wired, impl Client)) -> u64 {
+        let mut client = Watched(client, 0);
+        let running = rig.venue.begin(wired.connection, slice).unwrap();
+        client.answer(slice, &running).unwrap();
+        assert_eq!(running.finish().unwrap().times_ns.len(), slice.ticks);
+        client.1
+    }
+
+    #[test]
+    fn the_spinning_peer_never_sleeps_and_tokio_does_for_each_tick() {
+        if skipped() {
+            return;
+        }
+        let rig = Rig::new(None).unwrap();
+        let slice = Slice { interval_ns: 2_000_000, warm_up: 0, ticks: 30 };
+        // The kernel may make anyone wait for memory now and then.
+        assert!(sleeps(&rig, slice, spinning::Spinning::open(&rig).unwrap()) < slice.ticks as u64 / 10);
+        assert!(sleeps(&rig, slice, peer::Tokio::open(&rig).unwrap()) > slice.ticks as u64 / 2);
+    }
+
+    /// Shares its CPU with a thread that spins, too.
+    struct Crowded<C>(C);
+
+    impl<C: Client> Client for Crowded<C> {
+        fn answer(&mut self, slice: Slice, running: &Running) -> anyhow::Result<()> {
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| while !over.load(Ordering::Relaxed) {});
+                let answered = self.0.answer(slice, running);
+                over.store(true, Ordering::Relaxed);
+                answered
+            })
+        }
+    }
+
+    #[test]
+    fn slices_in_which_a_thread_lost_its_cpu_are_not_among_the_undisturbed_ones() {
+        if skipped() {
+            return;
+        }
+        let cpu = topology::Machine::read().unwrap().units[0].cpu;
+        let pinned = std::thread::spawn(move || {
+            runtime::host::pin_to_core(cpu).unwrap();
+            let moment = Budget::of_seconds(0.001).unwrap();
+            let rig = Rig::new(Some(cpu)).unwrap();
+            let (wired, client) = own::OwnOnKernel::open(&rig).unwrap();
+            let mut crowded = (wired, Crowded(client));
+            let sides = vec![side(KERNEL, &rig.venue, Slice { interval_ns: 1_000_000, warm_up: 0, ticks: 60 }, &mut crowded)];
+            let measured = alternate(moment, sides).unwrap();
+            let counts: Vec<u64> = measured[0].iter().map(|measured| measured.histogram.len()).collect();
+            assert_eq!((counts[SOCKET], counts[SOCKET_TAPPED], counts[WIRE]), (120, 120, 120));
+            assert_eq!((counts[SOCKET_UNDISTURBED], counts[WIRE_UNDISTURBED]), (0, 0));
+            let mut alone = (Wired { tap: None, ..crowded.0 }, crowded.1.0);
+            let sides = vec![side(KERNEL, &rig.venue, Slice { interval_ns: 100_000, warm_up: 0, ticks: 4 }, &mut alone)];
+            let measured = alternate_at_least(200, moment, sides).unwrap();
+            let undisturbed = measured[0][SOCKET_UNDISTURBED].histogram.len();
+            assert!(undisturbed >= 40 && undisturbed.is_multiple_of(4), "whole slices, and not a few of them: {undisturbed}");
+        });
+        pinned.join().unwrap();
     }
 
     #[test]
