@@ -197,8 +197,8 @@ mod tests {
             _ => 40,
         });
         let name = "every 1 ms: slices in which venue or client lost its CPU, of 100";
-        let of = |side: &str| value(&report, &format!("{name}, {side}"));
-        assert_eq!([of(OWN), of(ECHO_XDP), of(TOKIO)], [7.5, 25.0, 0.0]);
+        let of_thousand = |side: &str| (value(&report, &format!("{name}, {side}")) * 10.0).round() as u64;
+        assert_eq!([of_thousand(OWN), of_thousand(ECHO_XDP), of_thousand(TOKIO)], [75, 250, 0]);
         let slices = 40.0 * (SIDES.len() + TAPPED) as f64;
         assert!((value(&report, name) - 16.0 * 100.0 / slices).abs() < 0.001);
     }

@@ -457,7 +457,11 @@ mod tests {
         fn answer(&mut self, slice: Slice, running: &Running) -> anyhow::Result<()> {
             let over = AtomicBool::new(false);
             std::thread::scope(|scope| {
-                scope.spawn(|| while !over.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
                 let answered = self.0.answer(slice, running);
                 over.store(true, Ordering::Relaxed);
                 answered
