@@ -53,7 +53,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
     /// How long to measure each case, warm-up included. There are some tens of them; those of t2o take 8 at least, the two of
-    /// wire about a minute each: a p99 takes 1,000 ticks, and of ten sides, eight of them with and without a tap.
+    /// wire about a minute each, until every side has ticks enough for a p99: 10,000 of those 100 us apart, 1,000 of those 1 ms
+    /// apart.
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     seconds: f64,
 }
