@@ -147,10 +147,26 @@ macro_rules! byte_enum {
             /// From its number; `None` for a number of another version.
             #[inline]
             pub const fn from_raw(raw: $raw) -> Option<$name> {
-                match raw {
-                    $($value => Some($name::$variant),)*
-                    _ => None,
-                }
+                // Looked up and not jumped to: nobody foretells which it is.
+                const PLACES: usize = {
+                    let (mut at, mut places) = (0, 0);
+                    while at < $name::ALL.len() {
+                        if $name::ALL[at] as usize >= places {
+                            places = $name::ALL[at] as usize + 1;
+                        }
+                        at += 1;
+                    }
+                    places
+                };
+                const BY_NUMBER: [Option<$name>; PLACES] = {
+                    let (mut table, mut at) = ([None; PLACES], 0);
+                    while at < $name::ALL.len() {
+                        table[$name::ALL[at] as usize] = Some($name::ALL[at]);
+                        at += 1;
+                    }
+                    table
+                };
+                if (raw as usize) < PLACES { BY_NUMBER[raw as usize] } else { None }
             }
 
             /// Stable lower-case name, for logs, exports and counters.

@@ -31,7 +31,7 @@ pub struct TcpConfig {
     pub receive_buffer: usize,
     /// Bytes written and not yet acknowledged.
     pub send_buffer: usize,
-    /// Segments written and not yet acknowledged.
+    /// Segments written and not yet acknowledged; at most 2^24.
     pub segments_max: usize,
     /// How long an acknowledgement may wait for company (RFC 9293 section 3.8.6.3); at most half a second.
     pub ack_delay: u64,

@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 
 use super::config::TcpConfig;
 use super::congestion::Congestion;
+use super::output::SEGMENTS_MAX;
 use super::receive::ReceiveBuffer;
 use super::rtt::RoundTrip;
 use super::send::{Kept, SendBuffer};
@@ -261,7 +262,7 @@ impl Connection {
             remote: none,
             snd: SendSpace::default(),
             rcv: ReceiveSpace::default(),
-            send: SendBuffer::new(config.send_buffer, config.segments_max),
+            send: SendBuffer::new(config.send_buffer, config.segments_max.min(SEGMENTS_MAX)),
             receive: ReceiveBuffer::new(config.receive_buffer),
             owed: Owed { bytes: 0, now: false, at: NEVER, duplicate: None },
             timestamps: Timestamps::default(),

@@ -19,8 +19,8 @@ const BLOCK: u32 = 8;
 /// The next segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// RST with this sequence number.
-    Reset { sequence: u32, acknowledge: bool },
+    /// RST, in reply to a segment or of our own.
+    Reset,
     /// A segment of the send buffer.
     Data(Piece),
     /// The same, to probe for a tail loss.
@@ -47,7 +47,7 @@ pub(super) struct Piece {
 impl Piece {
     #[inline]
     fn new(index: usize, len: u32, record: &Record, whole: bool) -> Piece {
-        // There are as many segments as [`super::TcpConfig::segments_max`] allows.
+        // There are as many segments as [`super::TcpConfig::segments_max`] allows, which has room in [`Decided`].
         Piece { index: index as u32, len, kept: record.frame.is_some(), whole }
     }
 }
@@ -92,16 +92,67 @@ impl Payload {
     }
 }
 
-/// What [`Connection::decide`] has decided to send.
+/// What [`Connection::decide`] has decided to send: a plan in one word. It goes from function to function for each segment, and a plan
+/// would be put together in memory each time, of pieces, which a processor cannot read as a whole until they have left its store buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "send it"]
-pub struct Decided(Plan);
+pub struct Decided(u64);
+
+/// What [`Decided`] has room for.
+pub(super) const SEGMENTS_MAX: usize = 1 << Decided::INDEX_BITS;
 
 impl Decided {
+    const RESET: u64 = 1;
+    const DATA: u64 = 2;
+    const TAIL_PROBE: u64 = 3;
+    const WINDOW_PROBE: u64 = 4;
+    const KEEP_ALIVE: u64 = 5;
+    const ACKNOWLEDGE: u64 = 6;
+    const WHAT: u64 = 7;
+    const KEPT: u64 = 1 << 3;
+    const WHOLE: u64 = 1 << 4;
+    const INDEX_AT: u32 = 8;
+    const INDEX_BITS: u32 = 24;
+    const LEN_AT: u32 = 32;
+
+    #[inline(always)]
+    fn new(plan: Plan) -> Decided {
+        let piece = |what: u64, piece: Piece| {
+            let flags = u64::from(piece.kept) * Decided::KEPT | u64::from(piece.whole) * Decided::WHOLE;
+            what | flags | u64::from(piece.index) << Decided::INDEX_AT | u64::from(piece.len) << Decided::LEN_AT
+        };
+        Decided(match plan {
+            Plan::Reset => Decided::RESET,
+            Plan::Data(data) => piece(Decided::DATA, data),
+            Plan::TailProbe(data) => piece(Decided::TAIL_PROBE, data),
+            Plan::WindowProbe => Decided::WINDOW_PROBE,
+            Plan::KeepAlive => Decided::KEEP_ALIVE,
+            Plan::Acknowledge => Decided::ACKNOWLEDGE,
+        })
+    }
+
+    #[inline(always)]
+    fn plan(self) -> Plan {
+        let piece = Piece {
+            index: (self.0 >> Decided::INDEX_AT) as u32 & ((1 << Decided::INDEX_BITS) - 1),
+            len: (self.0 >> Decided::LEN_AT) as u32,
+            kept: self.0 & Decided::KEPT != 0,
+            whole: self.0 & Decided::WHOLE != 0,
+        };
+        match self.0 & Decided::WHAT {
+            Decided::RESET => Plan::Reset,
+            Decided::DATA => Plan::Data(piece),
+            Decided::TAIL_PROBE => Plan::TailProbe(piece),
+            Decided::WINDOW_PROBE => Plan::WindowProbe,
+            Decided::KEEP_ALIVE => Plan::KeepAlive,
+            _ => Plan::Acknowledge,
+        }
+    }
+
     /// Its payload lies in a frame of the caller's.
     #[inline]
-    pub fn is_kept(&self) -> bool {
-        matches!(self.0, Plan::Data(piece) | Plan::TailProbe(piece) if piece.kept)
+    pub fn is_kept(self) -> bool {
+        self.0 & Decided::KEPT != 0
     }
 }
 
@@ -177,11 +228,8 @@ impl Connection {
     /// While the connection opens or ends, or there is more to send than new data and acknowledgements.
     #[cold]
     fn plan_unusual(&self) -> Option<Plan> {
-        if let Some(sequence) = self.wanted.reset_reply {
-            return Some(Plan::Reset { sequence, acknowledge: false });
-        }
-        if self.wanted.reset {
-            return Some(Plan::Reset { sequence: self.snd.nxt, acknowledge: true });
+        if self.wanted.reset_reply.is_some() || self.wanted.reset {
+            return Some(Plan::Reset);
         }
         let plan = match self.state {
             State::Closed => return None,
@@ -307,13 +355,13 @@ impl Connection {
             self.arm_persist(now_ns);
             return None;
         };
-        Some(Decided(plan))
+        Some(Decided::new(plan))
     }
 
     /// [`Connection::send`] for what is plain: new data on an open connection. `None`, and nothing is done, for all else.
     #[inline(always)]
     pub fn send_plain(&mut self, now_ns: u64, decided: Decided) -> Option<(Plain, Payload)> {
-        let Plan::Data(piece) = decided.0 else { return None };
+        let Plan::Data(piece) = decided.plan() else { return None };
         if !piece.whole || piece.len == 0 || self.state != State::Established || self.reports() {
             return None;
         }
@@ -352,8 +400,9 @@ impl Connection {
 
     /// Gives the segment that [`Connection::decide`] has decided on just before: it counts as sent.
     pub fn send(&mut self, now_ns: u64, decided: Decided) -> Option<Outgoing> {
-        Some(match decided.0 {
-            Plan::Reset { sequence, acknowledge } => {
+        Some(match decided.plan() {
+            Plan::Reset => {
+                let (sequence, acknowledge) = self.wanted.reset_reply.map_or((self.snd.nxt, true), |sequence| (sequence, false));
                 let segment = self.header(now_ns, TcpControl::Rst, sequence, acknowledge);
                 (self.wanted.reset, self.wanted.reset_reply) = (self.wanted.reset && !acknowledge, None);
                 Outgoing { header: segment, payload: Payload::None, again: false }
@@ -659,5 +708,26 @@ impl Connection {
         }
         self.unanswered += 1;
         self.wanted.keep_alive = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_comes_out_of_its_word_as_it_went_in() {
+        let mut plans = vec![Plan::Reset, Plan::WindowProbe, Plan::KeepAlive, Plan::Acknowledge];
+        for (index, len) in [(0, 0), (1, 1460), (SEGMENTS_MAX as u32 - 1, u32::MAX)] {
+            for (kept, whole) in [(false, false), (true, false), (false, true), (true, true)] {
+                let piece = Piece { index, len, kept, whole };
+                plans.extend([Plan::Data(piece), Plan::TailProbe(piece)]);
+            }
+        }
+        for plan in plans {
+            let decided = Decided::new(plan);
+            let kept = matches!(plan, Plan::Data(piece) | Plan::TailProbe(piece) if piece.kept);
+            assert_eq!((decided.plan(), decided.is_kept()), (plan, kept));
+        }
     }
 }
