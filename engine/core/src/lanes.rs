@@ -102,9 +102,16 @@ impl Lanes for Portable {
     }
 }
 
+/// The number of two halves of eight digits each, the first in the low 32 bits.
+#[inline(always)]
+#[cfg(target_arch = "x86_64")]
+const fn number_of_halves(halves: u64) -> u64 {
+    (halves & 0xffff_ffff).wrapping_mul(100_000_000).wrapping_add(halves >> 32)
+}
+
 #[cfg(target_arch = "x86_64")]
 mod native {
-    use super::{Lanes, Native};
+    use super::{Lanes, Native, number_of_halves};
     use core::arch::x86_64 as arch;
 
     impl Lanes for Native {
@@ -182,22 +189,20 @@ mod native {
                 let eights = arch::_mm_madd_epi16(arch::_mm_packus_epi32(fours, fours), arch::_mm_set1_epi32(0x0001_2710));
                 arch::_mm_cvtsi128_si64(eights) as u64
             };
-            (halves & 0xffff_ffff).wrapping_mul(100_000_000).wrapping_add(halves >> 32)
+            number_of_halves(halves)
         }
 
         #[inline(always)]
         fn numbers(self, a: Self::Bits, b: Self::Bits) -> (u64, u64) {
             // SAFETY: `detect` has found AVX2.
-            unsafe {
+            let (a, b) = unsafe {
                 let pairs = arch::_mm256_maddubs_epi16(arch::_mm256_set_m128i(b, a), arch::_mm256_set1_epi16(0x010a));
                 let fours = arch::_mm256_madd_epi16(pairs, arch::_mm256_set1_epi32(0x0001_0064));
                 let eights = arch::_mm256_madd_epi16(arch::_mm256_packus_epi32(fours, fours), arch::_mm256_set1_epi32(0x0001_2710));
-                // The low word of each lane has the two halves of its number, the first in the low 32 bits.
-                let halves = arch::_mm256_castsi256_si128(arch::_mm256_permute4x64_epi64::<0b10_00>(eights));
-                let first = arch::_mm_mul_epu32(halves, arch::_mm_set1_epi64x(100_000_000));
-                let numbers = arch::_mm_add_epi64(first, arch::_mm_srli_epi64::<32>(halves));
-                (arch::_mm_cvtsi128_si64(numbers) as u64, arch::_mm_extract_epi64::<1>(numbers) as u64)
-            }
+                let (a, b) = (arch::_mm256_castsi256_si128(eights), arch::_mm256_extracti128_si256::<1>(eights));
+                (arch::_mm_cvtsi128_si64(a) as u64, arch::_mm_cvtsi128_si64(b) as u64)
+            };
+            (number_of_halves(a), number_of_halves(b))
         }
     }
 }
