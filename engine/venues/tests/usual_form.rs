@@ -4,7 +4,6 @@
 use engine_core::carryless::Portable;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::cell::RefCell;
 use venues::binance::{self, message as binance_message};
 use venues::crc::Piece;
 use venues::kraken::{self, message as kraken_message};
@@ -71,29 +70,11 @@ fn sbe_usual(payload: &[u8]) -> Option<String> {
     Some(format!("{message:?} {:?} {:?}", scratch.rows, scratch.trades))
 }
 
-thread_local! {
-    /// With the processor's help, and without it.
-    static BINANCE: RefCell<[binance_message::Scratch; 2]> = {
-        RefCell::new([binance_message::Scratch::default(), binance_message::Scratch { native: None, ..Default::default() }])
-    };
-    static KRAKEN: RefCell<[kraken_message::Scratch; 2]> = {
-        RefCell::new([kraken_message::Scratch::default(), kraken_message::Scratch { native: None, ..Default::default() }])
-    };
-}
-
-/// What is made of a message with the processor's help, and without it.
-type Usual = [Option<String>; 2];
-
-const NOT_USUAL: Usual = [None, None];
-
 /// The same, if the quick reader takes it.
-fn binance_usual(payload: &[u8]) -> Usual {
-    let read = |scratch: &mut binance_message::Scratch| {
-        scratch.clear();
-        let message = binance::usual::parse(payload, &symbols(), scratch, |_| {})?;
-        Some(format!("{message:?} {:?} {:?}", scratch.rows, scratch.trades))
-    };
-    BINANCE.with_borrow_mut(|scratches| scratches.each_mut().map(read))
+fn binance_usual(payload: &[u8]) -> Option<String> {
+    let mut scratch = binance_message::Scratch::default();
+    let message = binance::usual::parse(payload, &symbols(), &mut scratch, |_| {})?;
+    Some(format!("{message:?} {:?} {:?}", scratch.rows, scratch.trades))
 }
 
 /// The levels whose piece of the checksum's text was known when they were read. It is the one that their numbers have.
@@ -135,13 +116,10 @@ fn kraken_read(payload: &[u8], general: bool) -> String {
     }
 }
 
-fn kraken_usual(payload: &[u8]) -> Usual {
-    let read = |scratch: &mut kraken_message::Scratch| {
-        scratch.clear();
-        let message = kraken::usual::parse(payload, &symbols(), scratch, |_| {})?;
-        Some(kraken_text(&message, scratch))
-    };
-    KRAKEN.with_borrow_mut(|scratches| scratches.each_mut().map(read))
+fn kraken_usual(payload: &[u8]) -> Option<String> {
+    let mut scratch = kraken_message::Scratch::default();
+    let message = kraken::usual::parse(payload, &symbols(), &mut scratch, |_| {})?;
+    Some(kraken_text(&message, &scratch))
 }
 
 /// A number as a venue writes it, as it might write it, and as it must not.
@@ -345,8 +323,8 @@ proptest! {
         let bytes = changed(text.as_bytes(), &change);
         let general = binance_read(&bytes, true);
         prop_assert_eq!(&binance_read(&bytes, false), &general);
-        for usual in binance_usual(&bytes).iter().flatten() {
-            prop_assert_eq!(usual, &general);
+        if let Some(usual) = binance_usual(&bytes) {
+            prop_assert_eq!(usual, general);
         }
     }
 
@@ -365,8 +343,8 @@ proptest! {
         let bytes = changed(text.as_bytes(), &change);
         let general = kraken_read(&bytes, true);
         prop_assert_eq!(&kraken_read(&bytes, false), &general);
-        for usual in kraken_usual(&bytes).iter().flatten() {
-            prop_assert_eq!(usual, &general);
+        if let Some(usual) = kraken_usual(&bytes) {
+            prop_assert_eq!(usual, general);
         }
     }
 
@@ -385,7 +363,7 @@ proptest! {
     }
 }
 
-const BINANCE_TEXTS: [&str; 5] = [
+const BINANCE: [&str; 5] = [
     r#"{"e":"depthUpdate","E":1767225600105,"s":"BTCUSDT","U":54321000701,"u":54321000777,"b":[["68250.10000000","1.50000000"],["68249.90000000","0.00000000"]],"a":[["68250.11000000","0.42000000"]]}"#,
     r#"{"e":"depthUpdate","E":1767225600105123,"s":"1000SATSUSDT","U":1,"u":1,"b":[],"a":[["0.00031270","123456.00000000"]]}"#,
     r#"{"u":54321000777,"s":"BTCUSDT","b":"68250.10000000","B":"1.50000000","a":"68250.11000000","A":"0.42000000"}"#,
@@ -393,7 +371,7 @@ const BINANCE_TEXTS: [&str; 5] = [
     r#"{"e":"trade","E":1767225600150123,"s":"BTCUSDT","t":4400123456,"p":"68250.11000000","q":"0.01500000","T":1767225600149123,"m":true,"M":true}"#,
 ];
 
-const KRAKEN_TEXTS: [&str; 5] = [
+const KRAKEN: [&str; 5] = [
     r#"{"channel":"book","type":"update","data":[{"symbol":"ETH/USD","bids":[{"price":61250.4,"qty":0.60000000}],"asks":[{"price":61250.5,"qty":0.00000000},{"price":61266.0,"qty":0.30000000}],"checksum":4262187403,"timestamp":"2026-01-01T00:00:00.231904Z"}]}"#,
     r#"{"channel":"book","type":"snapshot","data":[{"symbol":"ETH/USD","bids":[],"asks":[],"checksum":0,"timestamp":"2026-01-01T00:00:00.100030Z"}]}"#,
     r#"{"channel":"trade","type":"update","data":[{"symbol":"ETH/USD","side":"buy","price":61250.5,"qty":0.00850000,"ord_type":"limit","trade_id":84019233,"timestamp":"2026-01-01T00:00:00.231904Z"}]}"#,
@@ -418,11 +396,11 @@ fn what_the_venues_write_is_in_the_usual_form() {
         let longer = [&bytes[..], b"more"].concat();
         assert_eq!(sbe_read(&longer, false), sbe_read(&bytes, false), "a newer version may append fields");
     }
-    for text in BINANCE_TEXTS {
-        assert_eq!(binance_usual(text.as_bytes()), [0; 2].map(|_| Some(binance_read(text.as_bytes(), true))), "{text}");
+    for text in BINANCE {
+        assert_eq!(binance_usual(text.as_bytes()), Some(binance_read(text.as_bytes(), true)), "{text}");
     }
-    for text in KRAKEN_TEXTS {
-        assert_eq!(kraken_usual(text.as_bytes()), [0; 2].map(|_| Some(kraken_read(text.as_bytes(), true))), "{text}");
+    for text in KRAKEN {
+        assert_eq!(kraken_usual(text.as_bytes()), Some(kraken_read(text.as_bytes(), true)), "{text}");
     }
 }
 
@@ -432,7 +410,7 @@ fn no_single_byte_makes_the_readers_differ() {
     let (symbols, mut index) = (symbols(), symbols());
     let (mut binance_scratch, mut general) = (binance_message::Scratch::default(), binance_message::Scratch::default());
     let mut taken = 0;
-    for text in BINANCE_TEXTS {
+    for text in BINANCE {
         for at in 0..text.len() {
             for byte in 0..=255 {
                 let mut bytes = text.as_bytes().to_vec();
@@ -444,22 +422,20 @@ fn no_single_byte_makes_the_readers_differ() {
                 assert_eq!((&binance_scratch.rows, &binance_scratch.trades), (&general.rows, &general.trades));
                 taken += 1;
             }
-            assert_eq!(binance_usual(&text.as_bytes()[..at]), NOT_USUAL);
+            assert_eq!(binance_usual(&text.as_bytes()[..at]), None);
         }
     }
-    for text in KRAKEN_TEXTS {
+    for text in KRAKEN {
         for at in 0..text.len() {
             for byte in 0..=255 {
                 let mut bytes = text.as_bytes().to_vec();
                 bytes[at] = byte;
-                let usual = kraken_usual(&bytes);
-                if usual != NOT_USUAL {
-                    let general = kraken_read(&bytes, true);
-                    assert!(usual.iter().flatten().all(|usual| *usual == general), "{}", String::from_utf8_lossy(&bytes));
+                if let Some(usual) = kraken_usual(&bytes) {
+                    assert_eq!(usual, kraken_read(&bytes, true), "{}", String::from_utf8_lossy(&bytes));
                     taken += 1;
                 }
             }
-            assert_eq!(kraken_usual(&text.as_bytes()[..at]), NOT_USUAL);
+            assert_eq!(kraken_usual(&text.as_bytes()[..at]), None);
         }
     }
     assert!(taken > 2_000, "digits can be others: {taken}");
@@ -489,13 +465,13 @@ fn no_single_byte_makes_the_binary_readers_differ() {
 #[test]
 fn what_the_general_reader_refuses_is_not_taken() {
     for (from, to) in [("\"U\":54321000701", "\"U\":54321000778"), ("68250.10000000", "0.00000000"), ("68250.10000000", "68250.10100000")] {
-        let text = BINANCE_TEXTS[0].replace(from, to);
-        assert_ne!(text, BINANCE_TEXTS[0]);
-        assert_eq!(binance_usual(text.as_bytes()), NOT_USUAL);
+        let text = BINANCE[0].replace(from, to);
+        assert_ne!(text, BINANCE[0]);
+        assert_eq!(binance_usual(text.as_bytes()), None);
         assert!(binance_read(text.as_bytes(), false).starts_with("ParseError"));
     }
-    let text = BINANCE_TEXTS[2].replace("\"b\":\"68250.10000000\"", "\"b\":\"0.00000000\"");
-    assert!(binance_usual(text.as_bytes()) == NOT_USUAL && binance_read(text.as_bytes(), false).starts_with("ParseError"));
+    let text = BINANCE[2].replace("\"b\":\"68250.10000000\"", "\"b\":\"0.00000000\"");
+    assert!(binance_usual(text.as_bytes()).is_none() && binance_read(text.as_bytes(), false).starts_with("ParseError"));
     let kraken = [
         ("61250.4", "0.0"),
         ("61250.4", "00000.0"),
@@ -505,10 +481,10 @@ fn what_the_general_reader_refuses_is_not_taken() {
         ("4262187403", "4294967296"),
     ];
     for (from, to) in kraken {
-        for book in [KRAKEN_TEXTS[0], KRAKEN_TEXTS[4]] {
+        for book in [KRAKEN[0], KRAKEN[4]] {
             let text = book.replacen(from, to, 1);
             assert_ne!(text, book);
-            assert_eq!(kraken_usual(text.as_bytes()), NOT_USUAL);
+            assert_eq!(kraken_usual(text.as_bytes()), None);
             assert!(kraken_read(text.as_bytes(), false).starts_with("ParseError"));
         }
     }
@@ -520,8 +496,8 @@ fn too_many_rows_are_an_error_as_ever() {
     let row = r#"["68250.10000000","1.50000000"]"#;
     let rows = vec![row; binance_message::ROWS_MAX + 1].join(",");
     let text = format!(r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":1,"b":[{rows}],"a":[]}}"#);
-    assert_eq!(binance_usual(text.as_bytes()), NOT_USUAL);
+    assert_eq!(binance_usual(text.as_bytes()), None);
     assert!(binance_read(text.as_bytes(), false).contains("Rows"));
     let text = text.replacen(&format!("{row},"), "", 1);
-    assert!(binance_usual(text.as_bytes()).iter().all(Option::is_some));
+    assert!(binance_usual(text.as_bytes()).is_some());
 }

@@ -58,29 +58,31 @@ fn parse_with<C: Lanes>(
     c.is_at_end().then_some(message)
 }
 
-/// Takes a symbol and the quote behind it.
+/// Takes a bare integer.
 #[inline(always)]
-fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<Found> {
-    symbols.find_as_written(c.until_quote()?)
-}
-
-/// Takes a number at a scale.
-#[inline(always)]
-fn number<C: Lanes>(k: Option<C>, c: &mut Cursor<'_>, scale: u8) -> Option<i64> {
-    if let Some(k) = k
-        && let Some(value) = c.quoted(k, Shapes::quoted(scale)?)
-    {
-        return Some(value);
+fn integer<C: Lanes>(k: Option<C>, c: &mut Cursor<'_>) -> Option<u64> {
+    match k {
+        Some(k) => c.integer_in_lane(k),
+        None => c.integer(),
     }
-    let value;
-    (value, *c) = any_number(*c, scale)?;
-    Some(value)
 }
 
-/// As [`number`], near the end of a message, or with other decimals than the usual eight.
-#[inline(never)]
-fn any_number<'a>(mut c: Cursor<'a>, scale: u8) -> Option<(i64, Cursor<'a>)> {
-    Some((c.decimal(Places::of(scale)?)?.value, c))
+/// Takes a symbol and the quote behind it: what is known of it, and how its prices and quantities are read.
+#[inline(always)]
+fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<(Found, &'static Places, &'static Places)> {
+    let found = symbols.find_as_written(c.until_quote()?)?;
+    Some((found, Places::of(found.price_scale)?, Places::of(found.qty_scale)?))
+}
+
+#[inline(always)]
+fn price(c: &mut Cursor<'_>, places: &Places) -> Option<i64> {
+    let value = c.decimal(places)?.value;
+    (value > 0).then_some(value)
+}
+
+#[inline(always)]
+fn qty(c: &mut Cursor<'_>, places: &Places) -> Option<i64> {
+    Some(c.decimal(places)?.value)
 }
 
 #[inline(always)]
@@ -92,15 +94,15 @@ fn depth<C: Lanes>(
     mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"depthUpdate\",\"E\":")?;
-    let time = c.integer_with(k)?;
+    let time = integer(k, c)?;
     c.expect(b",\"s\":\"")?;
-    let Found { at: symbol, instrument, price_scale, qty_scale } = symbol(c, symbols)?;
+    let Found { at: symbol, instrument, price_scale, qty_scale } = symbols.find_as_written(c.until_quote()?)?;
     let scales = (price_scale, qty_scale);
     upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"U\":")?;
-    let first = c.integer_with(k)?;
+    let first = integer(k, c)?;
     c.expect(b",\"u\":")?;
-    let last = c.integer_with(k)?;
+    let last = integer(k, c)?;
     let shapes = (Shapes::quoted(scales.0)?, Shapes::quoted(scales.1)?);
     for side in [Side::Buy, Side::Sell] {
         c.expect(if side == Side::Buy { b",\"b\":[" } else { b",\"a\":[" })?;
@@ -171,9 +173,9 @@ fn level<'a, C: Lanes>(
     if let Some(level) = last {
         ((price, qty), more, c) = level;
     } else {
-        (price, c) = any_number(c, scales.0).filter(|&(price, _)| price > 0)?;
+        price = self::price(&mut c, Places::of(scales.0)?)?;
         c.expect(b"\",\"")?;
-        (qty, c) = any_number(c, scales.1)?;
+        qty = self::qty(&mut c, Places::of(scales.1)?)?;
         more = c.accept(b"\"],[\"");
     }
     if !more {
@@ -190,18 +192,18 @@ fn ticker<C: Lanes>(
     mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     c.expect(b"{\"u\":")?;
-    let sequence = c.integer_with(k)?;
+    let sequence = integer(k, c)?;
     c.expect(b",\"s\":\"")?;
-    let Found { at: symbol, instrument, price_scale, qty_scale } = symbol(c, symbols)?;
+    let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
     upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"b\":\"")?;
-    let bid_price = number(k, c, price_scale)?;
+    let bid_price = qty(c, price_places)?;
     c.expect(b"\",\"B\":\"")?;
-    let bid = (bid_price, number(k, c, qty_scale)?);
+    let bid = (bid_price, qty(c, qty_places)?);
     c.expect(b"\",\"a\":\"")?;
-    let ask_price = number(k, c, price_scale)?;
+    let ask_price = qty(c, price_places)?;
     c.expect(b"\",\"A\":\"")?;
-    let ask = (ask_price, number(k, c, qty_scale)?);
+    let ask = (ask_price, qty(c, qty_places)?);
     c.expect(b"\"}")?;
     (is_quote(bid) && is_quote(ask)).then_some(Message::Ticker { symbol, sequence, bid, ask, time_ns: 0 })
 }
@@ -215,18 +217,18 @@ fn trade<C: Lanes>(
     mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"trade\",\"E\":")?;
-    c.integer_with(k)?;
+    integer(k, c)?;
     c.expect(b",\"s\":\"")?;
-    let Found { at: symbol, instrument, price_scale, qty_scale } = symbol(c, symbols)?;
+    let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
     upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"t\":")?;
-    let id = c.integer_with(k)?;
+    let id = integer(k, c)?;
     c.expect(b",\"p\":\"")?;
-    let price = number(k, c, price_scale).filter(|&price| price > 0)?;
+    let price = price(c, price_places)?;
     c.expect(b"\",\"q\":\"")?;
-    let qty = number(k, c, qty_scale)?;
+    let qty = qty(c, qty_places)?;
     c.expect(b"\",\"T\":")?;
-    let time = c.integer_with(k)?;
+    let time = integer(k, c)?;
     c.expect(b",\"m\":")?;
     // The buyer was the maker: the aggressor sold.
     let side = if c.accept(b"true") {

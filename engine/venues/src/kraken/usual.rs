@@ -69,6 +69,15 @@ fn is_snapshot(c: &mut Cursor<'_>) -> Option<bool> {
     Some(true)
 }
 
+/// Takes a bare integer.
+#[inline(always)]
+fn integer<C: Lanes>(k: Option<C>, c: &mut Cursor<'_>) -> Option<u64> {
+    match k {
+        Some(k) => c.integer_in_lane(k),
+        None => c.integer(),
+    }
+}
+
 /// Takes a symbol and the quote behind it.
 #[inline(always)]
 fn symbol(c: &mut Cursor<'_>, symbols: &SymbolIndex) -> Option<Found> {
@@ -107,7 +116,7 @@ fn book<'a, C: Lanes>(
     upcoming(Ahead::Book(symbol, instrument));
     sides(k, c, instrument, (found.price_scale, found.qty_scale), scratch, &mut upcoming)?;
     c.expect(b",\"checksum\":")?;
-    let checksum = u32::try_from(c.integer_with(k)?).ok()?;
+    let checksum = u32::try_from(integer(k, c)?).ok()?;
     c.expect(b",\"timestamp\":\"")?;
     let time_ns = time(c, scratch)?;
     c.expect(b"}]}")?;

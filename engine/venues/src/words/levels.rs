@@ -201,25 +201,9 @@ impl<'a> Cursor<'a> {
         Some((values, more, Cursor { rest: self.rest.get(taken..)? }))
     }
 
-    /// Takes a number of eight decimals. `None` also if less than sixteen bytes are left.
+    /// As [`Cursor::integer`].
     #[inline(always)]
-    pub fn quoted<C: Lanes>(&mut self, c: C, shapes: &Shapes) -> Option<i64> {
-        let (digits, point, _) = shapes.read(c, self.rest.first_chunk()?)?;
-        self.rest = self.rest.get(point + 1 + QUOTED_DECIMALS..)?;
-        Some(c.number(digits) as i64)
-    }
-
-    /// As [`Cursor::integer`], with the help of a processor that helps.
-    #[inline(always)]
-    pub fn integer_with<C: Lanes>(&mut self, c: Option<C>) -> Option<u64> {
-        match c {
-            Some(c) => self.integer_in_lane(c),
-            None => self.integer(),
-        }
-    }
-
-    #[inline(always)]
-    fn integer_in_lane<C: Lanes>(&mut self, c: C) -> Option<u64> {
+    pub fn integer_in_lane<C: Lanes>(&mut self, c: C) -> Option<u64> {
         /// A lane's length from here on puts so many digits in the last places.
         static LAST_PLACES: [u8; 32] = {
             let mut table = [NOTHING; 32];
@@ -370,16 +354,6 @@ mod tests {
             let text = format!("{}{between}{}{behind}{filling}", numbers[0], numbers[1]);
             let text = &text.as_bytes()[..cut.min(text.len())];
             prop_assert_eq!(quoted(text, scales), quoted_one_by_one(text, scales).filter(|_| text.len() >= 43));
-            let number = |read: &dyn Fn(&mut Cursor<'_>) -> Option<i64>| {
-                let mut cursor = Cursor::new(text);
-                read(&mut cursor).map(|value| (value, cursor.rest.to_vec()))
-            };
-            let want = number(&|c| c.decimal(Places::of(scales.0).unwrap()).filter(|plain| plain.decimals == 8).map(|plain| plain.value));
-            let want = want.filter(|_| text.len() >= 16);
-            prop_assert_eq!(&number(&|cursor| cursor.quoted(Portable, Shapes::quoted(scales.0).unwrap())), &want);
-            if let Some(c) = Native::detect() {
-                prop_assert_eq!(c.run(|| number(&|cursor| cursor.quoted(c, Shapes::quoted(scales.0).unwrap()))), want);
-            }
             let last = Cursor::new(text).last_quoted_level(Portable, Shapes::quoted(scales.0).unwrap(), Shapes::quoted(scales.1).unwrap());
             let last = last.map(|(values, more, rest)| (values, more, rest.rest.to_vec()));
             prop_assert_eq!(last, quoted_one_by_one(text, scales).filter(|_| text.len() <= 64));
