@@ -3,7 +3,6 @@
 //! Every identity is a small integer given out at start-up, so that books, positions and limits are
 //! arrays indexed by it. Names exist only at the edges (configuration, logs, the wire).
 
-use crate::numerals::hexadecimal;
 use core::fmt;
 
 /// Defines a dense index newtype.
@@ -92,16 +91,15 @@ impl OrderId {
 
     /// Writes the text form, e.g. `p00010000002a` for epoch 1, sequence 42.
     #[inline(always)]
-    pub fn to_text(self) -> [u8; Self::TEXT_LEN] {
+    pub const fn to_text(self) -> [u8; Self::TEXT_LEN] {
         self.to_text_after(b'p')
     }
 
     /// The same with another letter in front, for what is not an order's id.
     #[inline(always)]
-    pub fn to_text_after(self, letter: u8) -> [u8; Self::TEXT_LEN] {
-        let [first, last] = hexadecimal(self.0);
-        let [.., a, b, c, d] = first.to_le_bytes();
-        let [e, f, g, h, i, j, k, l] = last.to_le_bytes();
+    pub const fn to_text_after(self, letter: u8) -> [u8; Self::TEXT_LEN] {
+        let [.., a, b, c, d] = hexadecimal((self.0 >> 32) as u32 & 0xffff);
+        let [e, f, g, h, i, j, k, l] = hexadecimal(self.0 as u32);
         [letter, a, b, c, d, e, f, g, h, i, j, k, l]
     }
 
@@ -123,6 +121,17 @@ impl OrderId {
         }
         (value != 0 && value >> (Self::SEQUENCE_BITS + Self::EPOCH_BITS) == 0).then_some(OrderId(value))
     }
+}
+
+/// Eight hexadecimal digits, made at once: a digit to a byte, and to each what makes a character of it.
+#[inline(always)]
+const fn hexadecimal(value: u32) -> [u8; 8] {
+    let value = value.swap_bytes() as u64;
+    let value = (value | value << 16) & 0x0000_ffff_0000_ffff;
+    let value = (value | value << 8) & 0x00ff_00ff_00ff_00ff;
+    let digits = (value >> 4 | value << 8) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits.wrapping_add(0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    digits.wrapping_add(0x3030_3030_3030_3030).wrapping_add(letters.wrapping_mul((b'a' - b'9' - 1) as u64)).to_le_bytes()
 }
 
 impl fmt::Display for OrderId {

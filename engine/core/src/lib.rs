@@ -19,7 +19,6 @@ pub mod id_set;
 pub mod ids;
 pub mod instrument;
 pub mod lanes;
-pub mod numerals;
 pub mod order;
 pub mod position;
 pub mod prefetch;

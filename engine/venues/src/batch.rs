@@ -97,8 +97,7 @@ impl<'a, S: EventSink> Counting<'a, S> {
 impl<S: EventSink> EventSink for Counting<'_, S> {
     #[inline]
     fn event(&mut self, event: &Event) {
-        // No run has 2^64 events.
-        self.count = self.count.wrapping_add(1);
+        self.count += 1;
         self.sink.event(event);
     }
 

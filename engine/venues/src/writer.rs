@@ -6,7 +6,6 @@
 
 use crate::words::{ZEROS, digits, short_text};
 use engine_core::fixed::{POW10, write_decimal};
-use engine_core::numerals::sixteen_digits;
 
 /// Bytes that hold any decimal of ours.
 const DECIMAL_MAX: usize = 24;
@@ -92,9 +91,8 @@ impl Scale {
 /// Writes a number below 10^13 with leading zeros.
 #[inline(always)]
 pub fn write_thirteen_digits(number: u64, room: &mut [u8; 13]) {
-    let [first, last] = sixteen_digits(number);
-    store(room, 0, (first | ZEROS) >> 24);
-    store(room, 5, last | ZEROS);
+    store(room, 0, (digits(number / SHORT_END) | ZEROS) >> 24);
+    store(room, 5, digits(number % SHORT_END) | ZEROS);
 }
 
 /// Writes a word at a place; not if there is no room for it.

@@ -125,9 +125,7 @@ impl Core {
     }
 
     /// Takes one input; gives the outputs that it causes, in order. They are valid until the next call.
-    ///
-    /// Inlined, as nearly all inputs are levels in the midst of a message, for which a call costs a tenth of the whole.
-    #[inline(always)]
+    #[inline]
     pub fn apply(&mut self, event: &Event) -> &[Event] {
         self.desk.begin(event);
         self.inputs = self.inputs.wrapping_add(1);
@@ -223,7 +221,7 @@ impl Core {
     }
 
     /// A level that begins no snapshot: the hot path. Strategies look when the message is over.
-    #[inline(always)]
+    #[inline]
     fn on_level(&mut self, event: &Event) {
         let id = event.instrument_id();
         let Some(market) = self.desk.markets.get_mut(id.index()) else { return self.unknown(event) };

@@ -13,7 +13,7 @@ use super::depth::{Applied, BookSync, Diff, Stamp, Taken};
 use super::events::emit_ticker;
 use super::limits::{Cost, RateLedger};
 use super::message::{Message, ParseError, Row, Scratch};
-use super::{sbe, stream, usual};
+use super::{sbe, stream};
 use crate::batch::{Ahead, Batch, announce_levels};
 use crate::json::What;
 use crate::links::LinkSet;
@@ -353,43 +353,13 @@ impl MarketData {
             }
             Ahead::Levels(instrument, rows) => announce_levels(instrument, rows.iter().map(|row| (row.side, row.price)), sink),
         };
-        self.scratch.clear();
-        let usual = match kind {
-            MessageKind::Text => usual::parse(payload, &self.symbols, &mut self.scratch, upcoming),
-            MessageKind::Binary => sbe::usual(payload, &self.symbols, &mut self.scratch, upcoming),
-        };
-        match usual {
-            Some(message) => self.on_parsed(link, &message, times, sink, tools),
-            None => self.on_unusual(link, kind, payload, times, sink, tools),
-        }
-    }
-
-    /// A message in another form than the usual one.
-    #[inline(never)]
-    fn on_unusual(
-        &mut self,
-        link: Link,
-        kind: MessageKind,
-        payload: &[u8],
-        times: Times,
-        sink: &mut impl EventSink,
-        tools: &mut Tools<'_>,
-    ) {
         let parsed = match kind {
-            MessageKind::Text => stream::parse_any(payload, &mut self.symbols, &mut self.scratch),
-            MessageKind::Binary => sbe::parse_any(payload, &mut self.symbols, &mut self.scratch),
+            MessageKind::Text => stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),
+            MessageKind::Binary => sbe::parse(payload, &mut self.symbols, &mut self.scratch, upcoming),
         };
         match parsed {
-            Ok(message) => self.on_parsed(link, &message, times, sink, tools),
-            Err(error) => self.malformed(error, times, sink, tools),
-        }
-    }
-
-    #[inline(always)]
-    fn on_parsed(&mut self, link: Link, message: &Message<'_>, times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
-        match *message {
-            Message::Diff { symbol, first, last, time_ns } => self.diff(symbol, (first, last, time_ns), times, sink, tools),
-            Message::Ticker { symbol, sequence, bid, ask, time_ns } => {
+            Ok(Message::Diff { symbol, first, last, time_ns }) => self.diff(symbol, (first, last, time_ns), times, sink, tools),
+            Ok(Message::Ticker { symbol, sequence, bid, ask, time_ns }) => {
                 let Some(feed) = self.feeds.get_mut(symbol) else { return };
                 if sequence <= feed.ticker {
                     tools.counters.stale += 1;
@@ -398,7 +368,7 @@ impl MarketData {
                 feed.ticker = sequence;
                 emit_ticker(self.venue, feed.instrument, sequence, bid, ask, time_ns, times, sink);
             }
-            Message::Trades { symbol, time_ns } => {
+            Ok(Message::Trades { symbol, time_ns }) => {
                 let Some(feed) = self.feeds.get_mut(symbol) else { return };
                 let (instrument, before) = (feed.instrument, feed.trade);
                 let mut batch = Batch::new(sink);
@@ -413,7 +383,8 @@ impl MarketData {
                 batch.finish();
                 tools.counters.stale += u64::from(!fresh);
             }
-            ref other => self.control(link, other, times, sink, tools),
+            Ok(other) => self.control(link, &other, times, sink, tools),
+            Err(error) => self.malformed(error, times, sink, tools),
         }
     }
 

@@ -132,7 +132,7 @@ fn levels<'a, C: Lanes>(
     for place in scratch.rows.free(ROWS_MAX) {
         count += 1;
         if let Some(k) = k
-            && let Some(((price, qty), more, rest)) = c.quoted_level(k, shapes.0, shapes.1)
+            && let Some(((price, qty), more, rest)) = c.quoted_level(k, shapes.0, shapes.1).or_else(|| last_level(k, c, shapes))
         {
             *place = Row { side, price, qty };
             c = rest;
@@ -142,7 +142,7 @@ fn levels<'a, C: Lanes>(
             c.expect(b"\"]]")?;
         } else {
             let more;
-            (*place, c, more) = level(k, c, side, scales, shapes)?;
+            (*place, c, more) = level(c, side, scales)?;
             if more {
                 continue;
             }
@@ -153,31 +153,23 @@ fn levels<'a, C: Lanes>(
     None
 }
 
-/// A level near the end of a message, or with other decimals than the usual eight, and what follows it: true if that is
+/// A level near the end of a message.
+#[inline(always)]
+fn last_level<'a, C: Lanes>(k: C, c: Cursor<'a>, shapes: (&Shapes, &Shapes)) -> Option<((i64, i64), bool, Cursor<'a>)> {
+    k.run(
+        #[inline(always)]
+        || c.last_quoted_level(k, shapes.0, shapes.1),
+    )
+}
+
+/// A level with other decimals than the usual eight, and what follows it: true if that is
 /// another one.
 #[inline(never)]
-fn level<'a, C: Lanes>(
-    k: Option<C>,
-    mut c: Cursor<'a>,
-    side: Side,
-    scales: (u8, u8),
-    shapes: (&Shapes, &Shapes),
-) -> Option<(Row, Cursor<'a>, bool)> {
-    let last = k.and_then(|k| {
-        k.run(
-            #[inline(always)]
-            || c.last_quoted_level(k, shapes.0, shapes.1),
-        )
-    });
-    let (price, qty, more);
-    if let Some(level) = last {
-        ((price, qty), more, c) = level;
-    } else {
-        price = self::price(&mut c, Places::of(scales.0)?)?;
-        c.expect(b"\",\"")?;
-        qty = self::qty(&mut c, Places::of(scales.1)?)?;
-        more = c.accept(b"\"],[\"");
-    }
+fn level<'a>(mut c: Cursor<'a>, side: Side, scales: (u8, u8)) -> Option<(Row, Cursor<'a>, bool)> {
+    let price = price(&mut c, Places::of(scales.0)?)?;
+    c.expect(b"\",\"")?;
+    let qty = qty(&mut c, Places::of(scales.1)?)?;
+    let more = c.accept(b"\"],[\"");
     if !more {
         c.expect(b"\"]]")?;
     }

@@ -17,7 +17,6 @@ use super::book::{Book, Decimals, Proof};
 use super::instruments::{Pair, Pairs, Rules, System};
 use super::message::{Envelope, Line, Scratch};
 use super::stream::{self, Message};
-use super::usual;
 use super::writer::Writer;
 use super::{Cx, S};
 use crate::batch::{Ahead, announce_levels, emit_levels};
@@ -362,18 +361,21 @@ impl MarketData {
             }
             Ahead::Levels(instrument, rows) => announce_levels(instrument, rows.iter().map(|row| (row.side, row.price)), sink),
         };
-        self.scratch.clear();
-        match usual::parse(payload, &self.symbols, &mut self.scratch, upcoming) {
-            Some(message) => self.on_parsed(generation, message, cx),
-            None => self.on_unusual(generation, payload, cx),
-        }
-    }
-
-    /// A message in another form than the usual one.
-    #[inline(never)]
-    fn on_unusual<K: EventSink>(&mut self, generation: u32, payload: &[u8], cx: &mut Cx<'_, K>) {
-        match stream::parse_any(payload, &mut self.symbols, &mut self.scratch) {
-            Ok(message) => self.on_parsed(generation, message, cx),
+        match stream::parse(payload, &mut self.symbols, &mut self.scratch, upcoming) {
+            Ok(Message::Book { symbol, instrument, snapshot, checksum, time_ns }) => {
+                self.on_book(generation, (symbol, instrument), snapshot, checksum, time_ns, cx);
+            }
+            Ok(Message::Trades { snapshot, unknown_symbols, unknown_values }) => {
+                cx.counters.unknown_symbols += unknown_symbols;
+                cx.counters.unknown_values += unknown_values;
+                self.on_trades(snapshot, cx);
+            }
+            Ok(Message::Heartbeat) => {}
+            Ok(Message::Status { system }) => self.on_system(System::of(system.raw()), system.raw(), cx),
+            Ok(Message::Instruments { data }) => self.on_instruments(data, cx),
+            Ok(Message::Answer(answer)) => self.on_answer(generation, &answer, cx),
+            Ok(Message::Unused(_) | Message::Unknown) => cx.counters.unknown_messages += 1,
+            Ok(Message::UnknownSymbol) => cx.counters.unknown_symbols += 1,
             Err(error) => {
                 cx.counters.malformed += 1;
                 if let Some(place) = error.symbol
@@ -382,26 +384,6 @@ impl MarketData {
                     self.lose(place, BookInvalid::Malformed, cx);
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    fn on_parsed<K: EventSink>(&mut self, generation: u32, message: Message<'_>, cx: &mut Cx<'_, K>) {
-        match message {
-            Message::Book { symbol, instrument, snapshot, checksum, time_ns } => {
-                self.on_book(generation, (symbol, instrument), snapshot, checksum, time_ns, cx);
-            }
-            Message::Trades { snapshot, unknown_symbols, unknown_values } => {
-                cx.counters.unknown_symbols += unknown_symbols;
-                cx.counters.unknown_values += unknown_values;
-                self.on_trades(snapshot, cx);
-            }
-            Message::Heartbeat => {}
-            Message::Status { system } => self.on_system(System::of(system.raw()), system.raw(), cx),
-            Message::Instruments { data } => self.on_instruments(data, cx),
-            Message::Answer(answer) => self.on_answer(generation, &answer, cx),
-            Message::Unused(_) | Message::Unknown => cx.counters.unknown_messages += 1,
-            Message::UnknownSymbol => cx.counters.unknown_symbols += 1,
         }
     }
 
