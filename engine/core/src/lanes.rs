@@ -21,10 +21,6 @@ pub trait Lanes: Carryless {
     fn is_within(self, a: Self::Bits, limits: Self::Bits) -> bool;
     /// The bytes in another order: in each place the one from the place that `from` names there, 0 to 15, or zero for [`NOTHING`].
     fn arranged(self, a: Self::Bits, from: Self::Bits) -> Self::Bits;
-    /// Byte by byte what `a` is more than `b`, modulo 256.
-    fn less(self, a: Self::Bits, b: Self::Bits) -> Self::Bits;
-    /// Byte by byte both together, modulo 256.
-    fn added(self, a: Self::Bits, b: Self::Bits) -> Self::Bits;
     /// The bits that either has.
     fn joined(self, a: Self::Bits, b: Self::Bits) -> Self::Bits;
     /// The product of the high word of `a` and the low word of `b`.
@@ -35,12 +31,6 @@ pub trait Lanes: Carryless {
     fn number(self, digits: Self::Bits) -> u64;
     /// Two of them.
     fn numbers(self, a: Self::Bits, b: Self::Bits) -> (u64, u64);
-}
-
-/// Byte by byte.
-fn each(a: u128, b: u128, of: impl Fn(u8, u8) -> u8) -> u128 {
-    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-    u128::from_le_bytes(core::array::from_fn(|at| of(a[at], b[at])))
 }
 
 /// Bits of the bytes that are so.
@@ -69,14 +59,6 @@ impl Lanes for Portable {
     fn arranged(self, a: u128, from: u128) -> u128 {
         let bytes = a.to_le_bytes();
         u128::from_le_bytes(from.to_le_bytes().map(|from| if from & NOTHING != 0 { 0 } else { bytes[usize::from(from & 0xf)] }))
-    }
-
-    fn less(self, a: u128, b: u128) -> u128 {
-        each(a, b, u8::wrapping_sub)
-    }
-
-    fn added(self, a: u128, b: u128) -> u128 {
-        each(a, b, u8::wrapping_add)
     }
 
     #[inline]
@@ -149,18 +131,6 @@ mod native {
         }
 
         #[inline(always)]
-        fn less(self, a: Self::Bits, b: Self::Bits) -> Self::Bits {
-            // SAFETY: SSE2 is part of every x86-64.
-            unsafe { arch::_mm_sub_epi8(a, b) }
-        }
-
-        #[inline(always)]
-        fn added(self, a: Self::Bits, b: Self::Bits) -> Self::Bits {
-            // SAFETY: SSE2 is part of every x86-64.
-            unsafe { arch::_mm_add_epi8(a, b) }
-        }
-
-        #[inline(always)]
         fn joined(self, a: Self::Bits, b: Self::Bits) -> Self::Bits {
             // SAFETY: SSE2 is part of every x86-64.
             unsafe { arch::_mm_or_si128(a, b) }
@@ -229,14 +199,6 @@ impl Lanes for Native {
         Portable.arranged(a, from)
     }
 
-    fn less(self, a: u128, b: u128) -> u128 {
-        Portable.less(a, b)
-    }
-
-    fn added(self, a: u128, b: u128) -> u128 {
-        Portable.added(a, b)
-    }
-
     fn joined(self, a: u128, b: u128) -> u128 {
         Portable.joined(a, b)
     }
@@ -264,14 +226,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// All that is made of lanes: masks and the like, and the words of what are lanes again.
-    fn all<C: Lanes>(c: C, a: [u8; 16], b: [u8; 16], byte: u8) -> ([u32; 3], [u64; 14]) {
+    fn all<C: Lanes>(c: C, a: [u8; 16], b: [u8; 16], byte: u8) -> ([u32; 3], [u64; 10]) {
         let (a, b) = (c.lane(&a), c.lane(&b));
         let masks = [c.equal(a, byte), c.no_less(a, byte), u32::from(c.is_within(a, b))];
-        let of_bytes = [c.arranged(a, b), c.less(a, b), c.added(a, b)];
-        let of_words = [a, c.joined(a, b), c.product_of_high(a, b), c.high_word(a)];
-        let words = |made: C::Bits| [c.low(made), c.low(c.high_word(made))];
-        let words = [of_bytes.map(words).as_flattened(), of_words.map(words).as_flattened()].concat();
-        (masks, words.try_into().unwrap())
+        let made = [a, c.arranged(a, b), c.joined(a, b), c.product_of_high(a, b), c.high_word(a)];
+        let words = made.map(|made| [c.low(made), c.low(c.high_word(made))]);
+        (masks, words.as_flattened().try_into().unwrap())
     }
 
     proptest! {
@@ -308,8 +268,6 @@ mod tests {
         assert_eq!((c.equal(lane, b'.'), c.equal(lane, b'"')), (1 << 5 | 1 << 12, 1 << 8 | 1 << 10));
         assert_eq!(c.no_less(lane, b'5'), 1 << 0 | 1 << 1 | 1 << 3 | 1 << 13);
         assert!(c.is_within(lane, c.lane(b"99999.99\",\"9.999")) && !c.is_within(lane, c.lane(b"67999.99\",\"9.999")));
-        assert_eq!(c.less(lane, c.lane(b"58250.10\",\"1.50/")).to_le_bytes(), *b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
-        assert_eq!(c.added(c.lane(&[200; 16]), c.lane(&[57; 16])), c.lane(&[1; 16]));
         let from = [15, NOTHING, 0, 0xff, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
         assert_eq!(c.arranged(lane, c.lane(&from)).to_le_bytes(), *b"0\x006\x008250.10\",\"1.");
     }

@@ -57,9 +57,9 @@ const fn without_zeros(values: u64) -> (u64, u32) {
     ((values | ZEROS) & u64::MAX.wrapping_shl(zeros), 8 - zeros / 8)
 }
 
-/// The text of sixteen digits' values but for zeros in front of others, and its length. There is nothing in their place.
+/// The text of sixteen digits' values but for so many zeros in front, and its length. There is nothing in their place.
 #[inline(always)]
-fn without_zeros_in_front<C: Lanes>(c: C, digits: C::Bits) -> (C::Bits, usize) {
+fn without_zeros_in_front<C: Lanes>(c: C, digits: C::Bits, zeros: usize) -> (C::Bits, usize) {
     /// Nothing, then zeros.
     static ZERO_TEXT: [u8; 32] = {
         let mut text = [0; 32];
@@ -70,8 +70,7 @@ fn without_zeros_in_front<C: Lanes>(c: C, digits: C::Bits) -> (C::Bits, usize) {
         }
         text
     };
-    // The last digit counts, whatever it is.
-    let len = 16 - (c.no_less(digits, 1) | 1 << 15).trailing_zeros() as usize;
+    let len = 16 - (zeros & 0xf);
     let zero_text = ZERO_TEXT.get(len..).and_then(<[u8]>::first_chunk).unwrap_or(&[0; 16]);
     (c.joined(digits, c.lane(zero_text)), len)
 }
@@ -89,11 +88,12 @@ impl Piece {
     /// Of no text.
     pub const EMPTY: Piece = Piece { remainder: 0, len: 0 };
 
-    /// The text of two numbers one behind the other, each as the values of sixteen digits. Zeros in front of others are left out.
+    /// The text of two numbers one behind the other, each as the values of sixteen digits, with how many zeros stand in front of
+    /// others or of the last one. Those are left out.
     #[inline(always)]
-    pub fn of_digits<C: Lanes>(c: C, (first, second): (C::Bits, C::Bits)) -> Piece {
-        let (first, first_len) = without_zeros_in_front(c, first);
-        let (second, second_len) = without_zeros_in_front(c, second);
+    pub fn of_digits<C: Lanes>(c: C, (first, second): (C::Bits, C::Bits), zeros: (usize, usize)) -> Piece {
+        let (first, first_len) = without_zeros_in_front(c, first, zeros.0);
+        let (second, second_len) = without_zeros_in_front(c, second, zeros.1);
         let bits = c.product(first, power(c, second_len + 12));
         let bits = c.sum(bits, c.product_of_high(first, power(c, second_len + 4)));
         let bits = c.sum(bits, c.product(second, power(c, 12)));
@@ -224,11 +224,12 @@ mod tests {
         assert_eq!(both(sum_of(Portable, &[]), |c| sum_of(c, &[])), (0, 0));
     }
 
-    /// A number, and its digits' values.
-    fn sixteen_digits() -> impl Strategy<Value = (u64, [u8; 16])> {
+    /// A number, its digits' values, and how many of them are zeros in front.
+    fn sixteen_digits() -> impl Strategy<Value = (u64, [u8; 16], usize)> {
         (0u32..=16).prop_flat_map(|digits| 0..10u64.pow(digits)).prop_map(|number| {
             let text = format!("{number:016}").into_bytes();
-            (number, core::array::from_fn(|at| text[at] - b'0'))
+            let values = core::array::from_fn(|at| text[at] - b'0');
+            (number, values, 16 - number.to_string().len())
         })
     }
 
@@ -242,8 +243,8 @@ mod tests {
 
         #[test]
         fn digits_have_the_piece_of_the_numbers(first in sixteen_digits(), second in sixteen_digits()) {
-            let of = |c: Portable| Piece::of_digits(c, (c.lane(&first.1), c.lane(&second.1)));
-            let piece = both(of(Portable), |c| Piece::of_digits(c, (c.lane(&first.1), c.lane(&second.1))));
+            let of = |c: Portable| Piece::of_digits(c, (c.lane(&first.1), c.lane(&second.1)), (first.2, second.2));
+            let piece = both(of(Portable), |c| Piece::of_digits(c, (c.lane(&first.1), c.lane(&second.1)), (first.2, second.2)));
             prop_assert_eq!(piece, Piece::of_integers(Portable, first.0, second.0));
         }
     }

@@ -28,7 +28,6 @@ pub mod names;
 pub mod notice;
 pub mod outbox;
 pub mod rest;
-pub mod rows;
 pub mod symbols;
 pub mod venue;
 pub mod words;

@@ -73,10 +73,10 @@ fn binance_recording_is_in_the_usual_form() {
             // As it comes on a connection that does not wrap its messages.
             let data = data.strip_suffix('}').expect("a wrapped message").as_bytes();
             let want = venues::binance::stream::parse_any(data, &mut symbols, &mut scratch).expect("a message");
-            let rows = scratch.rows.to_vec();
+            let rows = scratch.rows().to_vec();
             scratch.clear();
             assert_eq!(venues::binance::usual::parse(data, &symbols, &mut scratch, |_| {}), Some(want), "{text}");
-            assert_eq!(*scratch.rows, rows);
+            assert_eq!(scratch.rows(), rows);
             taken += 1;
         }
     }

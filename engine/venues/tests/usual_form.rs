@@ -40,7 +40,7 @@ type BinanceReader = for<'a> fn(
 fn binance_message(read: BinanceReader, payload: &[u8]) -> String {
     let (mut symbols, mut scratch) = (symbols(), binance_message::Scratch::default());
     match read(payload, &mut symbols, &mut scratch) {
-        Ok(message) => format!("{message:?} {:?} {:?}", scratch.rows, scratch.trades),
+        Ok(message) => format!("{message:?} {:?} {:?}", scratch.rows(), scratch.trades),
         Err(error) => format!("{error:?}"),
     }
 }
@@ -67,14 +67,14 @@ fn sbe_read(payload: &[u8], general: bool) -> String {
 fn sbe_usual(payload: &[u8]) -> Option<String> {
     let mut scratch = binance_message::Scratch::default();
     let message = binance::sbe::usual(payload, &symbols(), &mut scratch, |_| {})?;
-    Some(format!("{message:?} {:?} {:?}", scratch.rows, scratch.trades))
+    Some(format!("{message:?} {:?} {:?}", scratch.rows(), scratch.trades))
 }
 
 /// The same, if the quick reader takes it.
 fn binance_usual(payload: &[u8]) -> Option<String> {
     let mut scratch = binance_message::Scratch::default();
     let message = binance::usual::parse(payload, &symbols(), &mut scratch, |_| {})?;
-    Some(format!("{message:?} {:?} {:?}", scratch.rows, scratch.trades))
+    Some(format!("{message:?} {:?} {:?}", scratch.rows(), scratch.trades))
 }
 
 /// The levels whose piece of the checksum's text was known when they were read. It is the one that their numbers have.
@@ -419,7 +419,7 @@ fn no_single_byte_makes_the_readers_differ() {
                 let Some(message) = binance::usual::parse(&bytes, &symbols, &mut binance_scratch, |_| {}) else { continue };
                 let want = binance::stream::parse_any(&bytes, &mut index, &mut general);
                 assert_eq!(Ok(message), want, "{}", String::from_utf8_lossy(&bytes));
-                assert_eq!((&binance_scratch.rows, &binance_scratch.trades), (&general.rows, &general.trades));
+                assert_eq!((binance_scratch.rows(), &binance_scratch.trades), (general.rows(), &general.trades));
                 taken += 1;
             }
             assert_eq!(binance_usual(&text.as_bytes()[..at]), None);

@@ -50,7 +50,7 @@ impl BinanceDecoder {
         };
         Ok(match message.map_err(|ParseError { error, .. }| error)? {
             Message::Diff { symbol, first, last, time_ns } => {
-                Diff { first, last, time_ns, rows: &self.scratch.rows }.emit(&self.stamp(symbol), sink);
+                Diff { first, last, time_ns, rows: self.scratch.rows() }.emit(&self.stamp(symbol), sink);
                 Decoded::Events
             }
             Message::Book { symbol, sequence, time_ns } => {
@@ -85,7 +85,7 @@ impl BinanceDecoder {
         let stamp = self.stamp(symbol);
         let first = sink.len();
         let mut batch = Batch::new(sink);
-        for &row in self.scratch.rows.iter() {
+        for &row in self.scratch.rows() {
             batch.push(stamp.level(row, sequence, time_ns).with(flags::SNAPSHOT));
         }
         if !batch.finish() {

@@ -392,7 +392,7 @@ impl MarketData {
     fn diff(&mut self, at: usize, (first, last, time_ns): (u64, u64, u64), times: Times, sink: &mut impl EventSink, tools: &mut Tools<'_>) {
         let Some(feed) = self.feeds.get_mut(at) else { return };
         let stamp = Stamp { venue: self.venue, instrument: feed.instrument, times };
-        let diff = Diff { first, last, time_ns, rows: &self.scratch.rows };
+        let diff = Diff { first, last, time_ns, rows: self.scratch.rows() };
         match feed.book.on_diff(diff, &stamp, sink) {
             Applied::Applied => {}
             Applied::Joined => tools.counters.resyncs += u64::from(core::mem::replace(&mut feed.seen, true)),

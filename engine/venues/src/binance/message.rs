@@ -5,7 +5,6 @@
 //! to its end: a message is taken whole or not at all.
 
 use crate::json::{JsonError, What};
-use crate::rows::Rows;
 use engine_core::carryless::Native;
 use engine_core::event::Side;
 
@@ -41,8 +40,9 @@ pub struct TradeRow {
 /// Rows of the message being read; allocated once.
 #[derive(Debug)]
 pub struct Scratch {
-    /// Levels.
-    pub rows: Rows<Row>,
+    /// Room for levels, and how many there are.
+    rows: Box<[Row]>,
+    row_count: usize,
     /// Trades.
     pub trades: Vec<TradeRow>,
     /// What text is read with, if the processor has it.
@@ -52,7 +52,12 @@ pub struct Scratch {
 impl Default for Scratch {
     fn default() -> Self {
         let none = Row { side: Side::Buy, price: 0, qty: 0 };
-        Scratch { rows: Rows::new(ROWS_MAX, none), trades: Vec::with_capacity(TRADES_MAX), native: Native::detect() }
+        Scratch {
+            rows: vec![none; ROWS_MAX].into_boxed_slice(),
+            row_count: 0,
+            trades: Vec::with_capacity(TRADES_MAX),
+            native: Native::detect(),
+        }
     }
 }
 
@@ -60,8 +65,35 @@ impl Scratch {
     /// Forgets the last message's rows.
     #[inline]
     pub fn clear(&mut self) {
-        self.rows.clear();
+        self.row_count = 0;
         self.trades.clear();
+    }
+
+    /// Adds a level; false if the message holds more than the bound.
+    #[inline]
+    pub fn level(&mut self, row: Row) -> bool {
+        let Some(place) = self.rows.get_mut(self.row_count) else { return false };
+        *place = row;
+        self.row_count += 1;
+        true
+    }
+
+    /// Room for more levels, to be written first and then counted by [`Scratch::fill`].
+    #[inline]
+    pub fn free(&mut self) -> &mut [Row] {
+        self.rows.get_mut(self.row_count..).unwrap_or_default()
+    }
+
+    /// So many more levels are there, written to what was [`Scratch::free`].
+    #[inline]
+    pub fn fill(&mut self, count: usize) {
+        self.row_count = self.row_count.saturating_add(count).min(self.rows.len());
+    }
+
+    /// The levels.
+    #[inline]
+    pub fn rows(&self) -> &[Row] {
+        self.rows.get(..self.row_count).unwrap_or_default()
     }
 
     /// Adds a trade; false if the message holds more than the bound.

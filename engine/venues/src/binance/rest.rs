@@ -269,7 +269,7 @@ impl BinanceRest {
             .and_then(|sequence| s.end().map(|()| sequence))
             .map_err(|e| malformed(&e.to_string()))?;
         let side = |side: Side| -> Vec<(Price, Qty)> {
-            let rows = self.scratch.rows.iter().filter(|row| row.side == side && row.qty > 0);
+            let rows = self.scratch.rows().iter().filter(|row| row.side == side && row.qty > 0);
             rows.map(|row| (Price(row.price), Qty(row.qty))).collect()
         };
         let (mut bids, mut asks) = (side(Side::Buy), side(Side::Sell));

@@ -10,7 +10,7 @@
 //! that, field by field at fixed places. Everything else is `None` there, and read by the general reader, which also says
 //! what is wrong.
 
-use super::message::{Message, ParseError, ROWS_MAX, Row, Scratch, TradeRow, is_quote, time_ns};
+use super::message::{Message, ParseError, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::batch::Ahead;
 use crate::json::What;
 use crate::symbols::{Found, SymbolIndex};
@@ -243,16 +243,16 @@ pub fn usual(
             let (Found { at: symbol, instrument, .. }, price, qty) = ending(rest, [root[24], root[25]], symbols)?;
             upcoming(Ahead::Book(symbol, instrument));
             for (side, levels) in [(Side::Buy, bids), (Side::Sell, asks)] {
-                let free = scratch.rows.free(ROWS_MAX);
+                let free = scratch.free();
                 if levels.len() > free.len() {
                     return None;
                 }
                 for (place, level) in free.iter_mut().zip(levels) {
                     *place = Row { side, price: price.price(i64_at(level, 0)?)?, qty: qty.value(i64_at(level, 8)?)? };
                 }
-                scratch.rows.fill(levels.len());
+                scratch.fill(levels.len());
             }
-            upcoming(Ahead::Levels(instrument, &scratch.rows));
+            upcoming(Ahead::Levels(instrument, scratch.rows()));
             let (first, last, time_ns) = (u64_at(root, 8)?, u64_at(root, 16)?, time_ns(u64_at(root, 0)?));
             (first <= last).then_some(Message::Diff { symbol, first, last, time_ns })
         }
@@ -429,7 +429,7 @@ fn depth_groups(r: &mut Reader<'_>, (price, qty): (Rescale, Rescale), scratch: &
         for _ in 0..count {
             let entry = r.block(stride, 16)?;
             let row = Row { side, price: positive(&entry, 0, price)?, qty: value(&entry, 8, qty, "qty")? };
-            if !scratch.rows.push(row) {
+            if !scratch.level(row) {
                 return Err((entry.at, What::Rows));
             }
         }

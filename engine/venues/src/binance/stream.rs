@@ -222,7 +222,7 @@ fn levels(s: &mut Scanner<'_>, side: Side, scales: Scales, scratch: &mut Scratch
         while row.next(s)? {
             s.skip()?;
         }
-        if !scratch.rows.push(Row { side, price, qty }) {
+        if !scratch.level(Row { side, price, qty }) {
             return Err(s.error(What::Rows));
         }
     }

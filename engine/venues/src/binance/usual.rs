@@ -10,7 +10,7 @@
 //! Anything else (members in another order or new ones, white space, a symbol that we do not hold, a value out of
 //! bounds) is `None` here, and [`super::stream`] says what it is.
 
-use super::message::{Message, ROWS_MAX, Row, Scratch, TradeRow, is_quote, time_ns};
+use super::message::{Message, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::batch::Ahead;
 use crate::symbols::{Found, SymbolIndex};
 use crate::words::levels::Shapes;
@@ -106,9 +106,9 @@ fn depth<C: Lanes>(
     let shapes = (Shapes::quoted(scales.0)?, Shapes::quoted(scales.1)?);
     for side in [Side::Buy, Side::Sell] {
         c.expect(if side == Side::Buy { b",\"b\":[" } else { b",\"a\":[" })?;
-        let before = scratch.rows.len();
+        let before = scratch.rows().len();
         *c = levels(k, *c, side, scales, shapes, scratch)?;
-        upcoming(Ahead::Levels(instrument, &scratch.rows[before..]));
+        upcoming(Ahead::Levels(instrument, &scratch.rows()[before..]));
     }
     c.expect(b"}")?;
     (first <= last).then_some(Message::Diff { symbol, first, last, time_ns: time_ns(time) })
@@ -129,10 +129,10 @@ fn levels<'a, C: Lanes>(
     }
     c.expect(b"[\"")?;
     let mut count = 0;
-    for place in scratch.rows.free(ROWS_MAX) {
+    for place in scratch.free() {
         count += 1;
         if let Some(k) = k
-            && let Some(((price, qty), more, rest)) = c.quoted_level(k, shapes.0, shapes.1).or_else(|| last_level(k, c, shapes))
+            && let Some(((price, qty), more, rest)) = c.quoted_level(k, shapes.0, shapes.1)
         {
             *place = Row { side, price, qty };
             c = rest;
@@ -147,22 +147,13 @@ fn levels<'a, C: Lanes>(
                 continue;
             }
         }
-        scratch.rows.fill(count);
+        scratch.fill(count);
         return Some(c);
     }
     None
 }
 
-/// A level near the end of a message.
-#[inline(always)]
-fn last_level<'a, C: Lanes>(k: C, c: Cursor<'a>, shapes: (&Shapes, &Shapes)) -> Option<((i64, i64), bool, Cursor<'a>)> {
-    k.run(
-        #[inline(always)]
-        || c.last_quoted_level(k, shapes.0, shapes.1),
-    )
-}
-
-/// A level with other decimals than the usual eight, and what follows it: true if that is
+/// A level near the end of a message, or with other decimals than the usual eight, and what follows it: true if that is
 /// another one.
 #[inline(never)]
 fn level<'a>(mut c: Cursor<'a>, side: Side, scales: (u8, u8)) -> Option<(Row, Cursor<'a>, bool)> {

@@ -259,18 +259,16 @@ impl Book {
         if snapshot {
             self.clear();
         }
-        if !(self.price.are_same() && self.qty.are_same()) {
-            scratch.forget_texts();
-        }
+        let texts_hold = self.price.are_same() && self.qty.are_same();
         let mut trail = Trail::START;
-        for line in scratch.rows.iter() {
-            if self.set_behind(c, line.row(), line.text(), &mut trail).is_some() {
+        for line in &scratch.rows {
+            let text = if texts_hold { line.text() } else { Piece::EMPTY };
+            if self.set_behind(c, line.row(), text, &mut trail).is_some() {
                 // Hundreds of levels more than were asked for: no window of this venue, and one has been given up.
                 return Proof::Fails;
             }
         }
-        // There is room: no more leave than came.
-        self.truncate(|side, price| _ = scratch.rows.push(Row { side, price, qty: 0 }.into()));
+        self.truncate(|side, price| scratch.rows.push(Row { side, price, qty: 0 }.into()));
         match checksum {
             Some(want) if self.sum(c) != want => self.try_decimals_of(scratch, want),
             _ => Proof::Holds,
@@ -324,7 +322,7 @@ impl Book {
         }
         *trail = Trail { side, rank, at };
         if count == SLOTS {
-            return self.set_in_full(c, row.side, level, at, held);
+            return self.set_in_full(c, row, at, held);
         }
         if row.qty == 0 {
             if held {
@@ -348,22 +346,23 @@ impl Book {
     /// As [`Book::set`], with all slots of the side in use; the level's place among them is `at`.
     #[cold]
     #[inline(never)]
-    fn set_in_full<C: Carryless>(&mut self, c: C, of: Side, level: Level, at: usize, held: bool) -> Option<i64> {
-        let side = of.index();
+    fn set_in_full<C: Carryless>(&mut self, c: C, row: Row, at: usize, held: bool) -> Option<i64> {
+        let side = row.side.index();
+        let level = Level { price: row.price, qty: row.qty };
         let last = SLOTS - 1;
         let pushed = self.level(side, self.order[side].slot(last));
         let below = &mut self.below[side];
-        let turn = turn(of);
+        let turn = turn(row.side);
         if at == SLOTS {
-            let place = below.partition_point(|held| (held.price ^ turn) < (level.price ^ turn));
-            let held = below.get(place).is_some_and(|held| held.price == level.price);
-            match (held, level.qty == 0) {
+            let place = below.partition_point(|held| (held.price ^ turn) < (row.price ^ turn));
+            let held = below.get(place).is_some_and(|held| held.price == row.price);
+            match (held, row.qty == 0) {
                 (true, true) => drop(below.remove(place)),
                 (true, false) => below[place] = level,
                 (false, true) => {}
                 (false, false) if below.len() < below.capacity() => below.insert(place, level),
                 // The worst goes, and that may be this one.
-                (false, false) if place == 0 => return Some(level.price),
+                (false, false) if place == 0 => return Some(row.price),
                 (false, false) => {
                     let worst = below.remove(0).price;
                     below.insert(place - 1, level);
@@ -372,11 +371,11 @@ impl Book {
             }
             return None;
         }
-        if held && level.qty > 0 {
+        if held && row.qty > 0 {
             self.put(side, self.order[side].slot(at), level, self.text_of(c, level));
             return None;
         }
-        if level.qty > 0 {
+        if row.qty > 0 {
             let worst = if below.len() == below.capacity() { Some(below.remove(0).price) } else { None };
             below.push(pushed);
             self.order[side].bring_forward(last, at);
@@ -764,7 +763,7 @@ mod tests {
         let mut filled = |book: &mut Book, levels: i64| {
             scratch.clear();
             (scratch.price_decimals, scratch.qty_decimals) = (8, 8);
-            (1..=levels).for_each(|price| assert!(scratch.rows.push(line(Row { side: Side::Buy, price, qty: 1 }))));
+            scratch.rows.extend((1..=levels).map(|price| line(Row { side: Side::Buy, price, qty: 1 })));
             book.take(true, &mut scratch, None)
         };
         let room = (10 + SLACK) as i64;
@@ -807,7 +806,7 @@ mod tests {
                     model.sides = Default::default();
                 }
                 scratch.clear();
-                rows.iter().for_each(|&row| assert!(scratch.rows.push(line(row))));
+                scratch.rows.extend(rows.iter().map(|&row| line(row)));
                 (scratch.price_decimals, scratch.qty_decimals) = printed;
                 let all = model.take(&rows);
                 let mut want = Proof::Holds;

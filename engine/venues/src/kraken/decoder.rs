@@ -81,7 +81,7 @@ impl KrakenDecoder {
         let first = sink.len();
         let mark = if snapshot { flags::SNAPSHOT } else { 0 };
         let mut batch = Batch::new(sink);
-        for row in self.scratch.rows.iter() {
+        for row in &self.scratch.rows {
             let level = Event::book_level(VENUE, instrument, row.side, Price(row.price), Qty(row.qty), 0, TIMES);
             batch.push(level.at(time_ns).with(mark));
         }

@@ -4,7 +4,6 @@
 
 use crate::crc::Piece;
 use crate::json::{JsonError, Scanner, Text, What};
-use crate::rows::Rows;
 use crate::words::{Shaped, ZEROS, digits};
 use engine_core::carryless::Native;
 use engine_core::event::{Side, VALUE_MAX};
@@ -90,7 +89,7 @@ pub struct TradeRow {
 #[derive(Debug)]
 pub struct Scratch {
     /// Levels, in the message's order; then deletes of what left the window (no more than there were levels).
-    pub rows: Rows<Line>,
+    pub rows: Vec<Line>,
     /// Trades, in the message's order.
     pub trades: Vec<TradeRow>,
     /// Most decimal places that a price of the message was printed with.
@@ -106,7 +105,7 @@ pub struct Scratch {
 impl Default for Scratch {
     fn default() -> Self {
         Scratch {
-            rows: Rows::new(2 * ROWS_MAX, Row { side: Side::Buy, price: 0, qty: 0 }.into()),
+            rows: Vec::with_capacity(2 * ROWS_MAX),
             trades: Vec::with_capacity(TRADES_MAX),
             price_decimals: 0,
             qty_decimals: 0,
@@ -132,16 +131,14 @@ impl Scratch {
         self.qty_decimals = self.qty_decimals.max(qty_decimals);
     }
 
-    /// The texts of levels are not those that their book sums up.
-    #[cold]
-    pub fn forget_texts(&mut self) {
-        self.rows.iter_mut().for_each(|line| *line = line.row().into());
-    }
-
     /// Adds a level; false if the message holds more than the bound.
     #[inline]
     pub fn level(&mut self, row: Row) -> bool {
-        self.rows.len() < ROWS_MAX && self.rows.push(row.into())
+        let fits = self.rows.len() < ROWS_MAX;
+        if fits {
+            self.rows.push(row.into());
+        }
+        fits
     }
 
     /// Adds a trade; false if the message holds more than the bound.

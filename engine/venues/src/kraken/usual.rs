@@ -160,7 +160,7 @@ fn levels<'a, C: Lanes>(
     loop {
         if let Some(k) = k {
             let ended;
-            (c, ended) = levels_as_kept(k, c, side, shapes, scratch);
+            (c, ended) = levels_as_kept(k, c, side, shapes, scratch)?;
             if ended {
                 c.expect(b"}]")?;
                 return Some(c);
@@ -182,26 +182,26 @@ fn levels_as_kept<'a, C: Lanes>(
     side: Side,
     shapes: (&Shapes, &Shapes),
     scratch: &mut Scratch,
-) -> (Cursor<'a>, bool) {
+) -> Option<(Cursor<'a>, bool)> {
+    let before = scratch.rows.len();
     let mut ended = false;
-    let mut count = 0;
-    for place in scratch.rows.free(ROWS_MAX) {
-        let Some(level) = c.bare_level(k, shapes.0, shapes.1) else { break };
+    while let Some(level) = c.bare_level(k, shapes.0, shapes.1) {
+        if scratch.rows.len() >= ROWS_MAX {
+            return None;
+        }
         let row = Row { side, price: level.values.0, qty: level.values.1 };
-        let text = if row.qty == 0 { Piece::EMPTY } else { Piece::of_digits(k, level.digits) };
-        *place = Line::new(row, text);
-        count += 1;
+        let text = if row.qty == 0 { Piece::EMPTY } else { Piece::of_digits(k, level.digits, level.zeros) };
+        scratch.rows.push(Line::new(row, text));
         c = level.rest;
         if !level.more {
             ended = true;
             break;
         }
     }
-    scratch.rows.fill(count);
-    if count > 0 {
+    if scratch.rows.len() > before {
         scratch.printed(shapes.0.decimals(), shapes.1.decimals());
     }
-    (c, ended)
+    Some((c, ended))
 }
 
 /// Takes a level however it is printed; true if there is another one.

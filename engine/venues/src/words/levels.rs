@@ -20,25 +20,24 @@ const QUOTED_DECIMALS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Shape {
-    /// The least digits where it has digits, and its point.
+    /// Zeros where it has digits, and its point.
     text: [u8; 16],
-    /// How far above that each byte may be: up to 9 a digit, and a byte behind the number as far as it likes.
+    /// How far each byte may be from that: 9 a digit, and a byte behind the number as far as it likes.
     limits: [u8; 16],
     /// Where in the text the sixteen digits are whose number is the value.
     digits: [u8; 16],
-    /// What these are the least of: 1 for the first one if no zero may stand in front of others.
-    least: [u8; 16],
+    /// Of those the zeros in front, at most, if there are none in front of others. 15: all but one, or all.
+    zeros_max: u8,
 }
 
 impl Shape {
     /// No text is so: an impossible place of the point.
-    const NONE: Shape = Shape { text: [b'0'; 16], limits: [0; 16], digits: [NOTHING; 16], least: [0; 16] };
+    const NONE: Shape = Shape { text: [b'0'; 16], limits: [0; 16], digits: [NOTHING; 16], zeros_max: 0 };
 
     /// With so many digits before the point, at least one, and so many decimals, of which so many are kept and the others zeros.
-    /// A `bare` one has no zero in front of others.
-    const fn new(whole: usize, (decimals, kept): (usize, usize), bare: bool) -> Shape {
+    const fn new(whole: usize, decimals: usize, kept: usize) -> Shape {
         assert!(whole > 0 && whole <= WHOLE_MAX && decimals > 0 && decimals <= PLACES_MAX as usize && kept <= decimals);
-        let mut shape = Shape { text: [b'0'; 16], limits: [u8::MAX; 16], digits: [NOTHING; 16], least: [0; 16] };
+        let mut shape = Shape { text: [b'0'; 16], limits: [u8::MAX; 16], digits: [NOTHING; 16], zeros_max: 15 };
         let mut at = 0;
         while at < whole + 1 + decimals {
             shape.limits[at] = if at <= whole + kept { 9 } else { 0 };
@@ -53,10 +52,8 @@ impl Shape {
             shape.digits[place] = if at > whole { at as u8 } else { at as u8 - 1 };
             at -= 1;
         }
-        if bare && whole > 1 {
-            shape.text[0] = b'1';
-            shape.limits[0] = 8;
-            shape.least[place] = 1;
+        if whole > 1 {
+            shape.zeros_max = (16 - whole - kept) as u8;
         }
         shape
     }
@@ -72,11 +69,11 @@ pub struct Shapes {
 
 impl Shapes {
     /// `decimals` 0: none.
-    const fn new(decimals: usize, kept: usize, bare: bool) -> Shapes {
+    const fn new(decimals: usize, kept: usize) -> Shapes {
         let mut by_point = [Shape::NONE; WHOLE_MAX + 1];
         let mut whole = 1;
         while whole <= WHOLE_MAX && decimals > 0 {
-            by_point[whole] = Shape::new(whole, (decimals, kept), bare);
+            by_point[whole] = Shape::new(whole, decimals, kept);
             whole += 1;
         }
         Shapes { by_point, decimals: decimals as u8 }
@@ -87,10 +84,10 @@ impl Shapes {
     #[inline(always)]
     pub fn quoted(places: u8) -> Option<&'static Shapes> {
         static BY_PLACES: [Shapes; PLACES_MAX as usize + 1] = {
-            let mut table = [const { Shapes::new(0, 0, false) }; PLACES_MAX as usize + 1];
+            let mut table = [const { Shapes::new(0, 0) }; PLACES_MAX as usize + 1];
             let mut places = 0;
             while places < table.len() {
-                table[places] = Shapes::new(QUOTED_DECIMALS, places, false);
+                table[places] = Shapes::new(QUOTED_DECIMALS, places);
                 places += 1;
             }
             table
@@ -103,10 +100,10 @@ impl Shapes {
     #[inline(always)]
     pub fn bare(places: u8) -> Option<&'static Shapes> {
         static BY_PLACES: [Shapes; PLACES_MAX as usize + 1] = {
-            let mut table = [const { Shapes::new(0, 0, false) }; PLACES_MAX as usize + 1];
+            let mut table = [const { Shapes::new(0, 0) }; PLACES_MAX as usize + 1];
             let mut places = 0;
             while places < table.len() {
-                table[places] = Shapes::new(places, places, true);
+                table[places] = Shapes::new(places, places);
                 places += 1;
             }
             table
@@ -120,15 +117,14 @@ impl Shapes {
         self.decimals
     }
 
-    /// Reads the number that sixteen bytes begin with: the values of its sixteen digits, less [`Shape::least`], the place of its point, and
-    /// its shape.
+    /// Reads the number that sixteen bytes begin with: the values of its sixteen digits, the place of its point, and its shape.
     #[inline(always)]
     fn read<C: Lanes>(&self, c: C, text: &[u8; 16]) -> Option<(C::Bits, usize, &Shape)> {
         let text = c.lane(text);
         // Without a point in the first eight bytes: as if it were the last of these, which is no point then.
         let point = (c.equal(text, b'.') | 1 << WHOLE_MAX).trailing_zeros() as usize;
         let shape = &self.by_point[point];
-        let values = c.less(text, c.lane(&shape.text));
+        let values = c.sum(text, c.lane(&shape.text));
         c.is_within(values, c.lane(&shape.limits)).then(|| (c.arranged(values, c.lane(&shape.digits)), point, shape))
     }
 }
@@ -140,10 +136,18 @@ pub struct BareLevel<'a, C: Lanes> {
     pub values: (i64, i64),
     /// The values of their sixteen digits each.
     pub digits: (C::Bits, C::Bits),
+    /// How many of those are zeros in front of others: of a number of nought, 15.
+    pub zeros: (usize, usize),
     /// Another price follows.
     pub more: bool,
     /// What follows.
     pub rest: Cursor<'a>,
+}
+
+/// How many of sixteen digits are zeros in front of others, or of the last.
+#[inline(always)]
+fn zeros_in_front<C: Lanes>(c: C, digits: C::Bits) -> usize {
+    (c.no_less(digits, 1) | 1 << 15).trailing_zeros() as usize
 }
 
 impl<'a> Cursor<'a> {
@@ -181,24 +185,16 @@ impl<'a> Cursor<'a> {
         }
         let at = end + 7;
         let (qty, point, qty_shape) = qty_shapes.read(c, window.get(at..)?.first_chunk()?)?;
-        let (price, qty) = (c.added(price, c.lane(&price_shape.least)), c.added(qty, c.lane(&qty_shape.least)));
+        let zeros = (zeros_in_front(c, price), zeros_in_front(c, qty));
+        if zeros.0 > usize::from(price_shape.zeros_max) || zeros.1 > usize::from(qty_shape.zeros_max) {
+            return None;
+        }
         let end = at + point + 1 + usize::from(qty_shapes.decimals & 0xf);
         let more = word_at(window, end)? == word_of(b"},{\"pric") && word_at(window, end + 3)? == word_of(b"\"price\":");
         let values = c.numbers(price, qty);
         let rest = self.rest.get(if more { end + 11 } else { end }..)?;
-        let level = BareLevel { values: (values.0 as i64, values.1 as i64), digits: (price, qty), more, rest: Cursor { rest } };
+        let level = BareLevel { values: (values.0 as i64, values.1 as i64), digits: (price, qty), zeros, more, rest: Cursor { rest } };
         (values.0 != 0).then_some(level)
-    }
-
-    /// As [`Cursor::quoted_level`], near the end of a text, of which at most 64 bytes are left.
-    #[inline(always)]
-    pub fn last_quoted_level<C: Lanes>(&self, c: C, price_shapes: &Shapes, qty_shapes: &Shapes) -> Option<((i64, i64), bool, Cursor<'a>)> {
-        // What is behind the end reads as nothing that could be a part of a level.
-        let mut text = [0; 64];
-        text.get_mut(..self.rest.len())?.copy_from_slice(self.rest);
-        let (values, more, behind) = Cursor::new(&text).quoted_level(c, price_shapes, qty_shapes)?;
-        let taken = text.len().checked_sub(behind.rest.len())?;
-        Some((values, more, Cursor { rest: self.rest.get(taken..)? }))
     }
 
     /// As [`Cursor::integer`].
@@ -241,18 +237,17 @@ mod tests {
         let shapes = (Shapes::quoted(scales.0).unwrap(), Shapes::quoted(scales.1).unwrap());
         let read = |read: Option<((i64, i64), bool, Cursor<'_>)>| read.map(|(values, more, rest)| (values, more, rest.rest.to_vec()));
         let portable = read(Cursor::new(text).quoted_level(Portable, shapes.0, shapes.1));
-        let last = read(Cursor::new(text).last_quoted_level(Portable, shapes.0, shapes.1));
-        assert!(last == portable || portable.is_none() && text.len() < 43 || last.is_none() && text.len() > 64);
         if let Some(c) = Native::detect() {
-            assert_eq!(read(c.run(|| Cursor::new(text).last_quoted_level(c, shapes.0, shapes.1))), last);
             assert_eq!(read(c.run(|| Cursor::new(text).quoted_level(c, shapes.0, shapes.1))), portable);
         }
         portable
     }
 
     fn bare_with<C: Lanes>(c: C, text: &[u8], shapes: (&Shapes, &Shapes)) -> Read {
-        let BareLevel { values, digits, more, rest } = Cursor::new(text).bare_level(c, shapes.0, shapes.1)?;
+        let BareLevel { values, digits, zeros, more, rest } = Cursor::new(text).bare_level(c, shapes.0, shapes.1)?;
         assert_eq!(c.numbers(digits.0, digits.1), (values.0 as u64, values.1 as u64));
+        let zeros_of = |value: i64| 15 - value.max(1).ilog10() as usize;
+        assert_eq!(zeros, (zeros_of(values.0), zeros_of(values.1)));
         Some((values, more, rest.rest.to_vec()))
     }
 
@@ -309,12 +304,8 @@ mod tests {
                 let rest = cursor.rest.strip_prefix(next);
                 Some(((price.value, qty.value), rest.is_some(), rest.unwrap_or(cursor.rest).to_vec()))
             };
-            let quoted_one_by_one = one_by_one(&|plain, _| plain.decimals == 8, b"\",\"", b"\"],[\"");
-            let want = quoted_one_by_one.clone().filter(|_| text.len() >= 43);
+            let want = one_by_one(&|plain, _| plain.decimals == 8, b"\",\"", b"\"],[\"").filter(|_| text.len() >= 43);
             prop_assert_eq!(quoted(text, scales), want);
-            let last = Cursor::new(text).last_quoted_level(Portable, Shapes::quoted(scales.0).unwrap(), Shapes::quoted(scales.1).unwrap());
-            let last = last.map(|(values, more, rest)| (values, more, rest.rest.to_vec()));
-            prop_assert_eq!(last, quoted_one_by_one.filter(|_| text.len() <= 64));
             let want = one_by_one(&|plain, scale| !plain.zero_padded && plain.decimals == scale, b",\"qty\":", b"},{\"price\":");
             let want = want.filter(|_| text.len() >= 64);
             let read = bare(text, scales);
