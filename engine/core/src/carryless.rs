@@ -83,10 +83,10 @@ pub struct Native(());
 
 #[cfg(target_arch = "x86_64")]
 impl Native {
-    /// `None` if the processor has not all of it: carryless products, AVX2 (for [`crate::lanes`]), and the shifts of BMI.
+    /// `None` if the processor has not all of it: carryless products, AVX, and the shifts of BMI.
     pub fn detect() -> Option<Native> {
         let has = is_x86_feature_detected!("pclmulqdq")
-            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("avx")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2");
         has.then_some(Native(()))
@@ -136,7 +136,7 @@ impl Carryless for Native {
     #[inline(always)]
     fn run<R>(self, work: impl FnOnce() -> R) -> R {
         #[inline(never)]
-        #[target_feature(enable = "pclmulqdq,avx2,bmi1,bmi2")]
+        #[target_feature(enable = "pclmulqdq,avx,bmi1,bmi2")]
         fn compiled<R>(work: impl FnOnce() -> R) -> R {
             work()
         }

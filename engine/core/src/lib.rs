@@ -18,7 +18,6 @@ pub mod fixed;
 pub mod id_set;
 pub mod ids;
 pub mod instrument;
-pub mod lanes;
 pub mod order;
 pub mod position;
 pub mod prefetch;

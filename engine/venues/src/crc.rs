@@ -8,7 +8,6 @@
 
 use crate::words::{INTEGER_LEN_MAX, ZEROS, digits, write_integers};
 use engine_core::carryless::Carryless;
-use engine_core::lanes::Lanes;
 
 /// The polynomial without x^32, and 1.
 const POLYNOMIAL: u32 = 0xedb8_8320;
@@ -57,22 +56,23 @@ const fn without_zeros(values: u64) -> (u64, u32) {
     ((values | ZEROS) & u64::MAX.wrapping_shl(zeros), 8 - zeros / 8)
 }
 
-/// The text of sixteen digits' values but for so many zeros in front, and its length. There is nothing in their place.
-#[inline(always)]
-fn without_zeros_in_front<C: Lanes>(c: C, digits: C::Bits, zeros: usize) -> (C::Bits, usize) {
-    /// Nothing, then zeros.
-    static ZERO_TEXT: [u8; 32] = {
-        let mut text = [0; 32];
-        let mut at = 16;
-        while at < text.len() {
-            text[at] = b'0';
-            at += 1;
-        }
-        text
-    };
-    let len = 16 - (zeros & 0xf);
-    let zero_text = ZERO_TEXT.get(len..).and_then(<[u8]>::first_chunk).unwrap_or(&[0; 16]);
-    (c.joined(digits, c.lane(zero_text)), len)
+/// How many decimals the second number of a piece has, prepared for [`Piece::of_digits`].
+#[derive(Clone, Copy, Debug)]
+pub struct Decimals {
+    count: u32,
+    /// The text of as many zeros.
+    zeros: u64,
+    /// What a text in front of them is multiplied with.
+    power: u64,
+}
+
+impl Decimals {
+    /// 1 to 8.
+    #[inline(always)]
+    pub fn new(count: u32) -> Decimals {
+        let power = u64::from(POWERS[(count as usize + 4) & LEN_MAX]);
+        Decimals { count, zeros: ZEROS.wrapping_shl(64u32.wrapping_sub(8 * count)), power }
+    }
 }
 
 /// A piece of text: of one level.
@@ -88,17 +88,25 @@ impl Piece {
     /// Of no text.
     pub const EMPTY: Piece = Piece { remainder: 0, len: 0 };
 
-    /// The text of two numbers one behind the other, each as the values of sixteen digits, with how many zeros stand in front of
-    /// others or of the last one. Those are left out.
+    /// The text of the digits `price`, then that of `whole` and `decimals` as one number. Each is eight digits' values, byte by byte,
+    /// the first in the lowest byte; of `decimals` only the last ones count, and those before them are zero.
+    /// Zeros in front of a number are left out, and the second number is above zero.
     #[inline(always)]
-    pub fn of_digits<C: Lanes>(c: C, (first, second): (C::Bits, C::Bits), zeros: (usize, usize)) -> Piece {
-        let (first, first_len) = without_zeros_in_front(c, first, zeros.0);
-        let (second, second_len) = without_zeros_in_front(c, second, zeros.1);
-        let bits = c.product(first, power(c, second_len + 12));
-        let bits = c.sum(bits, c.product_of_high(first, power(c, second_len + 4)));
-        let bits = c.sum(bits, c.product(second, power(c, 12)));
-        let bits = c.sum(bits, c.high_word(second));
-        Piece { remainder: remainder(c, bits), len: (first_len + second_len) as u8 }
+    pub fn of_digits<C: Carryless>(c: C, price: u64, (whole, decimals): (u64, u64), of: &Decimals) -> Piece {
+        let (price, price_len) = without_zeros(price);
+        let (second, third, len);
+        if whole == 0 {
+            (second, (third, len)) = (0, without_zeros(decimals));
+        } else {
+            let (text, whole_len) = without_zeros(whole);
+            second = text;
+            third = decimals | of.zeros;
+            len = whole_len + of.count;
+        }
+        let before = c.product(c.word(price), power(c, len as usize + 4));
+        let between = c.product(c.word(second), c.word(of.power));
+        let bits = c.sum(c.sum(before, between), c.word(third));
+        Piece { remainder: remainder(c, bits), len: (price_len + len) as u8 }
     }
 
     /// The text of two integers one behind the other.
@@ -190,6 +198,7 @@ impl<C: Carryless> Backwards<C> {
 mod tests {
     use super::*;
     use engine_core::carryless::{Native, Portable};
+    use engine_core::fixed::POW10;
     use proptest::prelude::*;
 
     /// Pieces of two integers each, and the sum of all, on this processor and on any.
@@ -224,15 +233,6 @@ mod tests {
         assert_eq!(both(sum_of(Portable, &[]), |c| sum_of(c, &[])), (0, 0));
     }
 
-    /// A number, its digits' values, and how many of them are zeros in front.
-    fn sixteen_digits() -> impl Strategy<Value = (u64, [u8; 16], usize)> {
-        (0u32..=16).prop_flat_map(|digits| 0..10u64.pow(digits)).prop_map(|number| {
-            let text = format!("{number:016}").into_bytes();
-            let values = core::array::from_fn(|at| text[at] - b'0');
-            (number, values, 16 - number.to_string().len())
-        })
-    }
-
     proptest! {
         #[test]
         fn a_sum_of_pieces_is_that_of_the_text(numbers in proptest::collection::vec((number(), number()), 0..24)) {
@@ -242,10 +242,16 @@ mod tests {
         }
 
         #[test]
-        fn digits_have_the_piece_of_the_numbers(first in sixteen_digits(), second in sixteen_digits()) {
-            let of = |c: Portable| Piece::of_digits(c, (c.lane(&first.1), c.lane(&second.1)), (first.2, second.2));
-            let piece = both(of(Portable), |c| Piece::of_digits(c, (c.lane(&first.1), c.lane(&second.1)), (first.2, second.2)));
-            prop_assert_eq!(piece, Piece::of_integers(Portable, first.0, second.0));
+        fn digits_have_the_piece_of_the_numbers(
+            price in (0u32..=8).prop_flat_map(|digits| 0..10u64.pow(digits)),
+            whole in (0u32..=7).prop_flat_map(|digits| 0..10u64.pow(digits)),
+            (count, decimals) in (1u32..=8).prop_flat_map(|count| (Just(count), 0..10u64.pow(count))),
+        ) {
+            let qty = whole * POW10[count as usize] as u64 + decimals;
+            prop_assume!(qty > 0);
+            let (of, count) = ((digits(whole), digits(decimals)), Decimals::new(count));
+            let piece = both(Piece::of_digits(Portable, digits(price), of, &count), |c| Piece::of_digits(c, digits(price), of, &count));
+            prop_assert_eq!(piece, Piece::of_integers(Portable, price, qty));
         }
     }
 }

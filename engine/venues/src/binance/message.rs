@@ -5,7 +5,6 @@
 //! to its end: a message is taken whole or not at all.
 
 use crate::json::{JsonError, What};
-use engine_core::carryless::Native;
 use engine_core::event::Side;
 
 /// Levels that one message may hold. A diff holds tens; a full snapshot of 5000 a side fits.
@@ -45,19 +44,12 @@ pub struct Scratch {
     row_count: usize,
     /// Trades.
     pub trades: Vec<TradeRow>,
-    /// What text is read with, if the processor has it.
-    pub native: Option<Native>,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
         let none = Row { side: Side::Buy, price: 0, qty: 0 };
-        Scratch {
-            rows: vec![none; ROWS_MAX].into_boxed_slice(),
-            row_count: 0,
-            trades: Vec::with_capacity(TRADES_MAX),
-            native: Native::detect(),
-        }
+        Scratch { rows: vec![none; ROWS_MAX].into_boxed_slice(), row_count: 0, trades: Vec::with_capacity(TRADES_MAX) }
     }
 }
 

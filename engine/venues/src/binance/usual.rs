@@ -13,15 +13,8 @@
 use super::message::{Message, Row, Scratch, TradeRow, is_quote, time_ns};
 use crate::batch::Ahead;
 use crate::symbols::{Found, SymbolIndex};
-use crate::words::levels::Shapes;
 use crate::words::{Cursor, Places};
-use engine_core::carryless::{Carryless, Portable};
 use engine_core::event::Side;
-use engine_core::lanes::Lanes;
-
-/// What two of the messages begin with.
-const DEPTH: u64 = u64::from_le_bytes(*b"{\"e\":\"de");
-const TRADE: u64 = u64::from_le_bytes(*b"{\"e\":\"tr");
 
 /// Reads one text message. What was read before it turned out to be in another form stays in the scratch.
 #[inline]
@@ -31,40 +24,13 @@ pub fn parse(
     scratch: &mut Scratch,
     upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
-    match scratch.native {
-        Some(k) => k.run(
-            #[inline(always)]
-            || parse_with(Some(k), payload, symbols, scratch, upcoming),
-        ),
-        None => parse_with(None::<Portable>, payload, symbols, scratch, upcoming),
-    }
-}
-
-/// Without a processor that helps, `k` is none, of whatever kind.
-#[inline(always)]
-fn parse_with<C: Lanes>(
-    k: Option<C>,
-    payload: &[u8],
-    symbols: &SymbolIndex,
-    scratch: &mut Scratch,
-    upcoming: impl FnMut(Ahead<'_, Row>),
-) -> Option<Message<'static>> {
     let mut c = Cursor::new(payload);
-    let message = match u64::from_le_bytes(*payload.first_chunk()?) {
-        DEPTH => depth(k, &mut c, symbols, scratch, upcoming)?,
-        TRADE => trade(k, &mut c, symbols, scratch, upcoming)?,
-        _ => ticker(k, &mut c, symbols, upcoming)?,
+    let message = match payload.first_chunk()? {
+        b"{\"e\":\"de" => depth(&mut c, symbols, scratch, upcoming)?,
+        b"{\"e\":\"tr" => trade(&mut c, symbols, scratch, upcoming)?,
+        _ => ticker(&mut c, symbols, upcoming)?,
     };
     c.is_at_end().then_some(message)
-}
-
-/// Takes a bare integer.
-#[inline(always)]
-fn integer<C: Lanes>(k: Option<C>, c: &mut Cursor<'_>) -> Option<u64> {
-    match k {
-        Some(k) => c.integer_in_lane(k),
-        None => c.integer(),
-    }
 }
 
 /// Takes a symbol and the quote behind it: what is known of it, and how its prices and quantities are read.
@@ -86,69 +52,65 @@ fn qty(c: &mut Cursor<'_>, places: &Places) -> Option<i64> {
 }
 
 #[inline(always)]
-fn depth<C: Lanes>(
-    k: Option<C>,
+fn depth(
     c: &mut Cursor<'_>,
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
     mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"depthUpdate\",\"E\":")?;
-    let time = integer(k, c)?;
+    let time = c.integer()?;
     c.expect(b",\"s\":\"")?;
-    let Found { at: symbol, instrument, price_scale, qty_scale } = symbols.find_as_written(c.until_quote()?)?;
-    let scales = (price_scale, qty_scale);
+    let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
     upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"U\":")?;
-    let first = integer(k, c)?;
+    let first = c.integer()?;
     c.expect(b",\"u\":")?;
-    let last = integer(k, c)?;
-    let shapes = (Shapes::quoted(scales.0)?, Shapes::quoted(scales.1)?);
-    for side in [Side::Buy, Side::Sell] {
-        c.expect(if side == Side::Buy { b",\"b\":[" } else { b",\"a\":[" })?;
-        let before = scratch.rows().len();
-        *c = levels(k, *c, side, scales, shapes, scratch)?;
-        upcoming(Ahead::Levels(instrument, &scratch.rows()[before..]));
-    }
+    let last = c.integer()?;
+    c.expect(b",\"b\":[")?;
+    *c = levels(*c, Side::Buy, (price_places, qty_places), scratch)?;
+    let bids = scratch.rows().len();
+    upcoming(Ahead::Levels(instrument, scratch.rows()));
+    c.expect(b",\"a\":[")?;
+    *c = levels(*c, Side::Sell, (price_places, qty_places), scratch)?;
+    upcoming(Ahead::Levels(instrument, &scratch.rows()[bids..]));
     c.expect(b"}")?;
     (first <= last).then_some(Message::Diff { symbol, first, last, time_ns: time_ns(time) })
 }
 
-/// `["68250.10000000","1.50000000"],["68249.90000000","0.00000000"]]`, or `]` alone.
-#[inline(always)]
-fn levels<'a, C: Lanes>(
-    k: Option<C>,
-    mut c: Cursor<'a>,
-    side: Side,
-    scales: (u8, u8),
-    shapes: (&Shapes, &Shapes),
-    scratch: &mut Scratch,
-) -> Option<Cursor<'a>> {
+/// `["68250.10000000","1.50000000"],["68249.90000000","0.00000000"]]`, or `]` alone. Not inlined: the loop needs every
+/// register.
+#[inline(never)]
+fn levels<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places), scratch: &mut Scratch) -> Option<Cursor<'a>> {
     if c.accept(b"]") {
         return Some(c);
     }
     c.expect(b"[\"")?;
     let mut count = 0;
     for place in scratch.free() {
+        let more = match c.quoted_pair(price_places, qty_places) {
+            Some(pair) => {
+                let (price, qty) = pair.values;
+                *place = Row { side, price, qty };
+                if pair.is_before(b"\"],[\"") {
+                    c.skip::<5>()?;
+                    true
+                } else {
+                    c.expect(b"\"]]")?;
+                    false
+                }
+            }
+            None => {
+                let more;
+                (*place, c, more) = level(c, side, (price_places, qty_places))?;
+                more
+            }
+        };
         count += 1;
-        if let Some(k) = k
-            && let Some(((price, qty), more, rest)) = c.quoted_level(k, shapes.0, shapes.1)
-        {
-            *place = Row { side, price, qty };
-            c = rest;
-            if more {
-                continue;
-            }
-            c.expect(b"\"]]")?;
-        } else {
-            let more;
-            (*place, c, more) = level(c, side, scales)?;
-            if more {
-                continue;
-            }
+        if !more {
+            scratch.fill(count);
+            return Some(c);
         }
-        scratch.fill(count);
-        return Some(c);
     }
     None
 }
@@ -156,10 +118,10 @@ fn levels<'a, C: Lanes>(
 /// A level near the end of a message, or with other decimals than the usual eight, and what follows it: true if that is
 /// another one.
 #[inline(never)]
-fn level<'a>(mut c: Cursor<'a>, side: Side, scales: (u8, u8)) -> Option<(Row, Cursor<'a>, bool)> {
-    let price = price(&mut c, Places::of(scales.0)?)?;
+fn level<'a>(mut c: Cursor<'a>, side: Side, (price_places, qty_places): (&Places, &Places)) -> Option<(Row, Cursor<'a>, bool)> {
+    let price = price(&mut c, price_places)?;
     c.expect(b"\",\"")?;
-    let qty = qty(&mut c, Places::of(scales.1)?)?;
+    let qty = qty(&mut c, qty_places)?;
     let more = c.accept(b"\"],[\"");
     if !more {
         c.expect(b"\"]]")?;
@@ -168,14 +130,9 @@ fn level<'a>(mut c: Cursor<'a>, side: Side, scales: (u8, u8)) -> Option<(Row, Cu
 }
 
 #[inline(always)]
-fn ticker<C: Lanes>(
-    k: Option<C>,
-    c: &mut Cursor<'_>,
-    symbols: &SymbolIndex,
-    mut upcoming: impl FnMut(Ahead<'_, Row>),
-) -> Option<Message<'static>> {
+fn ticker(c: &mut Cursor<'_>, symbols: &SymbolIndex, mut upcoming: impl FnMut(Ahead<'_, Row>)) -> Option<Message<'static>> {
     c.expect(b"{\"u\":")?;
-    let sequence = integer(k, c)?;
+    let sequence = c.integer()?;
     c.expect(b",\"s\":\"")?;
     let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
     upcoming(Ahead::Book(symbol, instrument));
@@ -192,26 +149,25 @@ fn ticker<C: Lanes>(
 }
 
 #[inline(always)]
-fn trade<C: Lanes>(
-    k: Option<C>,
+fn trade(
     c: &mut Cursor<'_>,
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
     mut upcoming: impl FnMut(Ahead<'_, Row>),
 ) -> Option<Message<'static>> {
     c.expect(b"{\"e\":\"trade\",\"E\":")?;
-    integer(k, c)?;
+    c.integer()?;
     c.expect(b",\"s\":\"")?;
     let (Found { at: symbol, instrument, .. }, price_places, qty_places) = symbol(c, symbols)?;
     upcoming(Ahead::Book(symbol, instrument));
     c.expect(b",\"t\":")?;
-    let id = integer(k, c)?;
+    let id = c.integer()?;
     c.expect(b",\"p\":\"")?;
     let price = price(c, price_places)?;
     c.expect(b"\",\"q\":\"")?;
     let qty = qty(c, qty_places)?;
     c.expect(b"\",\"T\":")?;
-    let time = integer(k, c)?;
+    let time = c.integer()?;
     c.expect(b",\"m\":")?;
     // The buyer was the maker: the aggressor sold.
     let side = if c.accept(b"true") {

@@ -245,7 +245,7 @@ impl Book {
     /// Deletes of levels that left the window are appended to the rows, which then say all that changed.
     #[inline]
     pub fn take(&mut self, snapshot: bool, scratch: &mut Scratch, checksum: Option<u32>) -> Proof {
-        match scratch.native {
+        match scratch.carryless {
             Some(c) => c.run(
                 #[inline(always)]
                 || self.take_with(c, snapshot, scratch, checksum),
@@ -798,7 +798,7 @@ mod tests {
             let mut book = Book::new(depth, Decimals::same(8), Decimals::same(8));
             let mut model = Model { depth, sides: Default::default() };
             let mut scratch = Scratch::default();
-            scratch.native = scratch.native.filter(|_| !portable);
+            scratch.carryless = scratch.carryless.filter(|_| !portable);
             let mut printed = (8, 8);
             for (rows, case, decimals) in messages {
                 let snapshot = case == 0;

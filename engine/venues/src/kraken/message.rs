@@ -4,7 +4,7 @@
 
 use crate::crc::Piece;
 use crate::json::{JsonError, Scanner, Text, What};
-use crate::words::{Shaped, ZEROS, digits};
+use crate::words::{Form, Shaped, ZEROS, digits};
 use engine_core::carryless::Native;
 use engine_core::event::{Side, VALUE_MAX};
 use engine_core::fixed::{self, DecimalError, POW10};
@@ -96,10 +96,12 @@ pub struct Scratch {
     pub price_decimals: u8,
     /// Most decimal places that a quantity of the message was printed with.
     pub qty_decimals: u8,
+    /// How the last levels were printed.
+    pub form: Form,
     /// What times are read with.
     pub minute: Minute,
-    /// What levels are read and checksums made with, if the processor has it.
-    pub native: Option<Native>,
+    /// What checksums are made with, if the processor has it.
+    pub carryless: Option<Native>,
 }
 
 impl Default for Scratch {
@@ -109,8 +111,9 @@ impl Default for Scratch {
             trades: Vec::with_capacity(TRADES_MAX),
             price_decimals: 0,
             qty_decimals: 0,
+            form: Form::NONE,
             minute: Minute::default(),
-            native: Native::detect(),
+            carryless: Native::detect(),
         }
     }
 }
@@ -122,13 +125,6 @@ impl Scratch {
         self.rows.clear();
         self.trades.clear();
         (self.price_decimals, self.qty_decimals) = (0, 0);
-    }
-
-    /// Numbers were printed with so many decimals.
-    #[inline]
-    pub fn printed(&mut self, price_decimals: u8, qty_decimals: u8) {
-        self.price_decimals = self.price_decimals.max(price_decimals);
-        self.qty_decimals = self.qty_decimals.max(qty_decimals);
     }
 
     /// Adds a level; false if the message holds more than the bound.

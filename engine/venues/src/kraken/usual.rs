@@ -13,14 +13,12 @@
 use super::message::{Line, ROWS_MAX, Row, Scratch, TradeRow};
 use super::stream::Message;
 use crate::batch::Ahead;
-use crate::crc::Piece;
+use crate::crc::{Decimals, Piece};
 use crate::symbols::{Found, SymbolIndex};
-use crate::words::levels::Shapes;
 use crate::words::{Cursor, Places, Plain};
 use engine_core::carryless::{Carryless, Portable};
 use engine_core::event::Side;
 use engine_core::ids::InstrumentId;
-use engine_core::lanes::Lanes;
 
 /// Reads one text message. What was read before it turned out to be in another form stays in the scratch, and `upcoming` has
 /// heard of a book and of levels.
@@ -31,27 +29,10 @@ pub fn parse<'a>(
     scratch: &mut Scratch,
     upcoming: impl FnMut(Ahead<'_, Line>),
 ) -> Option<Message<'a>> {
-    match scratch.native {
-        Some(k) => k.run(
-            #[inline(always)]
-            || parse_with(Some(k), payload, symbols, scratch, upcoming),
-        ),
-        None => parse_with(None::<Portable>, payload, symbols, scratch, upcoming),
-    }
-}
-
-#[inline(always)]
-fn parse_with<'a, C: Lanes>(
-    k: Option<C>,
-    payload: &'a [u8],
-    symbols: &SymbolIndex,
-    scratch: &mut Scratch,
-    upcoming: impl FnMut(Ahead<'_, Line>),
-) -> Option<Message<'a>> {
     let mut c = Cursor::new(payload);
     c.expect(b"{\"channel\":\"")?;
     let message = if c.accept(b"book\",\"type\":\"") {
-        book(k, &mut c, symbols, scratch, upcoming)?
+        book(&mut c, symbols, scratch, upcoming)?
     } else {
         c.expect(b"trade\",\"type\":\"")?;
         trades(&mut c, symbols, scratch)?
@@ -67,15 +48,6 @@ fn is_snapshot(c: &mut Cursor<'_>) -> Option<bool> {
     }
     c.expect(b"snapshot\"")?;
     Some(true)
-}
-
-/// Takes a bare integer.
-#[inline(always)]
-fn integer<C: Lanes>(k: Option<C>, c: &mut Cursor<'_>) -> Option<u64> {
-    match k {
-        Some(k) => c.integer_in_lane(k),
-        None => c.integer(),
-    }
 }
 
 /// Takes a symbol and the quote behind it.
@@ -102,8 +74,7 @@ fn price(c: &mut Cursor<'_>, places: &Places) -> Option<Plain> {
 }
 
 #[inline(always)]
-fn book<'a, C: Lanes>(
-    k: Option<C>,
+fn book<'a>(
     c: &mut Cursor<'a>,
     symbols: &SymbolIndex,
     scratch: &mut Scratch,
@@ -114,107 +85,128 @@ fn book<'a, C: Lanes>(
     let found = symbol(c, symbols)?;
     let (symbol, instrument) = (found.at, found.instrument);
     upcoming(Ahead::Book(symbol, instrument));
-    sides(k, c, instrument, (found.price_scale, found.qty_scale), scratch, &mut upcoming)?;
+    let (price_places, qty_places) = places(found)?;
+    *c = sides(*c, instrument, (price_places, qty_places), scratch, &mut upcoming)?;
     c.expect(b",\"checksum\":")?;
-    let checksum = u32::try_from(integer(k, c)?).ok()?;
+    let checksum = u32::try_from(c.integer()?).ok()?;
     c.expect(b",\"timestamp\":\"")?;
     let time_ns = time(c, scratch)?;
     c.expect(b"}]}")?;
     Some(Message::Book { symbol, instrument, snapshot, checksum: Some(checksum), time_ns })
 }
 
-/// Takes `,"bids":[..],"asks":[..]`. Without a processor that helps, `k` is none, of whatever kind.
+/// Takes `,"bids":[..],"asks":[..]`.
 #[inline(always)]
-fn sides<'a, C: Lanes>(
-    k: Option<C>,
-    c: &mut Cursor<'a>,
+fn sides<'a>(
+    c: Cursor<'a>,
     instrument: InstrumentId,
-    scales: (u8, u8),
+    places: (&Places, &Places),
     scratch: &mut Scratch,
     upcoming: &mut impl FnMut(Ahead<'_, Line>),
-) -> Option<()> {
-    let shapes = (Shapes::bare(scales.0)?, Shapes::bare(scales.1)?);
+) -> Option<Cursor<'a>> {
+    match scratch.carryless {
+        Some(k) => k.run(
+            #[inline(always)]
+            || sides_with(k, c, instrument, places, scratch, upcoming),
+        ),
+        None => sides_with(Portable, c, instrument, places, scratch, upcoming),
+    }
+}
+
+#[inline(always)]
+fn sides_with<'a>(
+    k: impl Carryless,
+    mut c: Cursor<'a>,
+    instrument: InstrumentId,
+    places: (&Places, &Places),
+    scratch: &mut Scratch,
+    upcoming: &mut impl FnMut(Ahead<'_, Line>),
+) -> Option<Cursor<'a>> {
     for side in [Side::Buy, Side::Sell] {
         c.expect(if side == Side::Buy { b",\"bids\":[" } else { b",\"asks\":[" })?;
         let first = scratch.rows.len();
-        *c = levels(k, *c, side, scales, shapes, scratch)?;
+        c = levels(k, c, side, places, scratch)?;
         upcoming(Ahead::Levels(instrument, &scratch.rows[first..]));
     }
-    Some(())
+    Some(c)
 }
 
 /// `{"price":61250.4,"qty":0.60000000},{"price":61249.9,"qty":0.00000000}]`, or `]` alone.
 #[inline(always)]
-fn levels<'a, C: Lanes>(
-    k: Option<C>,
+fn levels<'a>(
+    k: impl Carryless,
     mut c: Cursor<'a>,
     side: Side,
-    scales: (u8, u8),
-    shapes: (&Shapes, &Shapes),
+    (price_places, qty_places): (&Places, &Places),
     scratch: &mut Scratch,
 ) -> Option<Cursor<'a>> {
     if c.accept(b"]") {
         return Some(c);
     }
     c.expect(b"{\"price\":")?;
+    if !scratch.form.is_with(price_places, qty_places) {
+        scratch.form = c.form(price_places, qty_places);
+    }
     loop {
-        if let Some(k) = k {
-            let ended;
-            (c, ended) = levels_as_kept(k, c, side, shapes, scratch)?;
-            if ended {
-                c.expect(b"}]")?;
-                return Some(c);
-            }
+        let ended;
+        (c, ended) = levels_alike(k, c, side, scratch)?;
+        if ended {
+            c.expect(b"}]")?;
+            return Some(c);
         }
         let more;
-        (c, more) = level(c, side, scales, scratch)?;
+        (c, more) = level(c, side, (price_places, qty_places), scratch)?;
         if !more {
             return Some(c);
         }
     }
 }
 
-/// Takes levels as long as they are printed with the decimals that are kept; true if that was all.
+/// Takes levels as long as they are in the form of those before them; true if that was all.
 #[inline(always)]
-fn levels_as_kept<'a, C: Lanes>(
-    k: C,
-    mut c: Cursor<'a>,
-    side: Side,
-    shapes: (&Shapes, &Shapes),
-    scratch: &mut Scratch,
-) -> Option<(Cursor<'a>, bool)> {
-    let before = scratch.rows.len();
+fn levels_alike<'a>(k: impl Carryless, mut c: Cursor<'a>, side: Side, scratch: &mut Scratch) -> Option<(Cursor<'a>, bool)> {
+    let Scratch { rows, form, .. } = scratch;
+    let qty_decimals = Decimals::new(form.qty_decimals());
+    let mut any = false;
     let mut ended = false;
-    while let Some(level) = c.bare_level(k, shapes.0, shapes.1) {
-        if scratch.rows.len() >= ROWS_MAX {
+    while let Some(level) = c.level_like(form) {
+        if rows.len() >= ROWS_MAX {
             return None;
         }
+        let (price, whole, decimals) = level.digits;
         let row = Row { side, price: level.values.0, qty: level.values.1 };
-        let text = if row.qty == 0 { Piece::EMPTY } else { Piece::of_digits(k, level.digits, level.zeros) };
-        scratch.rows.push(Line::new(row, text));
+        let text = if row.qty == 0 { Piece::EMPTY } else { Piece::of_digits(k, price, (whole, decimals), &qty_decimals) };
+        rows.push(Line::new(row, text));
         c = level.rest;
+        any = true;
         if !level.more {
             ended = true;
             break;
         }
     }
-    if scratch.rows.len() > before {
-        scratch.printed(shapes.0.decimals(), shapes.1.decimals());
+    if any {
+        let (price, qty) = form.printed();
+        (scratch.price_decimals, scratch.qty_decimals) = (scratch.price_decimals.max(price), scratch.qty_decimals.max(qty));
     }
     Some((c, ended))
 }
 
-/// Takes a level however it is printed; true if there is another one.
+/// Takes a level in another form, which those behind it are expected to have, too; true if there is one.
 #[inline(never)]
-fn level<'a>(mut c: Cursor<'a>, side: Side, scales: (u8, u8), scratch: &mut Scratch) -> Option<(Cursor<'a>, bool)> {
-    let price = price(&mut c, Places::of(scales.0)?)?;
-    c.expect(b",\"qty\":")?;
-    let qty = number(&mut c, Places::of(scales.1)?)?;
-    scratch.printed(price.decimals, qty.decimals);
-    if !scratch.level(Row { side, price: price.value, qty: qty.value }) {
+fn level<'a>(
+    mut c: Cursor<'a>,
+    side: Side,
+    (price_places, qty_places): (&Places, &Places),
+    scratch: &mut Scratch,
+) -> Option<(Cursor<'a>, bool)> {
+    scratch.form = c.form(price_places, qty_places);
+    let pair = c.named_pair(price_places, qty_places)?;
+    let (price, qty) = pair.decimals;
+    (scratch.price_decimals, scratch.qty_decimals) = (scratch.price_decimals.max(price), scratch.qty_decimals.max(qty));
+    if !scratch.level(Row { side, price: pair.values.0, qty: pair.values.1 }) {
         return None;
     }
-    let more = c.accept(b"},{\"price\":");
+    let more = pair.is_before(b"},{\"pric") && c.accept(b"},{\"price\":");
     if !more {
         c.expect(b"}]")?;
     }
