@@ -22,6 +22,7 @@ use rcgen::{CertificateParams, KeyPair};
 use runtime::engine::SessionChannel;
 use runtime::engine::hot_loop::{HotLoop, VenueParts};
 use runtime::engine::network::TimeSource;
+use runtime::latency::Latency;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ServerConfig, ServerConnection};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -441,6 +442,11 @@ impl Rig {
         let (events, invalid) = self.ends.drain();
         ensure!(events > 0 && !invalid, "a message over a connection was not taken as it should: {events} events");
         Ok(())
+    }
+
+    /// What the loop itself measured of its orders.
+    pub fn latency(&self) -> &Latency {
+        self.hot.latency()
     }
 
     /// A turn: messages, and passes without one.

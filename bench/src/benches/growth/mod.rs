@@ -9,7 +9,7 @@
 //! | venues | venues that trade the same asset, in two protocols | a script: TLS and TCP are left out |
 //! | instruments | instruments of one venue (Binance's connections carry 341: then as few venues as do) | a script |
 //! | connections | venues with a connection each | frames over our TCP and TLS from a peer on the same thread |
-//! | path | one venue with a connection for market data and one for orders | the same |
+//! | path | one venue with a connection for market data and one for orders; tick to order, as the loop itself measures it | the same |
 //! | memory | cache lines that the core does not have: what more instruments cannot do without | none |
 //!
 //! Nothing rehearses. Passes without a frame, and those that do what is due each millisecond and each ten, are timed too: a
@@ -32,6 +32,7 @@ use market::Protocol;
 use parts::{Layout, Pools, SkippingClock};
 use rig::Rig;
 use runtime::host::hot_memory::building;
+use runtime::latency::{Latency, Stage};
 
 const BENCH: &str = "growth";
 /// What 1000 instruments of each protocol, and all the others, take of the engine's arena.
@@ -123,8 +124,19 @@ fn path(budget: Budget, pools: &Pools, authority: &connections::Authority, repor
         for measured in alternate(budget, vec![side])?.iter().flatten() {
             report.add_figure(BENCH, &format!("path: {}", measured.operation), NANOSECONDS, measured);
         }
+        let case = format!("path: tick to order of {}", protocol.as_str());
+        for stage in at_hand(rig.latency()) {
+            report.add_figure(BENCH, &case, NANOSECONDS, &stage);
+        }
     }
     Ok(())
+}
+
+/// Tick to order as the loop measures it, whole and by stage, of orders that came one after the other: everything was at hand.
+fn at_hand(latency: &Latency) -> Vec<Measured> {
+    let stages = Stage::ALL.map(|stage| (stage.as_str(), latency.of_stage(stage)));
+    let all = [("whole", latency.whole().clone())].into_iter().chain(stages);
+    all.map(|(side, histogram)| Measured { side, operation: "", histogram }).collect()
 }
 
 /// What a cache line costs that the core does not have.
@@ -181,7 +193,7 @@ mod tests {
         run(moment(), &mut report).unwrap();
         let of = |start: &str| report.rows.iter().filter(|row| row.name.starts_with(start)).count();
         let starts = ["venues: ", "instruments of binance: ", "instruments of kraken: ", "connections: ", "path: ", "memory: "];
-        assert_eq!(starts.map(of), [28, 20, 20, 12, 8, 2]);
+        assert_eq!(starts.map(of), [28, 20, 20, 12, 22, 2]);
         let targets: Vec<&str> = report.ratios.iter().filter(|r| r.target.is_some()).map(|r| r.name.as_str()).collect();
         let expected = [
             "venues: a message of binance, 10 / 1, p99",
