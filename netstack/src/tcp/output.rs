@@ -118,8 +118,8 @@ impl Decided {
     #[inline(always)]
     fn new(plan: Plan) -> Decided {
         let piece = |what: u64, piece: Piece| {
-            let flags = u64::from(piece.kept) * Decided::KEPT | u64::from(piece.whole) * Decided::WHOLE;
-            what | flags | u64::from(piece.index) << Decided::INDEX_AT | u64::from(piece.len) << Decided::LEN_AT
+            let flags = (u64::from(piece.kept) * Decided::KEPT) | (u64::from(piece.whole) * Decided::WHOLE);
+            what | flags | (u64::from(piece.index) << Decided::INDEX_AT) | (u64::from(piece.len) << Decided::LEN_AT)
         };
         Decided(match plan {
             Plan::Reset => Decided::RESET,
