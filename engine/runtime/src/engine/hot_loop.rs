@@ -539,12 +539,15 @@ where
             for at in 0..count {
                 if self.batch[at].event_kind() == Some(EventKind::SendResync) {
                     self.resync(at, clock);
+                    sent.done_ns = clock.now_ns();
                 } else {
                     self.execute(at, purpose, &mut sent, clock);
                 }
             }
             if !self.failures.is_empty() {
                 self.report_failures(clock);
+                // What the core makes of it is no part of encoding what comes next.
+                sent.done_ns = clock.now_ns();
             }
         }
         sent
